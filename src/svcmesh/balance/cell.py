@@ -1,0 +1,36 @@
+"""The live counts of one endpoint, shared by every picker over it.
+
+A picker is rebuilt at each change of the endpoints; what it weighs must outlive it, so the counts live here. They
+only ever grow: the number in flight is the difference of two totals, and so is everything that breakers and
+ejection want to know of successes, which therefore costs the success path nothing.
+"""
+
+from __future__ import annotations
+
+from svcmesh.core.endpoint import Endpoint
+
+
+class Cell:
+    """Totals of one endpoint.
+
+    Attributes:
+        endpoint: the endpoint as its newest snapshot describes it.
+        started: attempts ever started. finished: attempts ever ended, whatever the end.
+
+    Invariant: ``finished <= started``, and they are equal when nothing is in flight.
+
+    Threads: ``cell.started += 1`` loses no update on a CPython with the GIL, since 3.10 gives up the GIL only at
+    calls and backward jumps, and there is neither between the load and the store (ceval.c, CHECK_EVAL_BREAKER).
+    """
+
+    __slots__ = ("endpoint", "finished", "started")
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.started = 0
+        self.finished = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts that have started and not ended. Pickers inline this."""
+        return self.started - self.finished

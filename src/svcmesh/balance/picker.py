@@ -1,0 +1,78 @@
+"""What all pickers share: one way to build them, one way to ask them.
+
+A configuration (`LoadBalancer`) is a frozen value that can be compared and stored in a policy. A `Picker` is made
+from it for one immutable set of endpoints. Users call `pick`, which speaks of endpoints; the engine calls `choose`,
+which speaks of cells and so saves it a look-up on each call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+from svcmesh.balance.cell import Cell
+from svcmesh.core.clock import Clock
+from svcmesh.core.endpoint import Endpoint
+
+
+class Rng(Protocol):
+    """A source of chance; `random.Random` is one."""
+
+    def random(self) -> float:
+        """Return a float from 0 (included) to 1 (excluded)."""
+
+
+Choose = Callable[[], Cell | None]
+
+
+class Picker:
+    """Choose among a fixed set of endpoints; never blocks, and takes no lock.
+
+    Subclasses set `choose` (the success path: no key, nothing to exclude) and implement `choose_from` (all else).
+
+    Threads: any.
+    """
+
+    choose: Choose
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self.cells = tuple(cells)
+        self._by_address = {cell.endpoint.address: cell for cell in self.cells}
+
+    def choose_from(self, key: int | None, exclude: Collection[Endpoint]) -> Cell | None:
+        """Return a cell for this key whose endpoint is not excluded, or None when there is none."""
+        raise NotImplementedError
+
+    def pick(self, key: int | None = None, exclude: Collection[Endpoint] = ()) -> Endpoint | None:
+        """Return an endpoint, or None when there is none to choose from.
+
+        Args:
+            key: hash of what the call is about, for pickers with affinity; others ignore it.
+            exclude: endpoints not to return, compared by address.
+        """
+        cell = self.choose() if key is None and not exclude else self.choose_from(key, exclude)
+        return None if cell is None else cell.endpoint
+
+    def started(self, endpoint: Endpoint) -> None:
+        """Count an attempt to ``endpoint`` as in flight; unknown endpoints are ignored."""
+        cell = self._by_address.get(endpoint.address)
+        if cell is not None:
+            cell.started += 1
+
+    def finished(self, endpoint: Endpoint, seconds: float, failed: bool) -> None:
+        """Count an attempt to ``endpoint`` as ended after ``seconds``; unknown endpoints are ignored."""
+        cell = self._by_address.get(endpoint.address)
+        if cell is not None:
+            cell.finished += 1
+
+
+class LoadBalancer(Protocol):
+    """A frozen configuration of a way to choose."""
+
+    def picker(
+        self, endpoints: Sequence[Endpoint], *, rng: Rng | None = None, clock: Clock | None = None
+    ) -> Picker:
+        """Return a picker over ``endpoints`` with counts of its own."""
+
+    def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:
+        """Return a picker over cells that live longer than it does."""

@@ -1,0 +1,89 @@
+"""Where an endpoint is reached: ``host:port``, ``[v6]:port`` or ``unix:/path``, and nothing else.
+
+Addresses come from registries, files and people. They are parsed once, when an endpoint is built, so that a
+typing mistake is reported with the text that was typed and not by a connect call ten minutes later.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from svcmesh.core.errors import ConfigError
+
+_HOST = re.compile(r"(?!-)[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A parsed address. ``path`` is set for unix sockets, ``host`` and ``port`` for all others."""
+
+    host: str
+    port: int
+    path: str | None = None
+
+    @property
+    def is_ip(self) -> bool:
+        """Whether ``host`` is an IP literal; a name is resolved by the transport that dials."""
+        return _ip(self.host) is not None
+
+
+@lru_cache(maxsize=65536)
+def parse_address(text: str) -> Address:
+    """Parse ``text``; the result is cached.
+
+    Raises:
+        ConfigError: names what is wrong: no port, a port outside 1 to 65535, IPv6 without brackets, a bad host.
+    """
+    if not isinstance(text, str) or not text:
+        raise ConfigError(f"an address must be a non-empty string such as '10.0.0.1:8080', not {text!r}")
+    if text.startswith("unix:"):
+        return _unix(text)
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or not rest.startswith(":") or not isinstance(_ip(host), ipaddress.IPv6Address):
+            raise ConfigError(f"address {text!r}: brackets hold an IPv6 address and a port follows, as in '[::1]:8080'")
+        return Address(host, parse_port(rest[1:], text))
+    host, colon, port = text.rpartition(":")
+    if ":" in host:
+        raise ConfigError(f"address {text!r}: put an IPv6 address in brackets, as in '[::1]:8080'")
+    if not colon:
+        raise ConfigError(f"address {text!r} has no port: write it as '{text}:8080'")
+    if not _HOST.fullmatch(host):
+        raise ConfigError(f"address {text!r}: {host!r} is neither an IP address nor a host name")
+    return Address(host, parse_port(port, text))
+
+
+def parse_port(text: str | int, where: str) -> int:
+    """Return the port in ``text``; ``where`` is what the error message quotes.
+
+    Raises:
+        ConfigError: it is no whole number from 1 to 65535.
+    """
+    digits = str(text)
+    port = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 5 else 0
+    if not 1 <= port <= 65535 or isinstance(text, bool):
+        raise ConfigError(f"address {where!r}: port {digits!r} is not a whole number from 1 to 65535")
+    return port
+
+
+def join_address(host: str, port: int) -> str:
+    """Return ``host:port``, with the brackets an IPv6 host needs."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _unix(text: str) -> Address:
+    path = text[len("unix:") :]
+    path = "/" + path.lstrip("/") if path.startswith("//") else path
+    if not path.startswith("/") or "\0" in path:
+        raise ConfigError(f"address {text!r}: a unix socket needs an absolute path, as in 'unix:/run/app.sock'")
+    return Address("", 0, path)
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

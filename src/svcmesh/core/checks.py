@@ -1,0 +1,58 @@
+"""Checks that every configuration object shares, so that all of them fail in the same words.
+
+A mistake in a policy must show when the policy is built, with the name of the field and the value found.
+"""
+
+from __future__ import annotations
+
+import math
+
+from svcmesh.core.errors import ConfigError
+
+
+def seconds(field: str, value: float | None, *, zero: bool = False) -> float | None:
+    """Return ``value`` as a float of seconds, or None for None.
+
+    Raises:
+        ConfigError: not a finite number, negative, or zero where ``zero`` is not allowed.
+    """
+    if value is None:
+        return None
+    number_of_seconds = number(field, value)
+    if number_of_seconds < 0 or (number_of_seconds == 0 and not zero):
+        raise ConfigError(f"{field} must be {'at least' if zero else 'more than'} 0 seconds, not {value!r}")
+    return number_of_seconds
+
+
+def number(field: str, value: float) -> float:
+    """Return ``value`` as a float.
+
+    Raises:
+        ConfigError: not a number, or NaN or infinite.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"{field} must be a finite number, not {value!r}")
+    return float(value)
+
+
+def between(field: str, value: float, low: float, high: float) -> float:
+    """Return ``value`` as a float from ``low`` to ``high``, ends included.
+
+    Raises:
+        ConfigError: outside that range or not a number.
+    """
+    found = number(field, value)
+    if not low <= found <= high:
+        raise ConfigError(f"{field} must be from {low:g} to {high:g}, not {value!r}")
+    return found
+
+
+def whole(field: str, value: int, low: int) -> int:
+    """Return ``value`` when it is a whole number of at least ``low``.
+
+    Raises:
+        ConfigError: otherwise.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ConfigError(f"{field} must be a whole number of at least {low}, not {value!r}")
+    return value

@@ -1,0 +1,105 @@
+"""The ambient deadline: one budget of time for everything that happens inside a ``with`` block.
+
+It lives in a context variable, so that it follows tasks and ``asyncio.to_thread``, and it is only ever
+shortened: a callee can promise less time than it was given, never more. In production it is a bare float on
+the system's clock, because the success path reads it on every call; while a virtual clock is alive (tests) it is
+kept on every clock, so that advancing any of them spends it.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
+
+from svcmesh.core import checks
+from svcmesh.core.clock import SYSTEM, Clock, virtual_clocks
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Instants = Mapping[Clock, float]
+
+AMBIENT: contextvars.ContextVar[float | Instants | None] = contextvars.ContextVar("svcmesh.deadline", default=None)
+"""A float is an instant of the system's clock; a mapping holds one instant for each clock."""
+
+
+class deadline:  # noqa: N801 - reads as a statement: `with deadline(2.0):`
+    """Give everything inside the block at most ``seconds`` in total; a longer outer budget is shortened.
+
+    Args:
+        seconds: at least 0, finite. Calls made when it is used up raise `DeadlineExceeded` without being sent.
+
+    Raises:
+        ConfigError: negative, NaN or infinite seconds.
+
+    Threads: it follows tasks and ``asyncio.to_thread``; for other threads and executors see `in_context`.
+    """
+
+    __slots__ = ("_seconds", "_tokens")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = checks.seconds("deadline", seconds, zero=True) or 0.0
+        self._tokens: list[contextvars.Token[float | Instants | None]] = []
+
+    def __enter__(self) -> Self:
+        """Start the budget now."""
+        instants: dict[Clock, float] = {clock: clock.now() + self._seconds for clock in (SYSTEM, *virtual_clocks)}
+        self._tokens.append(AMBIENT.set(_earliest(AMBIENT.get(), instants)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Return to the outer budget."""
+        AMBIENT.reset(self._tokens.pop())
+
+
+def remaining() -> float | None:
+    """Return the seconds left of the ambient deadline, never negative; None when there is none."""
+    ambient = AMBIENT.get()
+    if ambient is None:
+        return None
+    if isinstance(ambient, float):
+        return max(0.0, ambient - SYSTEM.now())
+    return max(0.0, min(instant - clock.now() for clock, instant in ambient.items()))
+
+
+def in_context(fn: Callable[P, R]) -> Callable[P, R]:
+    """Return ``fn`` bound to the current context, deadline included, for use in another thread or executor.
+
+    Threads: the result may be called from any number of threads at once.
+    """
+    context = contextvars.copy_context()
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        return context.copy().run(fn, *args, **kwargs)  # one context cannot be entered twice at the same time
+
+    return run
+
+
+def ambient_on(clock: Clock) -> float | None:
+    """Return the instant of ``clock`` at which the ambient deadline ends, or None when there is none."""
+    ambient = AMBIENT.get()
+    if ambient is None:
+        return None
+    if isinstance(ambient, float):
+        return ambient if clock is SYSTEM else clock.now() + ambient - SYSTEM.now()
+    if clock in ambient:
+        return ambient[clock]
+    return clock.now() + min(instant - other.now() for other, instant in ambient.items())
+
+
+def until(clock: Clock, instant: float) -> float | Instants:
+    """Return what to put into `AMBIENT` for a deadline at ``instant`` of ``clock``."""
+    return instant if clock is SYSTEM else {clock: instant}
+
+
+def _earliest(ambient: float | Instants | None, instants: dict[Clock, float]) -> float | Instants:
+    """Return the earlier of two deadlines, clock by clock."""
+    if isinstance(ambient, float):
+        ambient = {SYSTEM: ambient}
+    for clock, instant in (ambient or {}).items():
+        instants[clock] = min(instant, instants.get(clock, instant))
+    return instants[SYSTEM] if len(instants) == 1 and SYSTEM in instants else instants

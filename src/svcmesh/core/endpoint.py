@@ -1,0 +1,95 @@
+"""One instance of a service, as its registry describes it: immutable, so that snapshots can share it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import Any, Final
+
+from svcmesh.core import checks
+from svcmesh.core.address import parse_address
+from svcmesh.core.errors import ConfigError
+
+
+class Health(Enum):
+    """What the registry says of an endpoint. A warning is HEALTHY at the weight that the registry gives it."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True)
+class Locality:
+    """Where an endpoint runs, from wide to narrow; empty strings where unknown."""
+
+    region: str = ""
+    zone: str = ""
+    sub_zone: str = ""
+
+
+@dataclass(frozen=True, eq=True)
+class Endpoint:
+    """An address and what is known about it.
+
+    Args:
+        address: ``"host:port"``, ``"[v6]:port"`` or ``"unix:/path"``. A name is resolved by the transport.
+        weight: share of traffic relative to the other endpoints, at least 0; 0 takes no traffic.
+        locality: where it runs, if known.
+        priority: 0 is used first, 1 when too little of 0 is healthy, and so on.
+        metadata: anything else that the registry says; read-only.
+        health: what the registry says of its health.
+
+    Equality compares all fields. The hash, and identity across snapshots, go by address.
+
+    Raises:
+        ConfigError: a malformed address, a negative or non-finite weight, a negative priority.
+    """
+
+    address: str
+    weight: float = field(default=1, kw_only=True)
+    locality: Locality | None = field(default=None, kw_only=True)
+    priority: int = field(default=0, kw_only=True)
+    metadata: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    health: Health = field(default=Health.HEALTHY, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Check every field, and make the metadata read-only."""
+        parse_address(self.address)
+        if checks.number("weight", self.weight) < 0:
+            raise ConfigError(f"weight of {self.address} must be at least 0, not {self.weight!r}")
+        checks.whole("priority", self.priority, 0)
+        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
+
+    def __hash__(self) -> int:
+        """Hash by address: an endpoint is the same one when its weight or its metadata change."""
+        return hash(self.address)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with a plain dict, since a mapping proxy cannot be pickled."""
+        fields = (self.address, self.weight, self.locality, self.priority, dict(self.metadata), self.health)
+        return _rebuild, fields
+
+    @property
+    def host(self) -> str:
+        """The host part of the address; empty for a unix socket."""
+        return parse_address(self.address).host
+
+    @property
+    def port(self) -> int:
+        """The port; 0 for a unix socket."""
+        return parse_address(self.address).port
+
+
+def _rebuild(
+    address: str, weight: float, locality: Locality | None, priority: int, metadata: dict[str, Any], health: Health
+) -> Endpoint:
+    return Endpoint(
+        address, weight=weight, locality=locality, priority=priority, metadata=metadata, health=health
+    )
+
+
+PICKED: Final[Endpoint] = Endpoint("picked.invalid:1")
+"""Default of a parameter ``endpoint: Endpoint = PICKED`` that `Service.guard` fills on every attempt (RFC 2606 name)."""

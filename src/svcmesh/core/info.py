@@ -1,0 +1,53 @@
+"""What a call went through, attached to the error or the response that its caller already holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from svcmesh.core.endpoint import Endpoint
+
+_ATTRIBUTE = "__svcmesh_info__"
+EXTENSION = "svcmesh.info"
+"""Where HTTP responses carry it (``response.extensions``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallInfo:
+    """The story of one logical call.
+
+    Attributes:
+        attempts: how many attempts were made; 0 when the call was refused before the first.
+        endpoints: whom they went to, in order.
+        waits: seconds waited before each further attempt.
+        reason: why it ended as it did, in one word or phrase; empty for a success.
+        elapsed: seconds from start to end.
+        retry_after: seconds after which another call may succeed, or None when unknown.
+    """
+
+    attempts: int
+    endpoints: tuple[Endpoint, ...] = ()
+    waits: tuple[float, ...] = ()
+    reason: str = ""
+    elapsed: float = 0.0
+    retry_after: float | None = None
+
+
+def attach(target: object, info: CallInfo) -> None:
+    """Attach ``info`` to an exception or a response; an object that takes no attributes is left alone."""
+    extensions = getattr(target, "extensions", None)
+    if isinstance(extensions, dict):
+        extensions[EXTENSION] = info
+        return
+    try:
+        setattr(target, _ATTRIBUTE, info)
+    except (AttributeError, TypeError):
+        return  # an exception class with slots: the caller loses the extra information, never the error
+
+
+def info(exc_or_response: object) -> CallInfo | None:
+    """Return what is known of the call that ended in this exception or response; None if svcmesh did not make it."""
+    extensions: Any = getattr(exc_or_response, "extensions", None)
+    found = extensions.get(EXTENSION) if isinstance(extensions, dict) else None
+    found = found or getattr(exc_or_response, _ATTRIBUTE, None)
+    return found() if callable(found) else found

@@ -1,0 +1,63 @@
+"""What discovery knows of one service at one moment: immutable, replaced as a whole, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The endpoints of a service.
+
+    Args:
+        endpoints: all that the registry lists, unhealthy ones included; several with one address are an error.
+        version: the registry's own mark of this state (an index, a revision), for logs and resuming.
+        policy: a policy that the registry sends along, or None.
+        authoritative: an empty list is believed at once, because the source cannot mistake a failure for
+            emptiness (a directory it read, a list it was given). Others are held back by the engine.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    version: str | int | None = None
+    policy: Any = None
+    authoritative: bool = False
+
+    def __post_init__(self) -> None:
+        """Make the list a tuple, and refuse duplicates: two answers for one address cannot both hold."""
+        object.__setattr__(self, "endpoints", tuple(self.endpoints))
+        seen: set[str] = set()
+        for endpoint in self.endpoints:
+            if not isinstance(endpoint, Endpoint):
+                raise ConfigError(f"a snapshot holds Endpoint objects, not {endpoint!r}")
+            if endpoint.address in seen:
+                raise ConfigError(f"address {endpoint.address!r} is listed twice in one snapshot")
+            seen.add(endpoint.address)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What changed from one set of endpoints to the next, by address."""
+
+    added: tuple[Endpoint, ...]
+    removed: tuple[Endpoint, ...]
+    changed: tuple[Endpoint, ...]
+
+    def __bool__(self) -> bool:
+        """Whether anything changed at all."""
+        return bool(self.added or self.removed or self.changed)
+
+
+def difference(old: Iterable[Endpoint], new: Iterable[Endpoint]) -> Difference:
+    """Compare two sets of endpoints by address; the order of a list is no change."""
+    before = {endpoint.address: endpoint for endpoint in old}
+    after = {endpoint.address: endpoint for endpoint in new}
+    return Difference(
+        added=tuple(e for a, e in after.items() if a not in before),
+        removed=tuple(e for a, e in before.items() if a not in after),
+        changed=tuple(e for a, e in after.items() if a in before and before[a] != e),
+    )

@@ -1,0 +1,64 @@
+"""What a discovery backend is: an async generator of snapshots. The engine adds everything else for all of them.
+
+A backend yields a `Snapshot` when it knows something, and raises when it cannot know it. It does not retry, keep
+old answers, spread load or compare: back-off, last-known-good, protection from empty answers, debouncing and
+diffing are the engine's (`engine/watch.py`), once for all backends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from svcmesh.core.endpoint import Locality
+from svcmesh.core.snapshot import Snapshot
+
+
+@runtime_checkable
+class Discovery(Protocol):
+    """A source of endpoints."""
+
+    def watch(self, service: str) -> AsyncIterator[Snapshot]:
+        """Yield a snapshot of ``service`` at once, and another after each change.
+
+        Raising ends the watch: the engine keeps what it has, waits with jittered back-off and calls `watch` again.
+        An unknown service is a snapshot without endpoints, not an error.
+        """
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """What a process says of itself when it registers.
+
+    Attributes:
+        service: the name others call it by. id: unique among the instances of that name.
+        address: what others dial. ttl: seconds after the last heartbeat at which it counts as gone.
+    """
+
+    service: str
+    id: str
+    address: str
+    tags: tuple[str, ...] = ()
+    meta: dict[str, str] = field(default_factory=dict)
+    weight: float = 1
+    locality: Locality | None = None
+    ttl: float = 10.0
+    check: Any = None
+
+
+@runtime_checkable
+class Registrar(Protocol):
+    """A registry that a process can announce itself to. All three may raise `DiscoveryError`; the engine retries."""
+
+    async def register(self, announcement: Announcement) -> None:
+        """Announce, or announce again: idempotent."""
+
+    async def heartbeat(self, announcement: Announcement) -> None:
+        """Say that the process is alive; registers again where the registry has lost it."""
+
+    async def deregister(self, announcement: Announcement) -> None:
+        """Take the announcement back; harmless when it is gone already."""
+
+    async def drain(self, announcement: Announcement) -> None:
+        """Ask callers to send nothing new, while calls in flight are finished."""

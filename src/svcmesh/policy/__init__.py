@@ -1,0 +1,1 @@
+"""The policies: frozen configurations, and state machines over `now` that never wait and know no transport."""
