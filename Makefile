@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # An environment holds absolute paths: in a tree that was moved or copied, or for another interpreter, it is made anew.
 IDENTITY := $(CURDIR) $(PYTHON)
-ifneq ($(shell cat '$(VENV)/.identity' 2>/dev/null),$(IDENTITY))
+ifneq ($(shell test -x '$(BIN)/python' && cat '$(VENV)/.identity' 2>/dev/null),$(IDENTITY))
 .PHONY: $(READY)
 endif
 

@@ -1,0 +1,208 @@
+"""The leak check itself: it must fail on each kind of leak, and stay silent on what goes away by itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.leak_check import Census, leftovers
+
+ROOT = Path(__file__).parents[1]
+
+LEAKS = {
+    "thread": """
+        import threading
+        forever = threading.Event()
+        def test_it():
+            threading.Thread(target=forever.wait, name="leaky", daemon=True).start()
+        """,
+    "socket": """
+        import socket
+        kept = []
+        def test_it():
+            kept.append(socket.socket())
+        """,
+    "pipe": """
+        import os
+        def test_it():
+            os.pipe()
+        """,
+    "child": """
+        import subprocess, sys
+        kept = []
+        def test_it():
+            kept.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
+        """,
+    "zombie": """
+        import os
+        def test_it():
+            if os.fork() == 0:
+                os._exit(0)
+        """,
+    "task": """
+        import asyncio
+        kept = []
+        async def test_it():
+            kept.append(asyncio.create_task(asyncio.Event().wait()))
+        """,
+    "loop": """
+        import asyncio
+        kept = []
+        def test_it():
+            kept.append(asyncio.new_event_loop())
+        """,
+}
+SAYS = {
+    "thread": "thread 'leaky'",
+    "socket": "file descriptor * (socket:*",
+    "pipe": "file descriptor * (pipe:*",
+    "child": "child process *python*",
+    "zombie": "child process *",
+    "task": "task <coroutine object Event.wait*",
+    "loop": "file descriptor * (socket:*",
+}
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
+    """Run a test file in a pytest of its own, under the leak check with little patience."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
+    pytester.makeconftest(
+        "pytest_plugins = ['tests.leak_check']\n"
+        "def pytest_configure():\n    import tests.leak_check\n    tests.leak_check.GRACE = 0.3\n"
+    )
+
+    def run_files(**sources: str) -> pytest.RunResult:
+        pytester.makepyfile(**{name: textwrap.dedent(source) for name, source in sources.items()})
+        quick = ["-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+        return pytester.runpytest_subprocess(*quick)
+
+    return run_files
+
+
+def test_fails_on_each_kind_of_leak(run) -> None:
+    """A test that passes and leaves something behind is an error that names it."""
+    result = run(**{f"test_{kind}": source for kind, source in LEAKS.items()})
+
+    result.assert_outcomes(passed=len(LEAKS), errors=len(LEAKS))
+    for says in SAYS.values():
+        result.stdout.fnmatch_lines([f"left behind: *{says}*"])
+
+
+def test_silent_on_what_is_cleaned_up(run) -> None:
+    """What a test closes, what a cycle holds, and what ends by itself a moment later are no leaks."""
+    result = run(
+        test_clean="""
+        import asyncio, os, socket, subprocess, sys, threading, time
+
+        def test_closed():
+            with socket.socket():
+                subprocess.run([sys.executable, "-c", ""], check=True)
+
+        def test_ends_soon():
+            threading.Thread(target=time.sleep, args=(0.05,)).start()
+
+        async def test_task_ends_soon():
+            asyncio.create_task(asyncio.sleep(0.05))
+
+        async def test_executor_of_the_loop():
+            await asyncio.to_thread(int)
+        """
+    )
+
+    result.assert_outcomes(passed=4)
+
+
+def test_a_failed_test_is_reported_once(run) -> None:
+    """What a failing test leaves is not reported: its traceback keeps everything alive."""
+    result = run(test_bad="import os\ndef test_it():\n    os.pipe()\n    assert False\n")
+
+    result.assert_outcomes(failed=1)
+
+
+def test_the_way_out_needs_a_reason(run) -> None:
+    """`allow_leaks` lets a test leave things, and only with a reason."""
+    result = run(
+        test_marked="""
+        import os, pytest
+
+        @pytest.mark.allow_leaks("shows that it can")
+        def test_with_reason():
+            os.pipe()
+
+        @pytest.mark.allow_leaks
+        def test_without():
+            pass
+        """
+    )
+
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*allow_leaks needs a reason*"])
+
+
+async def test_grpc_leaves_nothing_once_closed() -> None:
+    """Blocking and asyncio gRPC end their poller threads and close their sockets with the last channel."""
+    before = Census.take()
+    await _call_both_ways()
+
+    assert leftovers(before) == []
+
+
+def test_a_reused_number_is_another_descriptor() -> None:
+    """Closing one descriptor and leaving another under its number does not go unnoticed."""
+    reader, writer = os.pipe()
+    before = Census.take()
+    os.close(reader)
+    other_reader, other_writer = os.pipe()
+    try:
+        assert other_reader == reader
+        assert len(leftovers(before, grace=0)) == 2
+    finally:
+        for number in (writer, other_reader, other_writer):
+            os.close(number)
+
+
+def test_a_look_is_cheap() -> None:
+    """Two looks, which is what a test that leaves nothing pays, take less than 5 ms."""
+    best = min(_seconds_of_two_looks() for _ in range(20))
+
+    assert best < 0.005
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are listed by Linux only")
+def test_sees_children() -> None:
+    """A child is in the census until it has been waited for."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    assert child in Census.take().children
+    os.waitpid(child, 0)
+    assert child not in Census.take().children
+
+
+async def _call_both_ways() -> None:
+    import grpc
+
+    echo = grpc.unary_unary_rpc_method_handler(lambda request, context: request)
+    with ThreadPoolExecutor(1) as pool:
+        server = grpc.server(pool, [grpc.method_handlers_generic_handler("echo.Echo", {"Say": echo})])
+        target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        server.start()
+        with grpc.insecure_channel(target) as channel:
+            assert channel.unary_unary("/echo.Echo/Say")(b"blocking", timeout=5) == b"blocking"
+        async with grpc.aio.insecure_channel(target) as channel:
+            assert await channel.unary_unary("/echo.Echo/Say")(b"awaited", timeout=5) == b"awaited"
+        server.stop(None).wait()
+
+
+def _seconds_of_two_looks() -> float:
+    start = time.perf_counter()
+    assert leftovers(Census.take()) == []
+    return time.perf_counter() - start
