@@ -8,8 +8,10 @@ kept on every clock, so that advancing any of them spends it.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
@@ -62,8 +64,10 @@ def remaining() -> float | None:
     if ambient is None:
         return None
     if isinstance(ambient, float):
-        return max(0.0, ambient - SYSTEM.now())
-    return max(0.0, min(instant - clock.now() for clock, instant in ambient.items()))
+        left = ambient - SYSTEM.now()
+    else:
+        left = min(instant - clock.now() for clock, instant in ambient.items())
+    return None if left == math.inf else max(0.0, left)  # a policy without a timeout
 
 
 def in_context(fn: Callable[P, R]) -> Callable[P, R]:
@@ -91,9 +95,14 @@ def ambient_on(clock: Clock) -> float | None:
     return clock.now() + min(instant - other.now() for other, instant in ambient.items())
 
 
-def until(clock: Clock, instant: float) -> float | Instants:
-    """Return what to put into `AMBIENT` for a deadline at ``instant`` of ``clock``."""
-    return instant if clock is SYSTEM else {clock: instant}
+@contextlib.contextmanager
+def at(clock: Clock, instant: float) -> Iterator[None]:
+    """Let the budget of everything inside end at ``instant`` of ``clock``, which is no later than the ambient one."""
+    token = AMBIENT.set(instant if clock is SYSTEM else {clock: instant})
+    try:
+        yield
+    finally:
+        AMBIENT.reset(token)
 
 
 def _earliest(ambient: float | Instants | None, instants: dict[Clock, float]) -> float | Instants:

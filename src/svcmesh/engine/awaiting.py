@@ -1,0 +1,121 @@
+"""The driver for callers who await: the same effects as `blocking`, performed in the caller's task."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from svcmesh.core.clock import sleep_until, wait_for
+from svcmesh.core.outcome import Kind, Outcome
+from svcmesh.engine.effects import Discard, Done, Start, Wait
+from svcmesh.engine.exchange import Answer, Attempt, AwaitingExchange
+from svcmesh.engine.machine import Call
+from svcmesh.engine.member import NEVER, Member
+from svcmesh.engine.view import View
+
+
+async def run(call: Call, exchange: AwaitingExchange) -> Any:
+    """Perform ``call`` to its end; return its value or raise its error."""
+    now = call.view.clock.now
+    try:
+        while True:
+            effect = call.poll(now())
+            if isinstance(effect, Start):
+                outcome = await perform(call, exchange, effect.attempt)
+                call.ended(effect.attempt, outcome, now())
+            elif isinstance(effect, Wait):
+                await wait(call, effect)
+            elif isinstance(effect, Discard):
+                await exchange.discard(effect.outcome)
+            elif isinstance(effect, Done):
+                break
+    except BaseException:  # a cancellation, above all: give back whatever is held
+        call.abandon(now())
+        raise
+    if effect.outcome.error is not None:
+        raise effect.outcome.error
+    return effect.outcome.value
+
+
+async def resume(
+    view: View,
+    exchange: AwaitingExchange,
+    member: Member,
+    started: float,
+    deadline: float,
+    error: BaseException,
+    *,
+    late: bool,
+) -> Any:
+    """Go on with a call whose first attempt, on the success path, raised ``error``; ``late``: the reaper cut it off."""
+    call = Call(view, exchange, started, deadline)
+    attempt = call.adopt(member, started)
+    now = view.clock.now()
+    if late:
+        call.ended(attempt, call.timed_out(attempt), now)
+    elif isinstance(error, Exception):
+        call.ended(attempt, read(exchange, error), now)
+    else:
+        call.abandon(now)
+        raise error
+    return await run(call, exchange)
+
+
+async def admit(call: Call) -> Attempt:
+    """Perform ``call`` until an attempt may start, and return that; for transports that do the attempt elsewhere."""
+    now = call.view.clock.now
+    try:
+        while True:
+            effect = call.poll(now())
+            if isinstance(effect, Start):
+                return effect.attempt
+            if isinstance(effect, Wait):
+                await wait(call, effect)
+            elif isinstance(effect, Done):
+                raise effect.outcome.error or RuntimeError("a call ended well before it began")
+    except asyncio.CancelledError:
+        call.abandon(now())
+        raise
+
+
+async def perform(call: Call, exchange: AwaitingExchange, attempt: Attempt) -> Outcome:
+    """Make one attempt, cut off when its time is up, and return how it ended."""
+    reaper = call.view.runtime.reapers.of(asyncio.get_running_loop())
+    key = reaper.watch(attempt.until) if attempt.until < NEVER else None
+    try:
+        outcome = Outcome(Kind.SUCCESS, value=await exchange.send(attempt))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the exchange knows what it means
+        if reaper.late(key):  # a library turned our cancellation into an error of its own
+            return call.timed_out(attempt)
+        return read(exchange, error)
+    except asyncio.CancelledError:
+        if reaper.late(key):
+            return call.timed_out(attempt)
+        raise
+    reaper.late(key)  # an answer that came in spite of a cancellation is an answer
+    return outcome
+
+
+def read(exchange: AwaitingExchange, error: Exception) -> Outcome:
+    """Return what an error of ``send`` means."""
+    return error.outcome if isinstance(error, Answer) else exchange.classify(error)
+
+
+async def wait(call: Call, effect: Wait) -> None:
+    """Suspend until the instant that the machine named, or a change of the endpoints it waits for."""
+    clock, cluster = call.view.clock, call.view.cluster
+    if not effect.endpoints:
+        await sleep_until(clock, effect.until)
+        return
+    loop = asyncio.get_running_loop()
+    changed: asyncio.Future[object] = loop.create_future()
+
+    def wake() -> None:
+        loop.call_soon_threadsafe(lambda: changed.done() or changed.set_result(None))
+
+    cluster.add_waiter(wake)
+    try:
+        if not call.view.picker.cells:  # they may have come since the machine looked
+            await wait_for(clock, changed, None if effect.until == NEVER else effect.until)
+    finally:
+        cluster.remove_waiter(wake)

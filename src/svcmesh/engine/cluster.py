@@ -1,0 +1,301 @@
+"""One service as this process sees it: its members, what is known of their health, and the views that call it.
+
+Everything here happens off the success path: snapshots, failures, ejections and their ends change the state under one
+lock and publish the result as new pickers. Callers only ever read what was published.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from threading import RLock
+from typing import Any, Protocol, TypeVar
+from weakref import WeakSet
+
+from svcmesh.core.endpoint import Endpoint, Health
+from svcmesh.core.outcome import Outcome
+from svcmesh.core.snapshot import Snapshot, difference
+from svcmesh.engine.member import NEVER, Member
+from svcmesh.engine.probe import probe
+from svcmesh.engine.runtime import Runtime
+from svcmesh.policy.fault import Fault
+from svcmesh.policy.outlier import OutlierDetection, OutlierDetector
+
+S = TypeVar("S")
+Report = tuple[str, dict[str, Any]]
+"""An event to emit once no lock is held: its name and its fields."""
+TICKS_PER_WINDOW = 10
+
+
+class Subscriber(Protocol):
+    """What a view is to its cluster: something to rebuild when the state has changed."""
+
+    def rebuild(self, now: float) -> list[Report]:
+        """Publish a new picker; return the events that this amounts to."""
+
+
+class Cluster:
+    """The shared state of one service. Threads: any; callers of the public methods hold no lock of ours."""
+
+    def __init__(self, name: str, runtime: Runtime, *, drain: float = 30.0) -> None:
+        self.name = name
+        self.runtime = runtime
+        self.lock = RLock()
+        self.members: dict[str, Member] = {}
+        self.offered: tuple[Endpoint, ...] = ()
+        self.ready = False
+        self.changed_at: float | None = None
+        self.faults: tuple[Fault, ...] = ()
+        self.draining: set[Member] = set()
+        self.failure: str | None = None
+        self._drain = drain
+        self._shared: dict[Hashable, Any] = {}
+        self._detectors: dict[OutlierDetection, OutlierDetector] = {}
+        self._views: WeakSet[Subscriber] = WeakSet()
+        self._waiters: set[Callable[[], object]] = set()
+        self._reports: deque[Report] = deque()
+        self._rebuilding = False
+        self._stale = False
+        self._due = NEVER
+        self._horizon = 0.0
+        self._tick = NEVER
+
+    # -- what views share ------------------------------------------------------------------------------------------
+
+    def shared(self, key: Hashable, make: Callable[[], S]) -> S:
+        """Return the one object of this cluster for ``key`` (a configuration), made at first need."""
+        with self.lock:
+            if key not in self._shared:
+                self._shared[key] = make()
+            found: S = self._shared[key]
+            return found
+
+    def detector(self, config: OutlierDetection) -> OutlierDetector:
+        """Return the outlier detector for ``config``: views with equal settings share ejections."""
+        with self.lock:
+            if config not in self._detectors:
+                self._detectors[config] = OutlierDetector(config, self.runtime.rng)
+            return self._detectors[config]
+
+    def join(self, view: Subscriber, windows: list[float]) -> None:
+        """Let ``view`` take part; ``windows`` are the seconds back for which it wants successes remembered."""
+        with self.lock:
+            self._views.add(view)
+            if windows and (max(windows) > self._horizon or min(windows) / TICKS_PER_WINDOW < self._tick):
+                self._horizon = max(self._horizon, *windows)
+                self._tick = min(self._tick, min(windows) / TICKS_PER_WINDOW)
+                for member in self.members.values():
+                    member.keep_timeline(self._horizon, self._tick)
+        self.rebuild()
+
+    # -- snapshots ---------------------------------------------------------------------------------------------------
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Put a new snapshot in force. Members that stay keep their state, those that left are drained."""
+        now = self.runtime.clock.now()
+        with self.lock:
+            change = difference([m.endpoint for m in self.members.values()], snapshot.endpoints)
+            age = None if self.changed_at is None else now - self.changed_at
+            members = {e.address: self._member(e) for e in snapshot.endpoints}
+            left = [m for address, m in self.members.items() if address not in members]
+            self.members = members
+            self.offered = tuple(e for e in snapshot.endpoints if e.health is not Health.UNHEALTHY)
+            self.draining.update(left)
+            self.ready, self.changed_at = True, now
+            for member in left:
+                for detector in self._detectors.values():
+                    detector.forget(member.endpoint.address)
+        self.rebuild()
+        if change:
+            emit = self.runtime.events.emit
+            emit("endpoints.changed", self.name, added=change.added, removed=change.removed, changed=change.changed, age=age)
+        self.wake()
+        if left:
+            self._retire(left, now + self._drain)
+
+    def _member(self, endpoint: Endpoint) -> Member:
+        member = self.members.get(endpoint.address)
+        if member is None:
+            member = Member(endpoint, self.look)
+            if self._horizon:
+                member.keep_timeline(self._horizon, self._tick)
+        member.endpoint = endpoint
+        return member
+
+    def _retire(self, left: list[Member], until: float) -> None:
+        """Close what left, once its calls in flight have ended or the drain time is over; look again meanwhile."""
+        now = self.runtime.clock.now()
+        waiting = [m for m in left if m.in_flight > 0 and now < until]
+        for member in left:
+            if member not in waiting:
+                self.draining.discard(member)
+                member.close()
+        if waiting and not self.runtime.closed:
+            self.runtime.call_at(min(until, now + 0.25), lambda: self._retire(waiting, until))
+
+    # -- waiting for endpoints -----------------------------------------------------------------------------------------
+
+    def add_waiter(self, wake: Callable[[], object]) -> None:
+        """Call ``wake`` at each snapshot and each discovery failure, until it is removed."""
+        with self.lock:
+            self._waiters.add(wake)
+
+    def remove_waiter(self, wake: Callable[[], object]) -> None:
+        """Stop calling ``wake``."""
+        with self.lock:
+            self._waiters.discard(wake)
+
+    def wake(self) -> None:
+        """Wake everybody who waits for endpoints."""
+        with self.lock:
+            waiters = list(self._waiters)
+        for wake in waiters:
+            wake()
+
+    # -- health ----------------------------------------------------------------------------------------------------------
+
+    def failed(self, config: OutlierDetection, member: Member, outcome: Outcome, now: float) -> None:
+        """Tell the detector for ``config`` of a failure that blames the endpoint; eject it if that was one too many."""
+        with self.lock:
+            if self.members.get(member.endpoint.address) is not member:
+                return  # it left meanwhile
+            population = sum(1 for m in self.members.values() if m.endpoint.health is not Health.UNHEALTHY)
+            address = member.endpoint.address
+            ejection = self.detector(config).failed(address, member, outcome, now, population)
+            if ejection is None:
+                return
+            self.look_at(ejection.until)
+        self.rebuild()
+        emit = self.runtime.events.emit
+        emit("endpoint.ejected", self.name, endpoint=member.endpoint, reason=ejection.reason, seconds=ejection.seconds)
+        if ejection.refusing:
+            self.runtime.worker.submit(self._probe(config, member))
+
+    async def _probe(self, config: OutlierDetection, member: Member) -> None:
+        """Dial ``member`` until it answers; an ejection caused by connect failures alone is then over."""
+        runtime = self.runtime
+        if not await probe(member.endpoint, runtime.clock, runtime.rng, lambda: self._is_refusing(config, member)):
+            return
+        with self.lock:
+            restored = self.detector(config).connected(member.endpoint.address)
+        if restored:
+            self.rebuild()
+            self.runtime.events.emit("endpoint.restored", self.name, endpoint=member.endpoint)
+
+    def _is_refusing(self, config: OutlierDetection, member: Member) -> bool:
+        """Whether ``member`` is still here and ejected for refusing connections."""
+        with self.lock:
+            ejection = self.detector(config).ejected.get(member.endpoint.address)
+            return ejection is not None and ejection.refusing and self.members.get(member.endpoint.address) is member
+
+    def look_at(self, when: float) -> None:
+        """Have `look` called at ``when`` or soon after: by the next call, or by the worker where none comes."""
+        with self.lock:
+            if when >= self._due or when == NEVER:
+                return
+            self._due = when
+            for member in self.members.values():
+                member.edge = min(member.edge, when)
+        self.runtime.call_at(when, lambda: self.look(self.runtime.clock.now()))
+
+    def look(self, now: float) -> float:
+        """Do what is due (ejections that end, breakers that half-open); return the next instant to look."""
+        if now < self._due:
+            return self._due
+        restored: list[Endpoint] = []
+        with self.lock:
+            self._due = NEVER
+            for detector in self._detectors.values():
+                for address in detector.due(now):
+                    if address in self.members:
+                        restored.append(self.members[address].endpoint)
+        self.rebuild()
+        for endpoint in restored:
+            self.runtime.events.emit("endpoint.restored", self.name, endpoint=endpoint)
+        with self.lock:
+            for detector in self._detectors.values():
+                self.look_at(detector.next_return() or NEVER)
+        return self._due
+
+    # -- publishing ----------------------------------------------------------------------------------------------------
+
+    def rebuild(self) -> None:
+        """Publish new pickers to every view, then report what that amounted to."""
+        with self.lock:
+            self._stale = True
+            if self._rebuilding:
+                return  # a breaker changed while it was being asked: the loop below goes round once more
+            self._rebuilding = True
+            try:
+                while self._stale:
+                    self._stale = False
+                    now = self.runtime.clock.now()
+                    for view in list(self._views):
+                        self._reports.extend(view.rebuild(now))
+            finally:
+                self._rebuilding = False
+        self.flush()
+
+    def note(self, name: str, **fields: Any) -> None:
+        """Remember an event that happened under the lock; `flush` emits it."""
+        self._reports.append((name, fields))
+
+    def flush(self) -> None:
+        """Emit what was noted, with no lock held: a listener may call us back."""
+        while self._reports:
+            try:
+                name, fields = self._reports.popleft()
+            except IndexError:
+                return  # another thread was quicker
+            self.runtime.events.emit(name, self.name, **fields)
+
+    def arm(self, *faults: Fault) -> Callable[[], None]:
+        """Put faults in force for all views; return what takes these very ones out again."""
+        with self.lock:
+            self.faults = (*self.faults, *faults)
+        self.rebuild()
+
+        def disarm() -> None:
+            with self.lock:
+                left = list(self.faults)
+                for fault in faults:
+                    left.remove(fault)
+                self.faults = tuple(left)
+            self.rebuild()
+
+        return disarm
+
+    def close(self) -> None:
+        """Close everything that transports keep for the members, now."""
+        with self.lock:
+            members = [*self.members.values(), *self.draining]
+            self.draining.clear()
+        for member in members:
+            member.close()
+        self.wake()
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: new locks and members, since connections and counts belong to the parent."""
+        self.lock = RLock()
+        self._waiters = set()
+        self.draining = set()
+        endpoints = [m.endpoint for m in self.members.values()]
+        self.members, self._detectors, self._shared = {}, {}, {}
+        self._due = NEVER
+        self.members = {e.address: self._member(e) for e in endpoints}
+
+
+class ClusterTraffic:
+    """The successes of a whole service, summed over its members. Cost: O(endpoints), on failing paths only."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    @property
+    def succeeded(self) -> int:
+        """Attempts that ended well, ever, at the endpoints that are there now."""
+        return sum(member.succeeded for member in self._cluster.members.values())
+
+    def succeeded_at(self, instant: float) -> int:
+        """Return the same as it was at ``instant``."""
+        return sum(member.succeeded_at(instant) for member in self._cluster.members.values())

@@ -1,0 +1,370 @@
+"""The call machine: one logical call, from the first thing that is not a plain success to its end.
+
+It decides and never acts. A driver asks `poll` what to do, does it, and reports the end of each attempt to `ended`; time
+comes in as a number. So blocking callers, awaiting ones, callbacks and simulations share every decision, and a
+test of a decision is a method call. Attempts are named in effects and reports, so that several may be open.
+
+The one law: what was admitted is settled exactly once, whatever comes; `abandon` settles what is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from svcmesh.core.endpoint import PICKED, Endpoint
+from svcmesh.core.errors import CircuitOpen, DeadlineExceeded, DiscoveryError, NoEndpoints, SvcmeshError
+from svcmesh.core.info import CallInfo, attach
+from svcmesh.core.outcome import PER_TRY_TIMEOUT, Kind, Outcome
+from svcmesh.engine.effects import Discard, Done, Effect, Start, Wait
+from svcmesh.engine.exchange import Attempt, Exchange
+from svcmesh.engine.member import NEVER, Member
+from svcmesh.engine.view import Permits, View
+from svcmesh.policy.breaker import Breaker
+from svcmesh.policy.fault import Abort, FaultTarget, Injection, draw
+from svcmesh.policy.retry import Again, Ask
+
+
+@dataclass(slots=True)
+class _Held:
+    """An attempt that a fault holds back before it reaches the transport."""
+
+    attempt: Attempt
+    until: float
+    abort: Abort | None
+
+
+class Call:
+    """One logical call under a view. Not thread-safe: its driver reports one thing at a time.
+
+    Args:
+        view: whom it goes to, and under which policy.
+        exchange: the transport's side of it.
+        now: the present instant. deadline: when the whole call must have ended; infinite for never.
+        key: what it is about, for pickers with affinity.
+        retries: False for an attempt that svcmesh cannot repeat, because its body is the caller's own block.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        exchange: Exchange,
+        now: float,
+        deadline: float = NEVER,
+        key: int | None = None,
+        *,
+        retries: bool = True,
+    ) -> None:
+        self.view = view
+        self.exchange = exchange
+        self.deadline = deadline
+        self.began = now
+        self.key = key
+        self.endpoints: list[Endpoint] = []
+        self.waits: list[float] = []
+        self._retry = view.policy.retry if retries else None
+        self._open: list[Attempt] = []
+        self._held: list[_Held] = []
+        self._wake = now
+        self._fault: Injection | None = None
+        self._admitted = False
+        self._service_permits: list[tuple[Breaker, int]] = []
+        self._last: Outcome | None = None
+        self._unused: list[Outcome] = []
+        self._reason = ""
+        self._result: Outcome | None = None
+
+    # -- what drivers call ---------------------------------------------------------------------------------------------
+
+    def adopt(self, member: Member, started: float) -> Attempt:
+        """Take over the attempt of the success path, which was admitted without permits: every breaker was closed."""
+        self._admitted = True
+        self._service_permits = [(b, p) for b in self.view.service_breakers if (p := b.admit(started)) is not None]
+        return self._begin(member, (), started)
+
+    def poll(self, now: float) -> Effect:
+        """Return what must be done next. Ask again after each effect, each end of an attempt, and each wait."""
+        if self._unused:
+            return Discard(self._unused.pop())
+        if self._result is not None:
+            return Done(self._result)
+        if self._held:
+            return self._let_go(self._held[0], now)
+        if self._open:
+            return Wait(NEVER)
+        if now >= self.deadline:
+            return self._spent(now)
+        if now < self._wake:
+            return Wait(min(self._wake, self.deadline))
+        return self._next(now)
+
+    def ended(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
+        """Take the end of ``attempt``; decide whether another one follows."""
+        self._open.remove(attempt)
+        if outcome.kind is Kind.TIMEOUT and attempt.final:
+            outcome.kind, outcome.blames, outcome.reason = Kind.DEADLINE, False, "deadline"
+        self._settle(attempt, outcome, now)
+        if outcome.kind is Kind.SUCCESS and not self._unwanted(outcome, now):
+            self._finish(outcome, now)
+            return
+        if self._last is not None and self._last.value is not None:
+            self._unused.append(self._last)
+        self._last = outcome
+        self._judge(outcome, attempt, now)
+
+    def abandon(self, now: float) -> None:
+        """Settle everything that is open as cancelled: the caller is gone. Harmless when the call is over."""
+        if self._result is not None:
+            return
+        for attempt in list(self._open):
+            self._open.remove(attempt)
+            self._settle(attempt, Outcome(Kind.CANCELLED), now)
+        self._held.clear()
+        self._finish(Outcome(Kind.CANCELLED, reason="cancelled"), now)
+
+    # -- starting an attempt -------------------------------------------------------------------------------------------
+
+    def _next(self, now: float) -> Effect:
+        if not self._admitted:
+            refused = self._admit(now)
+            if refused is not None:
+                return refused
+        elif any(breaker.state == "open" for breaker in self.view.service_breakers) and self._last is not None:
+            self._reason = "breaker"
+            return self._finish(self._last, now)
+        found = self._pick(now)
+        if not isinstance(found, tuple):
+            return found
+        member, permits = found
+        member.started += 1
+        attempt = self._begin(member, permits, now)
+        faults = (*self.view.policy.faults, *self.view.cluster.faults)
+        injection = draw(faults, "attempt", self._target(member.endpoint), self.view.runtime.rng) if faults else None
+        if injection is None:
+            return Start(attempt)
+        self._report_fault(injection)
+        self._held.append(_Held(attempt, now + injection.delay, injection.abort))
+        return self._let_go(self._held[0], now)
+
+    def _admit(self, now: float) -> Effect | None:
+        """Pass the gates that stand before the whole call: faults, then the service's breakers."""
+        faults = (*self.view.policy.faults, *self.view.cluster.faults)
+        if self._fault is None and faults:
+            self._fault = draw(faults, "call", self._target(None), self.view.runtime.rng) or Injection(0.0, None)
+            self._report_fault(self._fault)
+            if self._fault.delay > 0:
+                self._wake = now + self._fault.delay
+                return Wait(min(self._wake, self.deadline))
+        if self._fault is not None and self._fault.abort is not None:
+            self._reason = "fault"
+            return self._finish(self.exchange.aborted(self._fault.abort), now)
+        self.view.budget.calls += 1
+        self._admitted = True
+        for breaker in self.view.service_breakers:
+            permit = breaker.admit(now)
+            if permit is None:
+                error = CircuitOpen(f"the circuit breaker of service {self._service!r} is open")
+                return self._reject(error, "breaker", now, breaker.retry_after(now))
+            self._service_permits.append((breaker, permit))
+        return None
+
+    def _pick(self, now: float) -> tuple[Member, Permits] | Effect:
+        """Pick whom to ask: first those not tried yet, then anybody; a breaker's refusal is a free re-pick."""
+        refused: set[Endpoint] = set()
+        for exclude in ({*self.endpoints}, set[Endpoint]()) if self.endpoints else (set[Endpoint](),):
+            while True:
+                member = self.view.picker.choose_from(self.key, exclude | refused)
+                if member is None:
+                    break
+                assert isinstance(member, Member)  # noqa: S101 - cells of an engine are members
+                permits = self.view.admit(member, now)
+                if permits is not None:
+                    return member, permits
+                refused.add(member.endpoint)
+        return self._nobody(now)
+
+    def _nobody(self, now: float) -> Effect:
+        """Say why there is nobody to ask, or wait where waiting may help."""
+        cluster = self.view.cluster
+        if self._last is not None:
+            self._reason = self._reason or "no other endpoint"
+            return self._finish(self._last, now)
+        wait = self.view.retry_after(now)
+        if wait is not None:
+            error: SvcmeshError = CircuitOpen(
+                f"the circuit breakers of all {len(cluster.members)} endpoints of service {self._service!r} are open"
+            )
+            return self._reject(error, "breaker", now, wait)
+        if not cluster.ready or self.exchange.patient:
+            return Wait(self.deadline, endpoints=True)
+        return self._reject(self._no_endpoints(), "no endpoints", now)
+
+    def _no_endpoints(self) -> SvcmeshError:
+        cluster = self.view.cluster
+        known = len(cluster.members)
+        why = f"none of its {known} endpoints may take traffic" if known else "its discovery lists none"
+        failure = f"; discovery fails: {cluster.failure}" if cluster.failure else ""
+        return NoEndpoints(
+            f"service {self._service!r} has no endpoint: {why}{failure}. Is the name right, and does an instance run?"
+        )
+
+    def _begin(self, member: Member, permits: Permits, now: float) -> Attempt:
+        until = now + self.view.limit
+        final = until >= self.deadline
+        attempt = Attempt(len(self.endpoints) + 1, member, now, min(until, self.deadline), final, permits)
+        self.endpoints.append(member.endpoint)
+        self._open.append(attempt)
+        return attempt
+
+    def _let_go(self, held: _Held, now: float) -> Effect:
+        """Hold an attempt back for an injected delay, inside its own time; then abort it or let it go."""
+        attempt = held.attempt
+        if now < min(held.until, attempt.until):
+            return Wait(min(held.until, attempt.until))
+        self._held.remove(held)
+        if now >= attempt.until:
+            self.ended(attempt, self.timed_out(attempt), now)
+        elif held.abort is not None:
+            self.ended(attempt, self.exchange.aborted(held.abort), now)
+        else:
+            return Start(attempt)
+        return self.poll(now)
+
+    # -- after an attempt ----------------------------------------------------------------------------------------------
+
+    def timed_out(self, attempt: Attempt) -> Outcome:
+        """Return the outcome of an attempt that used up its time, for drivers that cut it off themselves."""
+        took = attempt.until - attempt.started
+        error = DeadlineExceeded(
+            f"attempt {attempt.number} of a call to service {self._service!r} at {attempt.member.endpoint.address} "
+            f"got no answer within {took:.3g} s"
+        )
+        return Outcome(Kind.TIMEOUT, self.exchange.refusal(error), reason=PER_TRY_TIMEOUT, blames=True)  # type: ignore[arg-type]
+
+    def _settle(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
+        member = attempt.member
+        self.view.settle(member, attempt.permits, outcome, now, now - attempt.started)
+        if outcome.value is None or not self.exchange.deferred:
+            member.finished += 1
+        emit, wanted = self.view.runtime.events.emit, self.view.runtime.events.wanted
+        if "attempt.finished" in wanted:
+            seconds = now - attempt.started
+            emit("attempt.finished", self._service, endpoint=member.endpoint, seconds=seconds, outcome=outcome.kind.value)
+
+    def _unwanted(self, outcome: Outcome, now: float) -> bool:
+        """Whether a retry condition on results wants this result repeated."""
+        retry = self._retry
+        return retry is not None and retry.wants_results and retry.matches(outcome, retry.state(self._ask(outcome, now)))
+
+    def _judge(self, outcome: Outcome, attempt: Attempt, now: float) -> None:
+        """Schedule another attempt, or end the call with this outcome."""
+        retry = self._retry
+        if retry is None or outcome.kind in {Kind.CANCELLED, Kind.DEADLINE, Kind.REJECTED}:
+            self._reason = outcome.reason
+            self._finish(outcome, now)
+            return
+        answer = retry.decide(self._ask(outcome, now), self.view.budget, self.view.runtime.rng)
+        emit = self.view.runtime.events.emit
+        if isinstance(answer, Again):
+            self._wake = now + answer.seconds
+            self.waits.append(answer.seconds)
+            emit(
+                "retry.scheduled",
+                self._service,
+                attempt=attempt.number,
+                endpoint=attempt.member.endpoint,
+                delay=answer.seconds,
+                reason=outcome.reason,
+            )
+            return
+        self._reason = f"{outcome.reason or outcome.kind.value}; {answer.reason}"
+        if answer.reason != "not-retryable":
+            emit("retry.refused", self._service, reason=answer.reason)
+        self._finish(outcome, now)
+
+    def _ask(self, outcome: Outcome, now: float) -> Ask:
+        sendable = self.exchange.replayable()
+        tried = {endpoint.address for endpoint in self.endpoints}
+        fn, args, kwargs = self.exchange.function
+        return Ask(
+            outcome=outcome,
+            attempts=len(self.endpoints),
+            untried=any(cell.endpoint.address not in tried for cell in self.view.picker.cells),
+            safe=sendable and self.exchange.idempotent,
+            sendable=sendable,
+            began=self.began,
+            now=now,
+            deadline=self.deadline,
+            waited=sum(self.waits),
+            fn=fn,
+            args=args,
+            kwargs=kwargs,
+        )
+
+    # -- the end ---------------------------------------------------------------------------------------------------------
+
+    def _spent(self, now: float) -> Effect:
+        """The time is used up before an attempt could be made: the last real error says more than ours."""
+        if self._last is not None:
+            self._reason = "deadline"
+            return self._finish(self._last, now)
+        waited = now - self.began
+        why = "waiting for its endpoints" if not self.view.cluster.ready else "before an attempt was made"
+        failure = f" (discovery fails: {self.view.cluster.failure})" if self.view.cluster.failure else ""
+        error = DeadlineExceeded(f"the time of a call to service {self._service!r} ended after {waited:.3g} s, {why}{failure}")
+        if not self.view.cluster.ready and self.view.cluster.failure:
+            error.__cause__ = DiscoveryError(self.view.cluster.failure)
+        return self._reject(error, "deadline", now)
+
+    def _reject(self, error: SvcmeshError, reason: str, now: float, retry_after: float | None = None) -> Effect:
+        """End the call with an error of ours, in the form that callers of this transport catch."""
+        if retry_after is not None:
+            error.retry_after = retry_after
+        self._reason = reason
+        self.view.runtime.events.emit("call.rejected", self._service, reason=reason, retry_after=retry_after)
+        kind = Kind.DEADLINE if isinstance(error, DeadlineExceeded) else Kind.REJECTED
+        refusal = self.exchange.refusal(error)
+        return self._finish(Outcome(kind, refusal, reason=reason, retry_after=retry_after), now)
+
+    def _finish(self, outcome: Outcome, now: float) -> Effect:
+        self._result = outcome
+        good = self._verdict(outcome)
+        for breaker, permit in self._service_permits:
+            breaker.settle(permit, good, now, self.view.traffic, outcome.error, now - self.began)
+        self._service_permits = []
+        target = outcome.error if outcome.error is not None else outcome.value
+        if target is not None and (outcome.error is not None or len(self.endpoints) > 1):
+            attach(target, self._info(outcome, now))
+        emit, wanted = self.view.runtime.events.emit, self.view.runtime.events.wanted
+        if "call.finished" in wanted:
+            attempts, seconds = len(self.endpoints), now - self.began
+            emit("call.finished", self._service, attempts=attempts, seconds=seconds, outcome=outcome.kind.value)
+        return Done(outcome)
+
+    def _verdict(self, outcome: Outcome) -> bool | None:
+        """What the end of the call says of the service: a caller's impatience and our own refusals say nothing."""
+        if outcome.kind in {Kind.CANCELLED, Kind.REJECTED}:
+            return None
+        if outcome.kind is Kind.DEADLINE:  # the policy's own timeout is news of the service, a shorter one is not
+            return False if self.endpoints and self.deadline >= self.began + self.view.total else None
+        return not outcome.blames
+
+    def _info(self, outcome: Outcome, now: float) -> CallInfo:
+        endpoints = tuple(e for e in self.endpoints if e is not PICKED)
+        elapsed = now - self.began
+        return CallInfo(len(self.endpoints), endpoints, tuple(self.waits), self._reason, elapsed, outcome.retry_after)
+
+    # -- small things ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _service(self) -> str:
+        return self.view.cluster.name
+
+    def _target(self, endpoint: Endpoint | None) -> FaultTarget:
+        return FaultTarget(service=self._service, method=self.exchange.method, endpoint=endpoint)
+
+    def _report_fault(self, injection: Injection) -> None:
+        emit = self.view.runtime.events.emit
+        if injection.delay > 0:
+            emit("fault.injected", self._service, kind="delay")
+        if injection.abort is not None:
+            emit("fault.injected", self._service, kind="abort")

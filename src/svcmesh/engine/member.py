@@ -1,0 +1,104 @@
+"""One endpoint of a cluster while it stays in discovery: its counts, its breakers, and what transports keep for it.
+
+A member outlives snapshots: an endpoint that only changed its weight keeps its connections, its number in flight
+and its history. One that left and came back is a new member and starts afresh.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from threading import Lock
+from typing import Protocol, TypeVar
+
+from svcmesh.balance.cell import Cell
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.policy.breaker import Breaker, CircuitBreaker
+from svcmesh.policy.timeline import Timeline
+
+NEVER = math.inf
+
+
+class Closable(Protocol):
+    """What a transport keeps per endpoint: a channel, a connection pool."""
+
+    def close(self) -> object:
+        """Release everything; called once, off the path of calls, from any thread. May not block for long."""
+
+
+C = TypeVar("C", bound=Closable)
+
+
+class Member(Cell):
+    """An endpoint and everything that lives as long as it does.
+
+    Attributes:
+        edge: the instant of the next look by `roll`; the success path compares it on each call, nothing more.
+        unsuccessful: ended attempts that say nothing good of the endpoint; `succeeded` leaves them out.
+        breakers: the breakers that have seen it fail, by configuration; none means closed.
+    """
+
+    __slots__ = ("_attachments", "_gone", "_lock", "_look", "_timeline", "breakers", "edge", "unsuccessful")
+
+    def __init__(self, endpoint: Endpoint, look: Callable[[float], float]) -> None:
+        super().__init__(endpoint)
+        self.edge = NEVER
+        self.unsuccessful = 0
+        self.breakers: dict[CircuitBreaker, Breaker] = {}
+        self._timeline: Timeline | None = None
+        self._look = look
+        self._attachments: dict[object, Closable] = {}
+        self._gone = False
+        self._lock = Lock()
+
+    @property
+    def succeeded(self) -> int:
+        """Attempts that ended well, ever. Costs the success path nothing: it counts only ends."""
+        return self.finished - self.unsuccessful
+
+    def succeeded_at(self, instant: float) -> int:
+        """Return `succeeded` as it was at ``instant``, to within one tick; 0 where nobody needs a window."""
+        return 0 if self._timeline is None else self._timeline.at(instant)
+
+    def keep_timeline(self, horizon: float, tick: float) -> None:
+        """From now on remember successes for ``horizon`` seconds back, to within ``tick``."""
+        self._timeline = Timeline(horizon, tick)
+        self.edge = -math.inf  # sample at the next call
+
+    def roll(self, now: float) -> None:
+        """Sample the totals and let the cluster do what is due; called once per tick by whoever comes first."""
+        next_sample = NEVER
+        if self._timeline is not None:
+            self._timeline.roll(now, self.succeeded)
+            next_sample = now + self._timeline.tick
+        self.edge = min(next_sample, self._look(now))
+
+    def attachment(self, key: object, make: Callable[[], C]) -> C:
+        """Return what a transport keeps here under ``key``, made by ``make`` at first need.
+
+        Once the endpoint has left and was closed, a new one is made and handed out without being kept: the call
+        that holds an old pick may still finish.
+        """
+        found = self._attachments.get(key)
+        if found is None:
+            with self._lock:
+                found = self._attachments.get(key)
+                if found is None:
+                    found = make()
+                    if not self._gone:
+                        self._attachments[key] = found
+        return found  # type: ignore[return-value]  # one key always holds one type
+
+    def detach(self, key: object) -> Closable | None:
+        """Take back what is kept under ``key``, for the transport that closes it itself."""
+        with self._lock:
+            return self._attachments.pop(key, None)
+
+    def close(self) -> None:
+        """Close everything that transports keep here; later attachments are not kept."""
+        with self._lock:
+            self._gone = True
+            kept = list(self._attachments.values())
+            self._attachments.clear()
+        for attachment in kept:
+            attachment.close()

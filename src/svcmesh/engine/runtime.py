@@ -1,0 +1,74 @@
+"""What all clusters of a mesh share: its clock, its chance, its events, its worker. It knows nothing above it.
+
+The mesh owns the runtime and everything else refers to it, so that a mesh which is dropped without being closed can be
+collected, and its worker stopped, although watches are still running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from svcmesh.balance.picker import Rng
+from svcmesh.core.clock import SYSTEM, Clock
+from svcmesh.engine.reaper import Reapers
+from svcmesh.engine.worker import Worker
+from svcmesh.observe.bus import Events
+
+
+class Runtime:
+    """Clock, rng, events, timers and worker of one mesh."""
+
+    def __init__(self, clock: Clock | None = None, rng: Rng | None = None) -> None:
+        self.clock = SYSTEM if clock is None else clock
+        self.rng: Rng = random.Random() if rng is None else rng  # noqa: S311 - balancing, not secrets
+        self._own_rng = rng is None
+        self.listeners_changed: list[Callable[[], object]] = []
+        self.events = Events(self.clock, self._on_listeners)
+        self.worker = Worker("svcmesh-worker")
+        self.reapers = Reapers(self.clock)
+        self.closed = False
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> Callable[[], None]:
+        """Run ``callback`` on the worker at the instant ``when``; return what cancels it. Threads: any."""
+        timer = _WorkerTimer(self.clock, when, callback)
+        self.worker.call(timer.start)
+        return timer.cancel
+
+    def close(self) -> None:
+        """Stop the worker; nothing can be started any more."""
+        self.closed = True
+        self.worker.close()
+
+    def reset_after_fork(self) -> None:
+        """Start afresh in a forked child: no thread, no loop's reaper, and chance of its own."""
+        self.worker.reset_after_fork()
+        self.reapers = Reapers(self.clock)
+        if self._own_rng:
+            self.rng = random.Random()  # noqa: S311 - else all children would pick the same endpoints
+
+    def _on_listeners(self) -> None:
+        for tell in list(self.listeners_changed):
+            tell()
+
+
+class _WorkerTimer:
+    """A timer that any thread may set and cancel, although only the worker's loop may touch the clock's."""
+
+    def __init__(self, clock: Clock, when: float, callback: Callable[[], object]) -> None:
+        self._clock = clock
+        self._when = when
+        self._callback: Callable[[], object] | None = callback
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._callback is not None:
+            self._clock.call_at(loop, self._when, self._ring)
+
+    def cancel(self) -> None:
+        self._callback = None
+
+    def _ring(self) -> None:
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()

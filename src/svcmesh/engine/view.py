@@ -1,0 +1,223 @@
+"""A service as callers under one policy see it: the published picker, and the few things a plain call does.
+
+Publishing is what makes the success path straight. While nothing is out of the ordinary, `choose` is the picker's own
+function; as soon as something is (a fault is armed, a breaker lets probes through, somebody listens to every call) it is a
+function that offers nobody, and the call takes the machine, which asks all the questions. So the success path has one
+test, and that is the pick itself.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from svcmesh.balance.cell import Cell
+from svcmesh.balance.least_request import LeastRequest
+from svcmesh.balance.picker import Choose, Picker
+from svcmesh.core.deadline import ambient_on
+from svcmesh.core.endpoint import Health
+from svcmesh.core.outcome import Kind, Outcome
+from svcmesh.engine.cluster import Cluster, ClusterTraffic, Report
+from svcmesh.engine.member import NEVER, Member
+from svcmesh.observe.events import PER_CALL
+from svcmesh.policy.breaker import Breaker, CircuitBreaker
+from svcmesh.policy.budget import Budget, RetryBudget
+from svcmesh.policy.policy import Policy
+
+Permits = tuple[tuple[Breaker, int], ...]
+_ANSWERED = frozenset({Kind.SUCCESS, Kind.STATUS, Kind.ERROR})
+_NO_BUDGET = RetryBudget(ratio=0.0, per_second=0, window=1)
+
+
+class View:
+    """What calls of one service under one policy go through.
+
+    Attributes:
+        choose: returns a member for a plain call, or None: take the machine. Read it anew on each call.
+        picker: the picker behind it. budget: counts the calls, and pays for retries.
+        limit: seconds that one attempt may take; infinite for no limit. total: the same for a whole call.
+    """
+
+    def __init__(self, cluster: Cluster, policy: Policy) -> None:
+        self.cluster = cluster
+        self.policy = policy
+        self.runtime = cluster.runtime
+        self.clock = cluster.runtime.clock
+        self.total = NEVER if policy.timeout is None else policy.timeout
+        self.limit = min(self.total, NEVER if policy.per_try_timeout is None else policy.per_try_timeout)
+        self.choose: Choose = _nobody
+        self.picker: Picker = Picker(())
+        self.panicking = False
+        self._balancer = policy.load_balancer or LeastRequest()
+        self._outliers = policy.outlier_detection
+        self._breakers = tuple(b for b in policy.breakers if b.scope == "endpoint")
+        self._service_breakers = tuple(b for b in policy.breakers if b.scope == "service")
+        self._join()
+
+    def _join(self) -> None:
+        """Take what is shared from the cluster, and let it rebuild us from now on."""
+        config = self.policy.retry.budget if self.policy.retry is not None else None
+        config = config or _NO_BUDGET
+        self.budget = self.cluster.shared(config, lambda: Budget(config, self.clock.now()))
+        self.service_breakers = tuple(
+            self.cluster.shared(config, partial(self._new_breaker, config, None)) for config in self._service_breakers
+        )
+        self.traffic = ClusterTraffic(self.cluster)
+        windows = [b.window for b in self.policy.breakers if b.failure_rate is not None]
+        if self._outliers is not None:
+            windows.append(self._outliers.interval)
+        self.cluster.join(self, windows)
+
+    # -- the success path ----------------------------------------------------------------------------------------------
+
+    def enter(self, now: float) -> Member | None:
+        """Start a plain attempt: pick an endpoint and count it in flight. None: this call needs the machine.
+
+        Whoever gets a member owes it one ``member.finished += 1``, or hands it to the machine (`Call.adopt`).
+        """
+        member = self.choose()
+        if member is None:
+            return None
+        self.budget.calls += 1
+        if now >= member.edge:  # type: ignore[attr-defined]  # cells of an engine are members
+            member.roll(now)  # type: ignore[attr-defined]
+        member.started += 1
+        return member  # type: ignore[return-value]
+
+    def deadline(self, now: float, timeout: float | None = None) -> float:
+        """Return when a call that starts now must have ended: ``timeout`` or the policy's, and never after the ambient one."""
+        own = now + (self.total if timeout is None else timeout)
+        ambient = ambient_on(self.clock)
+        return own if ambient is None else min(own, ambient)
+
+    # -- what the machine asks -----------------------------------------------------------------------------------------
+
+    def admit(self, member: Member, now: float) -> Permits | None:
+        """Ask the endpoint's breakers for permits; None when one of them refuses."""
+        permits: list[tuple[Breaker, int]] = []
+        for config in self._breakers:
+            breaker = member.breakers.get(config)
+            if breaker is None:
+                continue  # it never failed, so it is closed
+            permit = breaker.admit(now)
+            if permit is None:
+                self.release(tuple(permits), member, now)
+                return None
+            permits.append((breaker, permit))
+        return tuple(permits)
+
+    def release(self, permits: Permits, member: Member, now: float) -> None:
+        """Give permits back unused."""
+        for breaker, permit in permits:
+            breaker.settle(permit, None, now, member)
+
+    def settle(self, member: Member, permits: Permits, outcome: Outcome, now: float, seconds: float) -> None:
+        """Take note of how an attempt ended: breakers and ejection learn of it, exactly once.
+
+        The caller counts ``member.finished`` right after, so that `Member.succeeded` never counts a failure.
+        """
+        if outcome.blames or outcome.kind not in _ANSWERED:
+            member.unsuccessful += 1
+        good = False if outcome.blames else True if outcome.kind in _ANSWERED else None
+        held = dict(permits)
+        for config in self._breakers:
+            breaker = member.breakers.get(config)
+            if breaker is None:
+                if not outcome.blames:
+                    continue
+                with self.cluster.lock:
+                    breaker = member.breakers.setdefault(config, self._new_breaker(config, member))
+            breaker.settle(held.get(breaker), good, now, member, outcome.error, seconds)
+        if outcome.blames and self._outliers is not None:
+            self.cluster.failed(self._outliers, member, outcome, now)
+
+    def retry_after(self, now: float) -> float | None:
+        """Return the seconds until the first open breaker of an endpoint lets a probe through."""
+        waits = [b.retry_after(now) for m in self.cluster.members.values() for b in self._breakers_of(m)]
+        return min((wait for wait in waits if wait > 0), default=None)
+
+    def _breakers_of(self, member: Member) -> list[Breaker]:
+        return [member.breakers[config] for config in self._breakers if config in member.breakers]
+
+    # -- publishing ----------------------------------------------------------------------------------------------------
+
+    def rebuild(self, now: float) -> list[Report]:
+        """Publish a new picker over the members that may be called now. The cluster's lock is held."""
+        members = [m for m in self.cluster.members.values() if m.endpoint.weight > 0]
+        reports = self._panic(members)
+        admitted: list[Cell] = []
+        probing = False
+        for member in self._well(members):
+            states = {self._woken(breaker, now) for breaker in self._breakers_of(member)}
+            if "open" not in states:
+                admitted.append(member)
+            probing = probing or "half-open" in states
+        self.picker = self._balancer.over(admitted, self.runtime.rng, self.clock)
+        self.choose = self.picker.choose if self._is_plain(probing, now) else _nobody
+        return reports
+
+    def _well(self, members: list[Member]) -> list[Member]:
+        """Return whom health allows: the well ones, or in a panic all that do not refuse connections."""
+        ejected = {} if self._outliers is None else self.cluster.detector(self._outliers).ejected
+        listed = [m for m in members if m.endpoint.health is not Health.UNHEALTHY]
+        well = [m for m in listed if m.endpoint.address not in ejected]
+        if self.panicking:
+            answering = [m for m in members if not _refuses(ejected.get(m.endpoint.address))]
+            return answering or members
+        return well or listed
+
+    def _panic(self, members: list[Member]) -> list[Report]:
+        """Enter or leave the panic mode; return the event, if any."""
+        ejected = {} if self._outliers is None else self.cluster.detector(self._outliers).ejected
+        well = sum(1 for m in members if m.endpoint.health is not Health.UNHEALTHY and m.endpoint.address not in ejected)
+        panicking = bool(members) and well < self.policy.panic_threshold * len(members)
+        if panicking == self.panicking:
+            return []
+        self.panicking = panicking
+        return [("panic.entered" if panicking else "panic.left", {})]
+
+    def _is_plain(self, probing: bool, now: float) -> bool:
+        policy, retry = self.policy, self.policy.retry
+        return not (
+            probing
+            or policy.faults
+            or self.cluster.faults
+            or self.runtime.events.wanted & PER_CALL
+            or (retry is not None and retry.wants_results)
+            or any(config.slow is not None for config in policy.breakers)
+            or any([self._woken(breaker, now) != "closed" for breaker in self.service_breakers])
+        )
+
+    def _woken(self, breaker: Breaker, now: float) -> str:
+        """Return the state of ``breaker``, half-open if it is time, and see to it that we look again when it will be."""
+        breaker.wake(now)
+        if breaker.half_opens_at is not None:
+            self.cluster.look_at(breaker.half_opens_at)
+        return breaker.state
+
+    def _new_breaker(self, config: CircuitBreaker, member: Member | None) -> Breaker:
+        name = self.cluster.name if member is None else f"{self.cluster.name} {member.endpoint.address}"
+
+        def changed(old: str, new: str) -> None:
+            self.cluster.note("breaker.changed", endpoint=None if member is None else member.endpoint, old=old, new=new)
+            self.cluster.rebuild()
+
+        return Breaker(config, name, on_change=changed, on_listener_error=self._listener_failed)
+
+    def _listener_failed(self, listener: Any, error: BaseException) -> None:
+        told = f"{type(error).__name__}: {error}"
+        self.runtime.events.emit("listener.failed", self.cluster.name, listener=type(listener).__qualname__, error=told)
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: join the cluster anew."""
+        self.choose = _nobody
+        self._join()
+
+
+def _nobody() -> None:
+    """Offer nobody: the call has to take the machine."""
+    return
+
+
+def _refuses(ejection: Any) -> bool:
+    return ejection is not None and ejection.refusing

@@ -1,0 +1,1 @@
+"""What happens, for whoever asks: event types, the bus that carries them, and `explain`."""

@@ -1,0 +1,238 @@
+"""Plain functions and coroutine functions as transports: what `Service.guard` and `resilient` make of them.
+
+The two lines below are the success path at its barest: read the clock and the ambient deadline, enter, count, call. They
+are twins by nature, one awaits and one does not; all decisions are in the machine, which both hand over to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, ParamSpec, TypeVar, cast
+
+from svcmesh.core import deadline
+from svcmesh.core.clock import SYSTEM
+from svcmesh.core.endpoint import PICKED
+from svcmesh.core.errors import ConfigError, FaultInjected, SvcmeshError
+from svcmesh.core.outcome import GATEWAY_STATUSES, Kind, Outcome
+from svcmesh.engine import awaiting, blocking
+from svcmesh.engine.exchange import Attempt
+from svcmesh.engine.machine import Call
+from svcmesh.engine.view import View
+from svcmesh.policy.fault import Abort
+from svcmesh.transport import plain_outcome
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Function = Callable[..., Any]
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def guarded(fn: Callable[P, R], view: View, *, idempotent: bool, blame_all: bool = False) -> Callable[P, R]:
+    """Return ``fn`` called through ``view``, with the same signature; sync or async as it is.
+
+    Args:
+        idempotent: it may be repeated although it may have been executed.
+        blame_all: every exception counts as a failure, not only those that speak of the network.
+
+    Raises:
+        ConfigError: ``fn`` is neither a function nor a coroutine function, or its ``endpoint`` has another default.
+    """
+    traits = _Traits(fn, view, _picks(fn), idempotent, blame_all)
+    line = _awaiting_line if _is_async(fn) else _blocking_line
+    return cast("Callable[P, R]", functools.wraps(fn)(line(traits)))
+
+
+class _Traits:
+    """What all calls of one guarded function have in common."""
+
+    __slots__ = ("blame_all", "fn", "idempotent", "name", "picks", "view")
+
+    def __init__(self, fn: Function, view: View, picks: bool, idempotent: bool, blame_all: bool) -> None:  # noqa: FBT001
+        self.fn = fn
+        self.view = view
+        self.picks = picks
+        self.idempotent = idempotent
+        self.blame_all = blame_all
+        self.name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
+
+
+def _blocking_line(traits: _Traits) -> Function:
+    fn, view, picks = traits.fn, traits.view, traits.picks
+    now_, enter, limit, system = view.clock.now, view.enter, view.limit, view.clock is SYSTEM
+    ambient = deadline.AMBIENT
+    get, put, reset = ambient.get, ambient.set, ambient.reset
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        now = now_()
+        until, outer = now + limit, get()
+        if outer is not None or not system:
+            if type(outer) is not float or outer <= now or not system:
+                return _call_slowly(traits, (args, kwargs), now)
+            until = min(until, outer)
+        member = enter(now)
+        if member is None:
+            return _call_slowly(traits, (args, kwargs), now)
+        token = put(until)
+        try:
+            result = fn(*args, endpoint=member.endpoint, **kwargs) if picks else fn(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - the machine settles it, and raises it again where it stands
+            reset(token)
+            exchange = BlockingFunction(traits, (args, kwargs))
+            return blocking.resume(view, exchange, member, now, view.deadline(now), error)
+        reset(token)
+        member.finished += 1
+        return result
+
+    return call
+
+
+def _awaiting_line(traits: _Traits) -> Function:
+    fn, view, picks = traits.fn, traits.view, traits.picks
+    now_, enter, limit, system = view.clock.now, view.enter, view.limit, view.clock is SYSTEM
+    ambient, reaper_of = deadline.AMBIENT, view.runtime.reapers.of
+    get, put, reset = ambient.get, ambient.set, ambient.reset
+    running_loop = asyncio.get_running_loop
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        now = now_()
+        until, outer = now + limit, get()
+        if outer is not None or not system:
+            if type(outer) is not float or outer <= now or not system:
+                return await _await_slowly(traits, (args, kwargs), now)
+            until = min(until, outer)
+        reaper = reaper_of(running_loop())
+        member = enter(now)
+        if member is None:
+            return await _await_slowly(traits, (args, kwargs), now)
+        token = put(until)
+        key = reaper.watch(until)
+        try:
+            result = await (fn(*args, endpoint=member.endpoint, **kwargs) if picks else fn(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - as above
+            late = reaper.late(key)
+            reset(token)
+            exchange = AwaitingFunction(traits, (args, kwargs))
+            return await awaiting.resume(view, exchange, member, now, view.deadline(now), error, late=late)
+        if reaper.open.pop(key, None) is None:
+            reaper.late(key)  # an answer that came in spite of a cancellation is an answer
+        reset(token)
+        member.finished += 1
+        return result
+
+    return call
+
+
+def _call_slowly(traits: _Traits, arguments: Arguments, now: float) -> Any:
+    exchange = BlockingFunction(traits, arguments)
+    return blocking.run(Call(traits.view, exchange, now, traits.view.deadline(now)), exchange)
+
+
+async def _await_slowly(traits: _Traits, arguments: Arguments, now: float) -> Any:
+    exchange = AwaitingFunction(traits, arguments)
+    return await awaiting.run(Call(traits.view, exchange, now, traits.view.deadline(now)), exchange)
+
+
+class _FunctionExchange:
+    """One call of a guarded function, for the machine."""
+
+    deferred = False
+    patient = False
+
+    def __init__(self, traits: _Traits, arguments: Arguments) -> None:
+        self._traits = traits
+        self._args, self._kwargs = arguments
+        self.idempotent = traits.idempotent
+        self.method = traits.name
+
+    @property
+    def function(self) -> tuple[Function, tuple[Any, ...], dict[str, Any]]:
+        """The function and its arguments."""
+        return self._traits.fn, self._args, self._kwargs
+
+    def replayable(self) -> bool:
+        """Arguments can always be passed again."""
+        return True
+
+    def classify(self, error: Exception) -> Outcome:
+        """Read the exception; what the policy retries is also held against the endpoint."""
+        outcome = plain_outcome.classify(error)
+        retry = self._traits.view.policy.retry
+        if outcome.kind is Kind.ERROR and not isinstance(error, SvcmeshError):
+            outcome.blames = self._traits.blame_all or (retry is not None and _wants(retry, outcome))
+        return outcome
+
+    def refusal(self, error: SvcmeshError) -> SvcmeshError:
+        """Callers of functions catch our errors as they are."""
+        return error
+
+    def aborted(self, abort: Abort) -> Outcome:
+        """Raise what stands for the status, since a plain function has none."""
+        status = abort.status
+        error = FaultInjected(f"injected fault: {status} in place of a call of {self.method}")
+        error.status = status
+        blames = abort.http_status in GATEWAY_STATUSES
+        return Outcome(Kind.STATUS, error, reason=str(status), blames=blames)
+
+    def _arguments(self, attempt: Attempt) -> dict[str, Any]:
+        return {**self._kwargs, "endpoint": attempt.member.endpoint} if self._traits.picks else self._kwargs
+
+    def _budget(self, attempt: Attempt) -> AbstractContextManager[None]:
+        return deadline.at(self._traits.view.clock, attempt.until)
+
+
+class BlockingFunction(_FunctionExchange):
+    """One call of a plain function."""
+
+    def send(self, attempt: Attempt) -> Any:
+        """Call the function; it cannot be interrupted, but `remaining` tells it how long it may take."""
+        with self._budget(attempt):
+            return self._traits.fn(*self._args, **self._arguments(attempt))
+
+    def discard(self, outcome: Outcome) -> None:
+        """A result of a function needs no release."""
+
+
+class AwaitingFunction(_FunctionExchange):
+    """One call of a coroutine function."""
+
+    async def send(self, attempt: Attempt) -> Any:
+        """Await the function; the driver cancels it when its time is up."""
+        with self._budget(attempt):
+            return await self._traits.fn(*self._args, **self._arguments(attempt))
+
+    async def discard(self, outcome: Outcome) -> None:
+        """A result of a function needs no release."""
+
+
+def _wants(retry: Any, outcome: Outcome) -> bool:
+    try:
+        return bool(retry.matches(outcome))
+    except Exception:  # noqa: BLE001 - a strategy of the user's; `Retry.decide` reports it
+        return False
+
+
+def _is_async(fn: object) -> bool:
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004 - which one
+
+
+def _picks(fn: object) -> bool:
+    """Whether ``fn`` declares ``endpoint: Endpoint = PICKED``, to be filled on every attempt."""
+    if not callable(fn) or isinstance(fn, type):
+        raise ConfigError(f"only a function or a coroutine function can be guarded, not {fn!r}")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise ConfigError(f"{fn!r} is a generator function: its body runs after it returned; guard what it calls instead")
+    try:
+        parameter = inspect.signature(fn).parameters.get("endpoint")
+    except (TypeError, ValueError):
+        return False  # a builtin without a signature
+    if parameter is None or parameter.kind is inspect.Parameter.VAR_KEYWORD:
+        return False
+    if parameter.default is not PICKED or parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        raise ConfigError(
+            f"{fn!r} has a parameter 'endpoint' that svcmesh cannot fill: declare it as 'endpoint: Endpoint = PICKED'"
+        )
+    return True
