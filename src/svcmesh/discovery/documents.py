@@ -1,0 +1,112 @@
+"""JSON and YAML text as plain values, with the strictness that a file edited by hand needs.
+
+A key that stands twice is an error, since the one that loses was meant too. Nesting is counted before anything is
+built: libyaml's composer recurses in C and takes the process down with it at depths that fit into a kilobyte. The
+line of a mistake is looked up only once there is one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import yaml
+
+from svcmesh.core.errors import DiscoveryError
+
+DEEPEST = 32
+"""Levels of nesting that a document may have."""
+
+_LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML can be built without libyaml
+
+Path = Sequence[str | int]
+"""Keys and positions that lead from the top of a document to a value."""
+
+
+def parse_document(text: str, where: str, *, is_json: bool) -> Any:
+    """Return the plain value of a JSON or YAML document.
+
+    Args:
+        text: the document.
+        where: the name of its file, for errors.
+        is_json: hold it to JSON's grammar. YAML would read JSON too, but with other rules for some strings.
+
+    Raises:
+        DiscoveryError: it cannot be understood; the message has ``where`` and, where known, the line.
+    """
+    try:
+        if is_json:
+            return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        _check_depth(text)
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - it is a safe loader with one more check
+    except json.JSONDecodeError as error:
+        raise DiscoveryError(f"{where}, line {error.lineno}: {error.msg}") from None
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
+        raise DiscoveryError(f"{where}{line}: {error.problem or error.context}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise DiscoveryError(f"{where}: {error}") from None
+    except RecursionError:
+        raise DiscoveryError(f"{where} is nested too deeply") from None
+
+
+def line_of(text: str, path: Path) -> int | None:
+    """Return the line (from 1) of what ``path`` leads to in a document that could be parsed; None if unknown."""
+    try:
+        node: Any = yaml.compose(text, Loader=_LOADER)
+    except yaml.YAMLError:
+        return None  # JSON that is no YAML, as with tabs
+    for step in path:
+        found = _child(node, step)
+        if found is None:
+            break
+        node = found
+    return None if node is None else int(node.start_mark.line) + 1
+
+
+def _child(node: Any, step: str | int) -> Any:
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+        return node.value[step] if step < len(node.value) else None
+    if isinstance(node, yaml.MappingNode):
+        return next((value for key, value in node.value if key.value == step), None)
+    return None
+
+
+def _check_depth(text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            mark: Any = event.start_mark  # libyaml's mark or PyYAML's: the stubs know one of them
+            if depth > DEEPEST:
+                raise yaml.MarkedYAMLError(problem=f"nested more than {DEEPEST} deep", problem_mark=mark)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key!r} stands twice in one object")
+        found[key] = value
+    return found
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+class _StrictLoader(_LOADER):  # type: ignore[misc]  # the base is chosen when PyYAML is imported
+    """PyYAML's safe loader, for which a key that stands twice in one mapping is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            mark = (key.tag, str(key.value))
+            if mark in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} stands twice", problem_mark=key.start_mark)
+            seen.add(mark)
+        found: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return found

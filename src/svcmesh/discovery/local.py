@@ -1,0 +1,192 @@
+"""The embedded registry: processes of one user on one machine find each other through a directory, without a server.
+
+``<directory>/<service>/<id>.json`` is one registration. Writing is a rename, a heartbeat sets a time stamp, leaving is
+a removal; readers look four times a second (`local_scan`). Who stops heartbeating counts as gone when its TTL ends, on
+the machine's monotonic clock, which nobody can set back and which is the same in all processes.
+
+File operations happen inline in the coroutines: the directory lies in memory or on a local disk, where each takes a few
+microseconds, less than handing it to a thread would.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from itertools import count
+
+from svcmesh.core.clock import Clock, sleep_until
+from svcmesh.core.emit import Emit, silent
+from svcmesh.core.errors import ConfigError, DiscoveryError
+from svcmesh.core.snapshot import Snapshot
+from svcmesh.discovery.base import Announcement
+from svcmesh.discovery.local_directory import (
+    check_private,
+    make_private,
+    read_regular,
+    remove_exactly,
+    remove_if_empty,
+    write_atomically,
+)
+from svcmesh.discovery.local_record import LARGEST, decode, edition, encode, stamp, stamped_at
+from svcmesh.discovery.local_scan import SUFFIX, Scan
+from svcmesh.discovery.names import quote_name
+
+POLL = 0.25
+"""Seconds between two looks at a service's directory."""
+
+_registries = count()
+_editions = count(os.getpid())
+
+
+class LocalRegistry:
+    """Discovery and registration in a directory that is private to the user.
+
+    Args:
+        directory: absolute path; created with mode 0700 at first use.
+        clock: instants of registrations and heartbeats. Processes see each other only on the system's clock.
+        emit: told, once per version, of files that are no registrations.
+
+    Raises:
+        ConfigError: the path is not absolute, or what is there now is not private to this user.
+
+    Threads: all coroutines of one registry run on one loop.
+    """
+
+    def __init__(self, directory: str, *, clock: Clock, emit: Emit = silent) -> None:
+        if not directory.startswith("/") or "\0" in directory:
+            raise ConfigError(f"the directory of local:// must be an absolute path, not {directory!r}")
+        self.directory = directory.rstrip("/") or "/"
+        self._clock = clock
+        self._emit = emit
+        self._number = next(_registries)
+        self._inodes: dict[tuple[str, str], int] = {}
+        self._draining: set[tuple[str, str]] = set()
+        self._existed = False
+        try:
+            check_private(self.directory)
+        except DiscoveryError as error:
+            raise ConfigError(str(error)) from None
+
+    async def watch(self, service: str) -> AsyncIterator[Snapshot]:
+        """Yield who is registered as ``service``, at once and after each change, at most a quarter second late.
+
+        Raises:
+            DiscoveryError: the directory vanished or is not private. It is made at the first watch and not again:
+                a new and empty one would be believed, and take away every endpoint that is still there.
+        """
+        if not self._existed:
+            make_private(self.directory)
+            self._existed = True
+        scan = Scan(self.directory, service, clock=self._clock, emit=self._emit)
+        while True:
+            endpoints = scan.poll()
+            if endpoints is not None:
+                yield Snapshot(endpoints, authoritative=True)
+            await sleep_until(self._clock, self._clock.now() + POLL)
+
+    async def register(self, announcement: Announcement) -> None:
+        """Announce, or announce again with other contents; an earlier registration of the same id is replaced.
+
+        Raises:
+            ConfigError: a malformed address, weight or TTL, or more than 64 KiB of meta.
+            DiscoveryError: the directory cannot be written.
+        """
+        self._draining.discard(_key(announcement))
+        self._write(announcement)
+
+    async def heartbeat(self, announcement: Announcement) -> None:
+        """Say that the process is alive: one time stamp. Registers again where the file is gone.
+
+        Raises:
+            DiscoveryError: the directory cannot be written, or another process has registered under the same id.
+        """
+        path = f"{self._service_directory(announcement)}/{_file_name(announcement)}"
+        try:
+            found = os.lstat(path)
+            if found.st_ino == self._inodes.get(_key(announcement)):
+                heartbeat = stamp(self._clock.now(), edition(found.st_mtime_ns))
+                os.utime(path, ns=(heartbeat, heartbeat), follow_symlinks=False)
+                return
+            self._check_abandoned(announcement, path, stamped_at(found.st_mtime_ns))
+        except FileNotFoundError:
+            pass  # removed by hand, or by a watcher while this process was stopped for longer than its TTL
+        except OSError as error:
+            raise DiscoveryError(f"cannot heartbeat in {self.directory}: {error.strerror}") from None
+        self._write(announcement)
+
+    async def deregister(self, announcement: Announcement) -> None:
+        """Remove the registration, unless another process has taken the id over.
+
+        Raises:
+            DiscoveryError: the directory cannot be written.
+        """
+        self._draining.discard(_key(announcement))
+        inode = self._inodes.pop(_key(announcement), None)
+        if inode is None:
+            return
+        directory = self._service_directory(announcement)
+        try:
+            remove_exactly(directory, _file_name(announcement), inode)
+        except OSError as error:
+            self._inodes[_key(announcement)] = inode  # for the next try
+            raise DiscoveryError(f"cannot deregister from {self.directory}: {error.strerror}") from None
+        remove_if_empty(directory)
+
+    async def drain(self, announcement: Announcement) -> None:
+        """Leave the snapshots of others, and stay registered until `deregister`.
+
+        Raises:
+            DiscoveryError: the directory cannot be written.
+        """
+        self._draining.add(_key(announcement))
+        self._write(announcement)
+
+    def _write(self, announcement: Announcement) -> None:
+        now = self._clock.now()
+        owner = self._owner()
+        draining = _key(announcement) in self._draining
+        content = encode(announcement, since=now, draining=draining, owner=owner, pid=os.getpid())
+        name = _file_name(announcement)
+        directory = self._service_directory(announcement)
+        try:
+            inode = self._place(directory, name, content, stamp(now, next(_editions)))
+        except OSError as error:
+            raise DiscoveryError(f"cannot register in {self.directory}: {error.strerror}") from None
+        self._inodes[_key(announcement)] = inode
+
+    def _place(self, directory: str, name: str, content: bytes, mtime_ns: int) -> int:
+        make_private(self.directory)
+        self._existed = True
+        for _ in range(10):
+            make_private(directory)
+            try:
+                return write_atomically(directory, name, content, mtime_ns)
+            except FileNotFoundError:
+                continue  # the last one to leave took the directory along
+        raise DiscoveryError(f"the directory {directory} vanishes whenever it is created")
+
+    def _check_abandoned(self, announcement: Announcement, path: str, heartbeat: float) -> None:
+        """Raise if the file at our place belongs to another process that is alive: two would fight over it."""
+        try:
+            record = decode(read_regular(path, LARGEST))
+        except ValueError:
+            return
+        if record.owner != self._owner() and self._clock.now() < heartbeat + record.ttl:
+            raise DiscoveryError(
+                f"{announcement.id!r} of {announcement.service!r} was registered again by {record.owner}: give each "
+                "process an id of its own"
+            )
+
+    def _owner(self) -> str:
+        return f"process {os.getpid()}, registry {self._number}"
+
+    def _service_directory(self, announcement: Announcement) -> str:
+        return f"{self.directory}/{quote_name('service', announcement.service)}"
+
+
+def _key(announcement: Announcement) -> tuple[str, str]:
+    return announcement.service, announcement.id
+
+
+def _file_name(announcement: Announcement) -> str:
+    return quote_name("id", announcement.id) + SUFFIX

@@ -1,0 +1,208 @@
+"""Discovery URIs: a literal table from scheme to opener, and rules that hold for all of them.
+
+A URI is typed by people and pasted into environment variables. Whatever has no meaning in it (a query, a fragment, a
+trailing comma) is an error that says so: silently ignored, it would be believed to work. Error messages never
+repeat the user part of a URI, where registries take passwords and tokens.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from svcmesh.core.clock import Clock
+from svcmesh.core.emit import Emit
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.errors import ConfigError
+from svcmesh.discovery.base import Discovery
+from svcmesh.discovery.file import FileDiscovery
+from svcmesh.discovery.local import LocalRegistry
+from svcmesh.discovery.local_directory import default_directory
+from svcmesh.discovery.static import DictDiscovery, StaticDiscovery
+
+SERVICE = "{service}"
+"""Where the name of a service goes in the URI of a mesh."""
+
+_PARTS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)")
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_USER = re.compile(r"//[^/?#@]*@")
+
+
+@dataclass(frozen=True, slots=True)
+class Uri:
+    """A URI in its parts, still percent-encoded; ``text`` is what error messages may show."""
+
+    text: str
+    scheme: str
+    authority: str
+    path: str
+    query: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What an opener may need besides the URI."""
+
+    clock: Clock
+    emit: Emit
+    environ: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """How one scheme is opened.
+
+    ``complete``: the URI alone says which endpoints are meant, so that it can stand for a service
+    (`Mesh.service(uri)`); other schemes need a name besides.
+    """
+
+    open: Callable[[Uri, Surroundings], Discovery]
+    complete: bool
+
+
+def open_discovery(
+    source: str | Discovery | Mapping[str, Sequence[str | Endpoint]] | None,
+    *,
+    clock: Clock,
+    emit: Emit,
+    environ: Mapping[str, str] | None = None,
+) -> Discovery:
+    """Open what `Mesh(discovery=…)` was given; nothing is read or started yet.
+
+    Args:
+        source: a URI, an object with a ``watch`` method, ``{name: [address, …]}``, or None for ``local://``.
+        clock: what the backend waits by.
+        emit: where it reports what it had to leave out.
+        environ: the environment; None is the process's own.
+
+    Raises:
+        ConfigError: an unknown scheme, a malformed URI, a bad address, or something that is none of the above.
+    """
+    surroundings = Surroundings(clock, emit, os.environ if environ is None else environ)
+    if source is None:
+        source = "local://"
+    if isinstance(source, str):
+        uri = parse(source)
+        return SCHEMES[uri.scheme].open(uri, surroundings)
+    if isinstance(source, Mapping):
+        return DictDiscovery(source)
+    if isinstance(source, type) or not isinstance(source, Discovery):
+        raise ConfigError(
+            "discovery must be a URI such as 'local://', a dict of addresses by service name, or an object with a "
+            f"watch(service) method, not {type(source).__name__}"
+        )
+    return source
+
+
+def open_service(source: str, *, clock: Clock, emit: Emit, environ: Mapping[str, str] | None = None) -> Discovery:
+    """Open what `Mesh.service(uri)` was given: a URI that names its endpoints itself.
+
+    The result ignores the name that its ``watch`` is asked for, unless the URI is a file that maps names to lists.
+
+    Raises:
+        ConfigError: as `open_discovery`; also a scheme that needs a service name, or a ``{service}`` left open.
+    """
+    uri = parse(source)
+    if SERVICE in unquote(uri.text):
+        raise ConfigError(f"{uri.text!r}: {SERVICE} has a meaning in Mesh(discovery=…) only; write the name")
+    if not SCHEMES[uri.scheme].complete:
+        raise ConfigError(
+            f"{uri.text!r} names a registry and no service: pass it as Mesh(discovery=…) and ask for a service by name"
+        )
+    return open_discovery(source, clock=clock, emit=emit, environ=environ)
+
+
+def is_uri(text: str) -> bool:
+    """Whether ``text`` is meant as a URI rather than as the name of a service."""
+    return "://" in text
+
+
+def parse(text: str) -> Uri:
+    """Take a URI apart.
+
+    Raises:
+        ConfigError: no URI, a scheme that is not known, spaces or control characters, a fragment, a ``%`` that
+            encodes nothing.
+    """
+    shown = redacted(text)
+    if _UNPRINTABLE.search(text):
+        raise ConfigError(f"discovery URI {shown!r} holds a space or a control character: write it as %20 or the like")
+    parts = _PARTS.fullmatch(text)
+    if parts is None:
+        raise ConfigError(f"{shown!r} is no discovery URI: it begins with a scheme, as in 'static://10.0.0.1:8080'")
+    scheme = parts["scheme"].lower()
+    if scheme not in SCHEMES:
+        raise ConfigError(f"unknown discovery scheme {scheme!r}; known are {', '.join(sorted(SCHEMES))}")
+    if _BAD_PERCENT.search(text):
+        raise ConfigError(f"discovery URI {shown!r}: '%' must be followed by two hexadecimal digits")
+    query, hash_sign, _ = parts["rest"].partition("#")
+    if hash_sign:
+        raise ConfigError(f"discovery URI {shown!r} has a fragment, which means nothing here: write '#' as %23")
+    return Uri(shown, scheme, parts["authority"], parts["path"], query[1:] if query else None)
+
+
+def redacted(text: str) -> str:
+    """Return ``text`` without a user part, and without the values of a query."""
+    return re.sub(r"=[^&#]*", "=…", _USER.sub("//…@", text)) if "://" in text else text
+
+
+def _open_static(uri: Uri, _: Surroundings) -> Discovery:
+    _no_query(uri)
+    if uri.path:
+        raise ConfigError(f"{uri.text!r}: nothing follows the addresses (a unix socket is unix:%2Frun%2Fapp.sock)")
+    addresses = uri.authority.split(",")
+    if "" in addresses:
+        raise ConfigError(f"{uri.text!r}: an address is missing; write it as static://10.0.0.1:8080,10.0.0.2:8080")
+    if "@" in uri.authority:
+        raise ConfigError(f"{uri.text!r}: addresses are host:port, without a user")
+    return StaticDiscovery([_decoded(uri, address) for address in addresses])
+
+
+def _open_file(uri: Uri, surroundings: Surroundings) -> Discovery:
+    _no_query(uri)
+    if uri.authority not in {"", "localhost"} or uri.path.endswith("/") or not uri.path.startswith("/"):
+        raise ConfigError(
+            f"{uri.text!r}: write the absolute path of a file after three slashes, as in file:///etc/mesh.yaml"
+        )
+    path = _decoded(uri, uri.path)
+    if set("{}") & set(path.replace(SERVICE, "")):
+        raise ConfigError(f"{uri.text!r}: the only thing that braces can hold is {SERVICE}")
+    return FileDiscovery(path, clock=surroundings.clock)
+
+
+def _open_local(uri: Uri, surroundings: Surroundings) -> Discovery:
+    _no_query(uri)
+    if uri.authority or SERVICE in uri.path:
+        raise ConfigError(
+            f"{uri.text!r}: local:// takes nothing but an absolute directory, as in local:///run/mesh; "
+            "services are directories in it"
+        )
+    directory = _decoded(uri, uri.path) or default_directory(surroundings.environ)
+    return LocalRegistry(directory, clock=surroundings.clock, emit=surroundings.emit)
+
+
+SCHEMES: Mapping[str, Scheme] = {
+    "static": Scheme(_open_static, complete=True),
+    "file": Scheme(_open_file, complete=True),
+    "local": Scheme(_open_local, complete=False),
+}
+"""All schemes there are. A backend adds its line here."""
+
+
+def _no_query(uri: Uri) -> None:
+    if uri.query is not None:
+        raise ConfigError(f"{uri.text!r}: {uri.scheme}:// takes no query")
+
+
+def _decoded(uri: Uri, part: str) -> str:
+    try:
+        text = unquote(part, errors="strict")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{uri.text!r}: what is percent-encoded must be UTF-8") from None
+    if "\0" in text:
+        raise ConfigError(f"{uri.text!r} holds a NUL character")
+    return text
