@@ -1,0 +1,119 @@
+"""Every Python block of the documentation runs as it stands: examples that rot are worse than none.
+
+A block is a program of its own, run in a fresh interpreter with warnings as errors, in an empty directory. One that
+cannot run (it needs a registry, say) is opened with ```` ```python no-run ```` and starts with a comment that says why.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SECONDS = 60
+REASON = re.compile(r"#\s*not run: \S+")
+FENCE = re.compile(r"^( *)```+(\S*) *(.*)$")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of Python; ``line`` is that of its first line of code, ``words`` stand behind ```python."""
+
+    page: str
+    line: int
+    words: tuple[str, ...]
+    code: str
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is to be executed."""
+        return "no-run" not in self.words
+
+
+def blocks_of(page: str, text: str) -> list[Block]:
+    """Return the Python blocks of a Markdown text, in order."""
+    blocks: list[Block] = []
+    opened: tuple[int, int, str, tuple[str, ...]] | None = None
+    lines = text.splitlines()
+    for number, line in enumerate(lines, start=1):
+        fence = FENCE.match(line)
+        if fence is None:
+            continue
+        if opened is None:
+            opened = (number, len(fence[1]), fence[2], tuple(fence[3].split()))
+            continue
+        start, indent, language, words = opened
+        if language == "python":
+            code = "\n".join(body[indent:] for body in lines[start : number - 1]) + "\n"
+            blocks.append(Block(page, start + 1, words, code))
+        opened = None
+    return blocks
+
+
+ALL = [block for page in PAGES for block in blocks_of(str(page.relative_to(ROOT)), page.read_text())]
+
+
+@pytest.mark.parametrize("block", ALL, ids=lambda block: f"{block.page}:{block.line}")
+def test_block(block: Block, tmp_path: Path) -> None:
+    """A block runs to its end without an error or a warning, or says why it is not run."""
+    assert set(block.words) <= {"no-run"}, f"unknown words after ```python: {block.words}"
+    if not block.runs:
+        assert REASON.match(block.code), "a no-run block starts with a comment '# not run: <why>'"
+        compile(block.code, block.page, "exec", dont_inherit=True)
+        return
+    program = tmp_path / "example.py"
+    program.write_text("\n" * (block.line - 1) + block.code)  # so that a traceback shows the line of the page
+    done = run(program)
+    assert done.returncode == 0, f"{block.page}:{block.line}\n{done.stdout}{done.stderr}"
+
+
+def test_a_broken_block_fails(tmp_path: Path) -> None:
+    """A block with an error, and one with a warning, end with an exit status that is not 0."""
+    for code in ("raise SystemExit(1)", "import warnings; warnings.warn('old')"):
+        (tmp_path / "example.py").write_text(code)
+        assert run(tmp_path / "example.py").returncode != 0
+
+
+def test_blocks_are_found() -> None:
+    """Blocks of other languages are left out; indented ones and words behind the language are understood."""
+    text = "a\n```python\nx = 1\n```\n```sh\nls\n```\n- b\n  ```python no-run\n  # not run: why\n  ```\n"
+
+    assert blocks_of("page", text) == [
+        Block("page", 3, (), "x = 1\n"),
+        Block("page", 10, ("no-run",), "# not run: why\n"),
+    ]
+
+
+def test_every_page_can_be_reached() -> None:
+    """Each page of docs/ is linked from some other page, and no link between pages is broken."""
+    linked = set()
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:|mailto:)([^)#\s]+)", page.read_text()):
+            file = (page.parent / target).resolve()
+            assert file.exists(), f"{page.relative_to(ROOT)} links to {target}, which is not there"
+            linked.add(file)
+
+    assert {page for page in PAGES if page.is_relative_to(ROOT / "docs")} <= linked
+
+
+def run(program: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program in its own directory, with this interpreter and warnings as errors."""
+    command = [sys.executable, "-W", "error", program.name]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run(
+        command,
+        check=False,
+        cwd=program.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        stdin=subprocess.DEVNULL,
+    )
