@@ -1,0 +1,49 @@
+"""How long to wait before another attempt, when nothing else says so.
+
+Clients that failed together must not come back together, so the whole wait is drawn, not only its edge: full
+jitter needs the fewest calls in total to get a contended job done (AWS Architecture Blog, 2015), and Envoy does it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from svcmesh.balance.picker import Rng
+from svcmesh.core import checks
+from svcmesh.core.errors import ConfigError
+
+_MAX_DOUBLINGS = 64
+"""Beyond this many doublings the cap has long been reached; more would overflow a float."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FullJitter:
+    """Wait from 0 to ``base * 2 ** (n - 1)`` seconds, at most ``cap``, before the n-th retry, evenly drawn.
+
+    Args:
+        base: upper end of the first wait in seconds, more than 0; default 25 ms.
+        cap: upper end of every wait in seconds, at least ``base``; default 250 ms.
+
+    Raises:
+        ConfigError: ``base`` or ``cap`` is not positive and finite, or ``cap`` is below ``base``.
+
+    Source: Envoy, `JitteredExponentialBackOffStrategy`; AWS "full jitter".
+    """
+
+    base: float = 0.025
+    cap: float = 0.25
+
+    def __post_init__(self) -> None:
+        """Check both ends."""
+        checks.seconds("base", self.base)
+        checks.seconds("cap", self.cap)
+        if self.cap < self.base:
+            raise ConfigError(f"cap must be at least base ({self.base!r} seconds), not {self.cap!r}")
+
+    def ceiling(self, retry: int) -> float:
+        """Return the longest possible wait in seconds before retry number ``retry`` (from 1)."""
+        return float(min(self.cap, self.base * 2.0 ** min(retry - 1, _MAX_DOUBLINGS)))
+
+    def seconds(self, retry: int, rng: Rng) -> float:
+        """Draw the wait in seconds before retry number ``retry`` (from 1)."""
+        return self.ceiling(retry) * rng.random()

@@ -1,0 +1,157 @@
+"""All that is done for the calls to one service, as one frozen value.
+
+A policy is written down once, checked as a whole when it is built, and shared; what changes while calls are made
+lives in the service. `Policy()` turns nothing on, so that what a policy does is what it says; `Policy.standard()` is
+what a service gets when nobody said anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import Any, Literal, Self
+
+from svcmesh.balance.picker import LoadBalancer
+from svcmesh.core import checks
+from svcmesh.core.errors import ConfigError
+from svcmesh.policy.circuit import CircuitBreaker
+from svcmesh.policy.fault import Fault
+from svcmesh.policy.methods import check_idempotent, is_listed
+from svcmesh.policy.outlier import OutlierDetection
+from svcmesh.policy.retry import Retry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What is done for the calls to one service. Everything is optional, and off by default.
+
+    Args:
+        timeout: seconds that a call has in all, retries and waits included; more than 0; None: no limit of ours.
+        per_try_timeout: seconds that each attempt has; at most ``timeout``; None: what is left of the call's.
+        retry: when to make another attempt; None: never, not even of a request that was not sent.
+        circuit_breaker: a breaker, or two: one of scope ``endpoint`` and one of scope ``service``.
+        outlier_detection: when to take an endpoint out of rotation; None: never.
+        load_balancer: a configuration from `svcmesh.balance`; None: the less loaded of two (`LeastRequest()`).
+        idempotent: whether calls may be repeated though they may have been executed: for all methods, or for a set
+            of ``"/pkg.Service/Method"`` and ``"/pkg.Service/*"``. HTTP calls go by their method all the same.
+        faults: faults to put in on purpose: a `Fault` or several.
+        panic_threshold: share of endpoints, from 0 to 1, below which ejections and bad health are ignored rather than
+            sending all to the few that are left; 0: never; default 0.
+        timeout_ends_streams: whether ``timeout`` holds for a stream to its last message (default) or, if False, until
+            its headers or its first message have come.
+
+    Raises:
+        ConfigError: a field out of range or of the wrong kind, or two fields that contradict each other.
+
+    Threads: any; it never changes.
+    """
+
+    timeout: float | None = None
+    per_try_timeout: float | None = None
+    retry: Retry | None = None
+    circuit_breaker: CircuitBreaker | tuple[CircuitBreaker, ...] | None = None
+    outlier_detection: OutlierDetection | None = None
+    load_balancer: LoadBalancer | None = None
+    idempotent: bool | Collection[str] = False
+    faults: Fault | Iterable[Fault] = ()
+    panic_threshold: float = 0.0
+    timeout_ends_streams: bool = True
+
+    def __post_init__(self) -> None:
+        """Check every field, then the fields against each other."""
+        checks.seconds("timeout", self.timeout)
+        checks.seconds("per_try_timeout", self.per_try_timeout)
+        if self.timeout is not None and self.per_try_timeout is not None and self.per_try_timeout > self.timeout:
+            raise ConfigError(
+                f"per_try_timeout must be at most timeout ({self.timeout!r}), not {self.per_try_timeout!r}"
+            )
+        _check_kind("retry", self.retry, Retry)
+        _check_kind("outlier_detection", self.outlier_detection, OutlierDetection)
+        _check_balancer(self.load_balancer)
+        checks.between("panic_threshold", self.panic_threshold, 0, 1)
+        if not isinstance(self.timeout_ends_streams, bool):
+            raise ConfigError(f"timeout_ends_streams must be a bool, not {self.timeout_ends_streams!r}")
+        object.__setattr__(self, "circuit_breaker", _check_breakers(self.circuit_breaker))
+        object.__setattr__(self, "idempotent", check_idempotent(self.idempotent))
+        object.__setattr__(self, "faults", _check_faults(self.faults))
+
+    @classmethod
+    def standard(cls) -> Policy:
+        """Return the policy of a service for which nothing else was said; always the same object.
+
+        10 s in all (streams: until their first sign of life), 3 s per try, three attempts, a retry budget of 20 %
+        and 10 a second, the less loaded of two endpoints, ejection, a breaker per endpoint, panic below a half.
+        """
+        return _standard()
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed. A new ``timeout`` holds for streams too, unless told otherwise.
+
+        Raises:
+            ConfigError: a field that does not exist, or a copy that would not be valid.
+        """
+        known = [field.name for field in fields(self)]
+        for name in changes:
+            if name not in known:
+                raise ConfigError(f"{name} is not a field of Policy; there are {', '.join(known)}")
+        if "timeout" in changes:
+            changes.setdefault("timeout_ends_streams", True)
+        return replace(self, **changes)
+
+    def is_idempotent(self, method: str) -> bool:
+        """Return whether the gRPC method ``/pkg.Service/Method`` may be repeated though it may have been executed."""
+        idempotent = self.idempotent
+        return idempotent if isinstance(idempotent, bool) else is_listed(method, idempotent)
+
+    def breaker(self, scope: Literal["endpoint", "service"]) -> CircuitBreaker | None:
+        """Return the circuit breaker of that scope, if there is one."""
+        breakers = self.circuit_breaker
+        several = breakers if isinstance(breakers, tuple) else (breakers,)
+        return next((breaker for breaker in several if breaker is not None and breaker.scope == scope), None)
+
+
+@cache
+def _standard() -> Policy:
+    return Policy(
+        timeout=10.0,
+        per_try_timeout=3.0,
+        retry=Retry(),
+        circuit_breaker=CircuitBreaker(),
+        outlier_detection=OutlierDetection(),
+        panic_threshold=0.5,
+        timeout_ends_streams=False,
+    )
+
+
+def _check_kind(field: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise ConfigError(f"{field} must be a {kind.__name__} or None, not {value!r}")
+
+
+def _check_balancer(balancer: object) -> None:
+    if balancer is not None and (isinstance(balancer, type) or not callable(getattr(balancer, "over", None))):
+        raise ConfigError(f"load_balancer must be a configuration such as LeastRequest(), not {balancer!r}")
+
+
+def _check_breakers(given: Any) -> CircuitBreaker | tuple[CircuitBreaker, ...] | None:
+    if given is None or isinstance(given, CircuitBreaker):
+        return given
+    if not isinstance(given, tuple | list) or not all(isinstance(breaker, CircuitBreaker) for breaker in given):
+        raise ConfigError(f"circuit_breaker must be a CircuitBreaker or a tuple of them, not {given!r}")
+    scopes = [breaker.scope for breaker in given]
+    if len(set(scopes)) < len(scopes):
+        raise ConfigError(f"circuit_breaker has two of the same scope: {', '.join(scopes)}")
+    return tuple(given)
+
+
+def _check_faults(given: Any) -> tuple[Fault, ...]:
+    if isinstance(given, Fault):
+        return (given,)
+    if isinstance(given, str | dict) or not isinstance(given, Iterable):
+        raise ConfigError(f"faults must be a Fault or several, not {given!r}")
+    faults = tuple(given)
+    for fault in faults:
+        if not isinstance(fault, Fault):
+            raise ConfigError(f"faults must hold Fault objects, not {fault!r}")
+    return faults
