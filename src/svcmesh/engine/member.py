@@ -89,10 +89,16 @@ class Member(Cell):
                         self._attachments[key] = found
         return found  # type: ignore[return-value]  # one key always holds one type
 
+    def attached(self, key: object) -> Closable | None:
+        """Return what is kept under ``key``, if anything."""
+        return self._attachments.get(key)
+
     def detach(self, key: object) -> Closable | None:
-        """Take back what is kept under ``key``, for the transport that closes it itself."""
-        with self._lock:
-            return self._attachments.pop(key, None)
+        """Take back what is kept under ``key``, for the transport that closes it itself.
+
+        Takes no lock, because a finalizer calls it: the garbage collector may run while this thread holds ours.
+        """
+        return self._attachments.pop(key, None)
 
     def close(self) -> None:
         """Close everything that transports keep here; later attachments are not kept."""

@@ -1,0 +1,126 @@
+"""One stock channel per endpoint, made at the first call that goes there and closed away from the calls.
+
+A mesh channel is many stock channels that share their settings. They live with the endpoints: when an endpoint leaves, the
+engine closes what it holds, and when the mesh channel is closed, or nobody refers to it any more, it takes its own
+back. Each stock channel keeps its multicallables, because making one costs as much as a tenth of an RPC.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from functools import partial
+from threading import Lock
+from typing import Any
+
+import grpc
+
+from svcmesh.engine.cluster import Cluster
+from svcmesh.engine.member import Closable, Member
+from svcmesh.transport.grpc_method import Method
+from svcmesh.transport.grpc_outcome import CHANNEL_CLOSED
+from svcmesh.transport.grpc_settings import Settings, target
+
+MOST_METHODS = 1024
+"""Multicallables kept per endpoint; callers may pass fresh lambdas as serializers each time."""
+
+
+class EndpointChannel:
+    """A stock channel to one endpoint with its multicallables. Threads: any."""
+
+    __slots__ = ("_bound", "_lock", "channel")
+
+    def __init__(self, channel: Any) -> None:
+        self.channel = channel
+        self._bound: dict[Method, Any] = {}
+        self._lock = Lock()
+
+    def bound(self, method: Method) -> Any:
+        """Return the stock multicallable for ``method``. Cost: one dictionary hit, after the first time."""
+        found = self._bound.get(method)
+        if found is None:
+            with self._lock:  # making handles of registered methods is not thread-safe
+                found = method.bind(self.channel)
+                if len(self._bound) >= MOST_METHODS:
+                    self._bound.clear()
+                self._bound[method] = found
+        return found
+
+    def close(self) -> None:
+        """Close the channel; what still runs on it ends CANCELLED."""
+        self.channel.close()
+
+
+class Dialer:
+    """The endpoint channels of one mesh channel. Multicallables and calls refer to it, so it outlives the channel object.
+
+    Args:
+        cluster: the service. settings: for all its channels.
+        make: turns settings and an endpoint's address into what is kept per endpoint.
+    """
+
+    def __init__(self, cluster: Cluster, settings: Settings, make: Callable[[Settings, str], Closable]) -> None:
+        self.cluster = cluster
+        self.settings = settings
+        self.closed = False
+        self._make = make
+        self._key = object()
+        finalizer = weakref.finalize(self, _forget, cluster, self._key)
+        finalizer.atexit = False  # the interpreter is going down, and the connections with it
+
+    def channel(self, member: Member) -> Any:
+        """Return what is kept for ``member``, made now if need be.
+
+        Raises:
+            ValueError: the mesh channel is closed, in the words of the stock channel.
+        """
+        if self.closed:
+            raise ValueError(CHANNEL_CLOSED)
+        found = member.attachment(self._key, partial(self._make, self.settings, member.endpoint.address))
+        if self.closed:  # closed by another thread meanwhile, which may have looked before ours was there
+            self.close()
+            raise ValueError(CHANNEL_CLOSED)
+        return found
+
+    def kept(self) -> list[Any]:
+        """Return what is kept now, for all endpoints that were called."""
+        return [found for member in _members(self.cluster) if (found := member.attached(self._key)) is not None]
+
+    def close(self) -> None:
+        """Close all endpoint channels; harmless when closed."""
+        self.closed = True
+        for member in _members(self.cluster):
+            found = member.detach(self._key)
+            if found is not None:
+                found.close()
+
+
+def sync_channel(settings: Settings, address: str) -> EndpointChannel:
+    """Return a new stock channel to ``address``. Nothing is dialled before the first call."""
+    where, options, compression = target(address), settings.arguments, settings.compression
+    if settings.credentials is None:
+        return EndpointChannel(grpc.insecure_channel(where, options, compression))
+    return EndpointChannel(grpc.secure_channel(where, settings.credentials, options, compression))
+
+
+def check(settings: Settings) -> None:
+    """Fail as the stock channel does, at once, when it cannot be made with these settings.
+
+    Only what a user gave can be wrong; with nothing given, nothing of gRPC is started here.
+    """
+    if settings.options or settings.credentials is not None or settings.compression is not None:
+        sync_channel(settings, "127.0.0.1:1").close()
+
+
+def _members(cluster: Cluster) -> list[Member]:
+    with cluster.lock:
+        return [*cluster.members.values(), *cluster.draining]
+
+
+def _forget(cluster: Cluster, key: object) -> None:
+    """Drop what is kept under ``key``; stock channels close themselves when nobody refers to them.
+
+    Runs in the garbage collector, at any point of any thread, and so takes no lock.
+    """
+    for member in [*list(cluster.members.values()), *list(cluster.draining)]:
+        member.detach(key)
