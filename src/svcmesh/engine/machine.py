@@ -195,6 +195,7 @@ class Call:
             )
             return self._reject(error, "breaker", now, wait)
         if not cluster.ready or self.exchange.patient:
+            cluster.need()
             return Wait(self.deadline, endpoints=True)
         return self._reject(self._no_endpoints(), "no endpoints", now)
 
@@ -208,7 +209,7 @@ class Call:
         )
 
     def _begin(self, member: Member, permits: Permits, now: float) -> Attempt:
-        until = now + self.view.limit
+        until = now + self.view.per_try  # the deadline holds the policy's timeout, or the caller's longer one
         final = until >= self.deadline
         attempt = Attempt(len(self.endpoints) + 1, member, now, min(until, self.deadline), final, permits)
         self.endpoints.append(member.endpoint)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
+from weakref import ref
 
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.least_request import LeastRequest
@@ -26,6 +27,8 @@ from svcmesh.policy.policy import Policy
 
 Permits = tuple[tuple[Breaker, int], ...]
 _ANSWERED = frozenset({Kind.SUCCESS, Kind.STATUS, Kind.ERROR})
+SYNC_EVERY = 1.0
+"""Seconds between looks at a breaker's shared storage."""
 _NO_BUDGET = RetryBudget(ratio=0.0, per_second=0, window=1)
 
 
@@ -35,7 +38,8 @@ class View:
     Attributes:
         choose: returns a member for a plain call, or None: take the machine. Read it anew on each call.
         picker: the picker behind it. budget: counts the calls, and pays for retries.
-        limit: seconds that one attempt may take; infinite for no limit. total: the same for a whole call.
+        per_try: seconds that one attempt may take; infinite for no limit. total: the same for a whole call.
+        limit: the smaller one of the two, for a plain call without a timeout of its own.
     """
 
     def __init__(self, cluster: Cluster, policy: Policy) -> None:
@@ -44,7 +48,8 @@ class View:
         self.runtime = cluster.runtime
         self.clock = cluster.runtime.clock
         self.total = NEVER if policy.timeout is None else policy.timeout
-        self.limit = min(self.total, NEVER if policy.per_try_timeout is None else policy.per_try_timeout)
+        self.per_try = NEVER if policy.per_try_timeout is None else policy.per_try_timeout
+        self.limit = min(self.total, self.per_try)
         self.choose: Choose = _nobody
         self.picker: Picker = Picker(())
         self.panicking = False
@@ -63,7 +68,7 @@ class View:
             self.cluster.shared(config, partial(self._new_breaker, config, None)) for config in self._service_breakers
         )
         self.traffic = ClusterTraffic(self.cluster)
-        windows = [b.window for b in self.policy.breakers if b.failure_rate is not None]
+        windows = [b.window for b in self.policy.breakers]
         if self._outliers is not None:
             windows.append(self._outliers.interval)
         self.cluster.join(self, windows)
@@ -202,11 +207,30 @@ class View:
             self.cluster.note("breaker.changed", endpoint=None if member is None else member.endpoint, old=old, new=new)
             self.cluster.rebuild()
 
-        return Breaker(config, name, on_change=changed, on_listener_error=self._listener_failed)
+        if config.storage is None:
+            return Breaker(config, name, on_change=changed, on_listener_error=self._listener_failed)
+        worker = self.runtime.worker  # storages may block: what talks to them runs there, never in a call
+        breaker = Breaker(
+            config,
+            name,
+            on_change=changed,
+            on_listener_error=self._listener_failed,
+            defer=lambda deed: worker.call(lambda _: deed()),
+        )
+        self._sync(ref(breaker))
+        return breaker
 
-    def _listener_failed(self, listener: Any, error: BaseException) -> None:
+    def _sync(self, breaker: ref[Breaker]) -> None:
+        """Take over what others wrote to a breaker's storage, now and every second."""
+        found = breaker()
+        if found is not None and not self.runtime.closed:
+            now = self.clock.now()
+            found.sync(now)
+            self.runtime.call_at(now + SYNC_EVERY, lambda: self._sync(breaker))
+
+    def _listener_failed(self, error: Exception) -> None:
         told = f"{type(error).__name__}: {error}"
-        self.runtime.events.emit("listener.failed", self.cluster.name, listener=type(listener).__qualname__, error=told)
+        self.runtime.events.emit("listener.failed", self.cluster.name, listener="circuit breaker", error=told)
 
     def reset_after_fork(self) -> None:
         """In a forked child: join the cluster anew."""
