@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from threading import Event
-from typing import Protocol
+from typing import Any, Protocol
 from weakref import WeakSet
 
 
@@ -65,7 +65,7 @@ async def sleep_until(clock: Clock, when: float) -> None:
         timer.cancel()
 
 
-async def wait_for(clock: Clock, future: asyncio.Future[object], until: float | None) -> bool:
+async def wait_for(clock: Clock, future: asyncio.Future[Any], until: float | None) -> bool:
     """Suspend until ``future`` is done or ``until`` has come; return whether it is done. It is never cancelled."""
     loop = asyncio.get_running_loop()
     reached = loop.create_future()

@@ -1,0 +1,196 @@
+"""Staying registered, and leaving in order: the registering half of the mesh, the same for all registries.
+
+A registry believes a heartbeat for one TTL. So there is one every third of it, a failed one is repeated inside it, and
+no call of a registrar may hang: each is given a third of the TTL as well. Leaving is bounded too, since a process that
+is told to stop is killed if it takes too long, and a registry that is down forgets it anyway when the TTL ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from svcmesh.balance.picker import Rng
+from svcmesh.core.clock import Clock, sleep_until, wait_for
+from svcmesh.core.emit import Emit
+from svcmesh.core.errors import SvcmeshError
+from svcmesh.discovery.base import Announcement, Registrar
+from svcmesh.policy.backoff import FullJitter
+
+LONGEST_LEAVE = 5.0
+"""Seconds that leaving takes at most, drain included."""
+
+LONGEST_FAILING_LEAVE = 2.0
+"""Seconds for which leaving is tried while the registry does not answer."""
+
+_SHARE_OF_TTL = 3.0
+_JITTER = 0.2
+_CLEANUP = 0.1  # seconds that a call which was cancelled gets to end
+
+
+class Announcer:
+    """Keeps one announcement in a registry.
+
+    `run` is its heart, `drain` and `leave` its end; all are coroutines of one loop.
+
+    Args:
+        registrar: the registry. announcement: what it is told.
+        clock: what TTL and waits are measured by. rng: what jitter is drawn from.
+        emit: told of ``registration.registered``, ``.lost`` and ``.left``.
+
+    Attributes:
+        registered: whether the registry has it, as far as is known.
+        last_error: why the registry could last not be told, or None.
+    """
+
+    def __init__(self, registrar: Registrar, announcement: Announcement, *, clock: Clock, rng: Rng, emit: Emit) -> None:
+        self.announcement = announcement
+        self.registered = False
+        self.last_error: str | None = None
+        self._registrar = registrar
+        self._clock = clock
+        self._rng = rng
+        self._emit = emit
+        third = announcement.ttl / _SHARE_OF_TTL
+        self._every = third
+        self._backoff = FullJitter(base=min(0.1, third), cap=min(5.0, third))
+        self._lost = False
+        self._draining = False
+        self._drain_told = False
+        self._heart: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[bool] | None = None
+
+    async def run(self) -> None:
+        """Register and heartbeat until `leave` is called, or until cancelled (which does not deregister)."""
+        if self._leaving is not None or self._heart is not None:
+            return
+        self._heart = heart = asyncio.ensure_future(self._beat())
+        try:
+            await asyncio.wait([heart])
+        finally:
+            await self._ended(heart)
+        if not heart.cancelled():
+            heart.result()
+
+    async def drain(self) -> bool:
+        """Ask callers to send nothing new; heartbeats go on. Return whether the registry could be told by now.
+
+        A registry that cannot be told now is told as soon as it answers again.
+        """
+        self._draining = True
+        return await self._tried(self._tell_drain(), 1.0)
+
+    async def leave(self, drain: float = 0.0) -> bool:
+        """Drain for ``drain`` seconds, then deregister; return whether the registry knows.
+
+        It takes at most 5 s, and 2 s when the registry is down; ``drain`` is cut to leave a second for deregistering.
+        Heartbeats go on until then. Harmless when repeated: all callers wait for the same end.
+        """
+        if self._leaving is None:
+            self._leaving = asyncio.ensure_future(self._leave(drain))
+        return await asyncio.shield(self._leaving)
+
+    async def _beat(self) -> None:
+        while True:
+            await self._until_registered()
+            last = self._clock.now()
+            failures = 0
+            while self._clock.now() - last < self.announcement.ttl:
+                wait = self._pause() if not failures else self._backoff.seconds(failures, self._rng)
+                await sleep_until(self._clock, self._clock.now() + wait)
+                if await self._tried(self._heartbeat(), self._every):
+                    last, failures = self._clock.now(), 0
+                else:
+                    failures += 1
+            self._report_lost()
+
+    async def _until_registered(self) -> None:
+        failures = 0
+        while not await self._tried(self._announce(), self._every):
+            failures += 1
+            self._report_lost()
+            wait = self._backoff.seconds(failures, self._rng)
+            await sleep_until(self._clock, self._clock.now() + wait)
+        self.registered, self._lost = True, False
+        announcement = self.announcement
+        self._emit(
+            "registration.registered", service=announcement.service, id=announcement.id, address=announcement.address
+        )
+
+    async def _announce(self) -> None:
+        await self._registrar.register(self.announcement)
+        self._drain_told = False
+        await self._tell_drain()
+
+    async def _heartbeat(self) -> None:
+        await self._registrar.heartbeat(self.announcement)
+        await self._tell_drain()
+
+    async def _tell_drain(self) -> None:
+        """Pass the wish to drain on, once, if there is one."""
+        if self._draining and not self._drain_told:
+            await self._registrar.drain(self.announcement)
+            self._drain_told = True
+
+    def _pause(self) -> float:
+        """Return the seconds to the next heartbeat: never more than a third of the TTL, spread over its last fifth."""
+        return self._every * (1.0 - _JITTER * self._rng.random())
+
+    def _report_lost(self) -> None:
+        """Report that the registry does not list us: once, until it does again."""
+        self.registered = False
+        if not self._lost:
+            self._lost = True
+            announcement, error = self.announcement, self.last_error or ""
+            self._emit("registration.lost", service=announcement.service, id=announcement.id, error=error)
+
+    async def _leave(self, drain: float) -> bool:
+        started = self._clock.now()
+        end = started + LONGEST_FAILING_LEAVE
+        if drain > 0 and self.registered and await self.drain():
+            await sleep_until(self._clock, min(started + drain, started + LONGEST_LEAVE - 1.0))
+            end = min(started + LONGEST_LEAVE, self._clock.now() + LONGEST_FAILING_LEAVE)
+        if self._heart is not None:
+            await self._ended(self._heart)  # else a heartbeat could bring back what is taken away now
+        clean = await self._deregister(end)
+        self.registered = False
+        self._emit("registration.left", service=self.announcement.service, id=self.announcement.id, clean=clean)
+        return clean
+
+    async def _deregister(self, end: float) -> bool:
+        failures = 0
+        while self._clock.now() < end:
+            left = end - self._clock.now()
+            if await self._tried(self._registrar.deregister(self.announcement), min(1.0, left)):
+                return True
+            failures += 1
+            wait = self._backoff.seconds(failures, self._rng)
+            await sleep_until(self._clock, min(end, self._clock.now() + wait))
+        return False
+
+    async def _tried(self, call: Coroutine[Any, Any, None], seconds: float) -> bool:
+        """Make a call of the registrar with at most ``seconds`` of time; return whether it succeeded."""
+        task = asyncio.ensure_future(call)
+        try:
+            if await wait_for(self._clock, task, self._clock.now() + seconds):
+                task.result()
+                return True
+            self.last_error = f"{type(self._registrar).__name__} did not answer within {seconds:.3g} s"
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
+            self.last_error = "the registrar's call was cancelled"
+        except Exception as error:  # noqa: BLE001 - a registrar may be anybody's code; its bugs must not end the heartbeat
+            self.last_error = str(error) if isinstance(error, SvcmeshError) else f"{type(error).__name__}: {error}"
+        finally:
+            await self._ended(task)
+        return False
+
+    async def _ended(self, task: asyncio.Task[None]) -> None:
+        """See to it that a task is over, or at least that nobody hears of it any more."""
+        if task.done():
+            return
+        task.cancel()
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await wait_for(self._clock, task, self._clock.now() + _CLEANUP)
