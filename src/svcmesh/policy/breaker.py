@@ -134,7 +134,6 @@ class Breaker:
         good: bool | None,
         now: float,
         traffic: Traffic,
-        *,
         error: BaseException | None = None,
         seconds: float | None = None,
     ) -> None:
@@ -274,7 +273,7 @@ class Breaker:
 
     def _report(self) -> None:
         self._told.deliver()
-        if self._ledger.foreign is not None:
+        if not self._stored.idle:
             self._defer(self._stored.deliver)
 
 

@@ -26,14 +26,15 @@ class Abort:
     """End the call with a status instead of making it.
 
     Args:
-        status: an HTTP status as int, or a gRPC code as upper-case name or ``grpc.StatusCode``.
-        grpc: the gRPC code, when ``status`` is not given.
-        http: the HTTP status from 200 to 599, when ``status`` is not given. With ``grpc`` as well, each kind of
-            transport takes its own; with one of the two, the other is what Envoy and gRPC map it to.
+        status: an HTTP status from 200 to 599 as int, or a gRPC error code as upper-case name or
+            ``grpc.StatusCode``; default: ``grpc``, or else ``http``. What the other protocol's callers get follows
+            from it as Envoy and gRPC map it, unless ``grpc`` or ``http`` say otherwise.
+        grpc: the code for callers of gRPC.
+        http: the status for callers of HTTP.
         percent: share of the calls, from 0 to 100; default 100.
 
     Raises:
-        ConfigError: no status, ``status`` beside another, a status outside its range.
+        ConfigError: no status at all, or one outside its range.
     """
 
     status: int | str | None = None
@@ -44,31 +45,30 @@ class Abort:
 
     def __post_init__(self) -> None:
         """Check the statuses, and spell codes as names."""
-        if (self.status is None) == (self.grpc is None and self.http is None):
-            raise ConfigError("status of an Abort must be given, or else grpc or http or both")
         _check_percent(self.percent)
         if self.grpc is not None:
             object.__setattr__(self, "grpc", code_name("grpc", self.grpc))
         if self.http is not None:
             http_status("http", self.http, 200)
-        if isinstance(self.status, int):
-            http_status("status", self.status, 200)
-        elif self.status is not None:
-            object.__setattr__(self, "status", code_name("status", self.status))
+        status = self.status
+        if status is None:
+            status = self.http if self.grpc is None else self.grpc
+        if status is None:
+            raise ConfigError("status of an Abort must be given, or grpc or http")
+        checked = http_status("status", status, 200) if isinstance(status, int) else code_name("status", status)
+        object.__setattr__(self, "status", checked)
 
     @property
     def http_status(self) -> int:
         """The status that an HTTP caller gets."""
         status = self.status if self.http is None else self.http
-        return status if isinstance(status, int) else GRPC_TO_HTTP[status or self.grpc]
+        return status if isinstance(status, int) else GRPC_TO_HTTP[status or "UNKNOWN"]
 
     @property
     def grpc_code(self) -> str:
         """The name of the code that a gRPC caller gets."""
         code: int | str | None = self.status if self.grpc is None else self.grpc
-        if isinstance(code, str):
-            return code
-        return http_to_grpc(self.http_status)
+        return code if isinstance(code, str) else http_to_grpc(self.http_status)
 
 
 @dataclass(frozen=True, slots=True)

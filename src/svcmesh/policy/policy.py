@@ -7,10 +7,10 @@ what a service gets when nobody said anything.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from svcmesh.balance.picker import LoadBalancer
 from svcmesh.core import checks
@@ -35,7 +35,7 @@ class Policy:
         load_balancer: a configuration from `svcmesh.balance`; None: the less loaded of two (`LeastRequest()`).
         idempotent: whether calls may be repeated though they may have been executed: for all methods, or for a set
             of ``"/pkg.Service/Method"`` and ``"/pkg.Service/*"``. HTTP calls go by their method all the same.
-        faults: faults to put in on purpose: a `Fault` or several.
+        faults: faults to put in on purpose.
         panic_threshold: share of endpoints, from 0 to 1, below which ejections and bad health are ignored rather than
             sending all to the few that are left; 0: never; default 0.
         timeout_ends_streams: whether ``timeout`` holds for a stream to its last message (default) or, if False, until
@@ -54,7 +54,7 @@ class Policy:
     outlier_detection: OutlierDetection | None = None
     load_balancer: LoadBalancer | None = None
     idempotent: bool | Collection[str] = False
-    faults: Fault | Iterable[Fault] = ()
+    faults: Sequence[Fault] = ()
     panic_threshold: float = 0.0
     timeout_ends_streams: bool = True
 
@@ -104,11 +104,13 @@ class Policy:
         idempotent = self.idempotent
         return idempotent if isinstance(idempotent, bool) else is_listed(method, idempotent)
 
-    def breaker(self, scope: Literal["endpoint", "service"]) -> CircuitBreaker | None:
-        """Return the circuit breaker of that scope, if there is one."""
+    @property
+    def breakers(self) -> tuple[CircuitBreaker, ...]:
+        """The circuit breakers, none, one or two."""
         breakers = self.circuit_breaker
-        several = breakers if isinstance(breakers, tuple) else (breakers,)
-        return next((breaker for breaker in several if breaker is not None and breaker.scope == scope), None)
+        if breakers is None:
+            return ()
+        return breakers if isinstance(breakers, tuple) else (breakers,)
 
 
 @cache

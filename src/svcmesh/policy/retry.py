@@ -181,9 +181,9 @@ class Retry:
             verdict = self._judge(ask, rng)
         except Exception as error:  # noqa: BLE001 - the caller's own code; its error must not hide the call's
             return Stop(f"strategy: {type(error).__name__}")
-        if isinstance(verdict, Again) and budget is not None and not budget.try_withdraw(ask.now):
-            return Stop("budget")
-        return verdict
+        if budget is None or self.budget is None or isinstance(verdict, Stop) or budget.try_withdraw(ask.now):
+            return verdict
+        return Stop("budget")
 
     def _judge(self, ask: Ask, rng: Rng) -> Again | Stop:
         """Everything but the budget."""
