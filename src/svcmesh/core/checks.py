@@ -5,7 +5,7 @@ A mistake in a policy must show when the policy is built, with the name of the f
 
 from __future__ import annotations
 
-import math
+import sys
 
 from svcmesh.core.errors import ConfigError
 
@@ -30,7 +30,7 @@ def number(field: str, value: float) -> float:
     Raises:
         ConfigError: not a number, or NaN or infinite.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise ConfigError(f"{field} must be a finite number, not {value!r}")
     return float(value)
 

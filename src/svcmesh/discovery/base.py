@@ -27,6 +27,14 @@ class Discovery(Protocol):
         """
 
 
+@runtime_checkable
+class Given(Protocol):
+    """A discovery whose endpoints were given and never change: nothing has to be watched, so nothing is started."""
+
+    def given(self, service: str) -> Snapshot:
+        """Return the one snapshot of ``service`` there will ever be."""
+
+
 @dataclass(frozen=True)
 class Announcement:
     """What a process says of itself when it registers.

@@ -54,9 +54,10 @@ def parse_document(text: str, where: str, *, is_json: bool) -> Any:
 def line_of(text: str, path: Path) -> int | None:
     """Return the line (from 1) of what ``path`` leads to in a document that could be parsed; None if unknown."""
     try:
+        _check_depth(text)
         node: Any = yaml.compose(text, Loader=_LOADER)
     except yaml.YAMLError:
-        return None  # JSON that is no YAML, as with tabs
+        return None  # JSON that is no YAML, as with escaped surrogates
     for step in path:
         found = _child(node, step)
         if found is None:

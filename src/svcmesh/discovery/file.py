@@ -98,9 +98,10 @@ class _Watched:
 def _read(path: Path) -> bytes:
     """Read a regular file; a FIFO or a device would block, or never end."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DiscoveryError(f"{path} is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise DiscoveryError(f"{path} is not a regular file")
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
         raise DiscoveryError(f"{path} is larger than {LARGEST} bytes")

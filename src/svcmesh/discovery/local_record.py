@@ -8,7 +8,6 @@ clock has no part in it. So a heartbeat is one system call, and readers see it w
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +22,7 @@ LARGEST = 64 * 1024
 """Bytes that one registration may have."""
 
 _LONGEST_TTL = 86_400.0
+_LATEST = 1e12  # thirty thousand years after the machine was started
 _EDITIONS = 1000
 
 
@@ -113,7 +113,7 @@ def decode(content: bytes) -> Record:
         id=_field(found, "id", str),
         endpoint=_endpoint(found),
         ttl=_seconds(found, "ttl", _LONGEST_TTL),
-        since=_seconds(found, "since", math.inf),
+        since=_seconds(found, "since", _LATEST),
         draining=state == "draining",
         owner=_field(found, "owner", str),
         boot=_field(found, "boot", str),
@@ -163,10 +163,10 @@ def _locality(found: Any) -> Locality | None:
 
 
 def _seconds(found: dict[str, Any], key: str, most: float) -> float:
-    seconds = float(_field(found, key, int | float))
-    if not 0 <= seconds <= most or (key == "ttl" and seconds == 0) or not math.isfinite(seconds):
-        raise ValueError(f"{key} {seconds!r} is no number of seconds from 0 to {most:g}")
-    return seconds
+    seconds = _field(found, key, int | float)
+    if not 0 <= seconds <= most or (key == "ttl" and seconds == 0):  # no NaN and no infinity passes either
+        raise ValueError(f"{key} is no number of seconds from 0 to {most:g}")
+    return float(seconds)
 
 
 def _field(found: dict[str, Any], key: str, kind: Any) -> Any:

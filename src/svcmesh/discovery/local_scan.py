@@ -74,7 +74,7 @@ class Scan:
         self._clock = clock
         self._emit = emit
         self._files: dict[str, _File] = {}
-        self._mark: tuple[int, int] | None = None
+        self._mark: tuple[int, int, int] | None = None
         self._changed = 0.0
         self._next_full = 0.0
         self._last: tuple[Endpoint, ...] | None = None
@@ -105,9 +105,9 @@ class Scan:
         """Whether nothing can have changed since the last look."""
         try:
             found = os.lstat(self._directory)
-            mark = (found.st_ino, found.st_mtime_ns)
+            mark = (found.st_ino, found.st_mtime_ns, found.st_size)
         except FileNotFoundError:
-            mark = (0, 0)
+            mark = (0, 0, 0)
         if mark != self._mark:
             self._mark, self._changed = mark, now
             return False

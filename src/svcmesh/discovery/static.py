@@ -23,9 +23,13 @@ class StaticDiscovery:
     def __init__(self, endpoints: Sequence[str | Endpoint]) -> None:
         self._snapshot = _snapshot("static endpoints", endpoints)
 
-    async def watch(self, service: str) -> AsyncIterator[Snapshot]:  # noqa: ARG002 - the endpoints are given
+    def given(self, service: str) -> Snapshot:  # noqa: ARG002 - the same for every name
+        """Return the one snapshot."""
+        return self._snapshot
+
+    async def watch(self, service: str) -> AsyncIterator[Snapshot]:
         """Yield the one snapshot, then wait for ever: the end of a watch would count as a failure."""
-        yield self._snapshot
+        yield self.given(service)
         await asyncio.get_running_loop().create_future()
 
 
@@ -46,9 +50,13 @@ class DictDiscovery:
                 raise ConfigError(f"discovery: a service name must be a non-empty string, not {name!r}")
             self._snapshots[name] = _snapshot(f"service {name!r}", endpoints)
 
+    def given(self, service: str) -> Snapshot:
+        """Return the one snapshot of ``service``; without endpoints if the dict does not have it."""
+        return self._snapshots.get(service, Snapshot((), authoritative=True))
+
     async def watch(self, service: str) -> AsyncIterator[Snapshot]:
         """Yield the one snapshot of ``service``, then wait for ever."""
-        yield self._snapshots.get(service, Snapshot((), authoritative=True))
+        yield self.given(service)
         await asyncio.get_running_loop().create_future()
 
 

@@ -1,0 +1,225 @@
+"""A file is read at once, again when its content changes, and a broken one says where."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from svcmesh.core.clock import sleep_until
+from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery.file import LARGEST, POLL, FileDiscovery, decode
+from svcmesh.testing.sim import run, virtual_clock
+
+
+def watched(path, script, service="orders"):
+    """Run ``script(sleep)`` beside a watch in virtual time; return what the watch yielded, errors at the end."""
+    seen = []
+
+    async def follow(discovery):
+        try:
+            async for snapshot in discovery.watch(service):
+                seen.append([e.address for e in snapshot.endpoints])
+        except DiscoveryError as error:
+            seen.append(error)
+
+    async def main():
+        clock = virtual_clock()
+        task = asyncio.ensure_future(follow(FileDiscovery(str(path), clock=clock)))
+        await sleep_until(clock, clock.now() + 0.01)
+        await script(lambda seconds: sleep_until(clock, clock.now() + seconds))
+        task.cancel()
+        await asyncio.wait([task])
+
+    run(main())
+    return seen
+
+
+async def nothing(sleep):
+    await sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.json", '["a:1", {"address": "b:1", "weight": 2}]'),
+        ("x.json", '{"orders": ["a:1", "b:1"], "billing": []}'),
+        ("x.yaml", "- a:1\n- b:1\n"),
+        ("x.yaml", "orders: [a:1, 'b:1']\nbilling: []\n"),
+        ("x", '["a:1",\n"b:1"]'),
+        ("x.yml", "\ufeff- a:1\n- address: b:1\n  metadata: {version: '2'}\n"),
+    ],
+)
+def test_json_and_yaml_lists_and_mappings(tmp_path, name, content):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+
+    assert watched(tmp_path / name, nothing) == [["a:1", "b:1"]]
+
+
+def test_a_name_that_a_mapping_lacks_is_empty(tmp_path):
+    (tmp_path / "x.yaml").write_text("orders: [a:1]")
+
+    assert watched(tmp_path / "x.yaml", nothing, service="nobody") == [[]]
+
+
+def test_the_name_goes_into_the_path(tmp_path):
+    (tmp_path / "orders.json").write_text('["a:1"]')
+
+    assert watched(f"{tmp_path}/{{service}}.json", nothing) == [["a:1"]]
+
+
+def test_a_name_cannot_leave_the_directory(tmp_path):
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "secret.json").write_text('["a:1"]')
+    (failure,) = watched(f"{tmp_path}/inside/{{service}}.json", nothing, service="../secret")
+
+    assert "%2E.%2Fsecret.json" in str(failure)
+
+
+def test_writing_in_place_is_seen(tmp_path):
+    file = tmp_path / "x.json"
+    file.write_text('["a:1"]')
+
+    async def script(sleep):
+        file.write_text('["b:1"]')
+        await sleep(2 * POLL)
+
+    assert watched(file, script) == [["a:1"], ["b:1"]]
+
+
+def test_atomic_replacement_is_seen_even_after_a_long_quiet_time(tmp_path):
+    file = tmp_path / "x.json"
+    file.write_text('["a:1"]')
+
+    async def script(sleep):
+        await sleep(3600)
+        (tmp_path / "new").write_text('["b:1"]')
+        (tmp_path / "new").rename(file)
+        await sleep(2 * POLL)
+
+    assert watched(file, script) == [["a:1"], ["b:1"]]
+
+
+def test_a_symlink_that_is_pointed_elsewhere_is_seen(tmp_path):
+    """Kubernetes updates a mounted ConfigMap like this."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.json").write_text(f'["{name}:1"]')
+    (tmp_path / "data").symlink_to("a")
+
+    async def script(sleep):
+        await sleep(60)
+        (tmp_path / "next").symlink_to("b")
+        (tmp_path / "next").rename(tmp_path / "data")
+        await sleep(2 * POLL)
+
+    assert watched(tmp_path / "data" / "x.json", script) == [["a:1"], ["b:1"]]
+
+
+def test_the_same_content_again_is_no_news(tmp_path):
+    file = tmp_path / "x.json"
+    file.write_text('["a:1"]')
+
+    async def script(sleep):
+        file.write_text('["a:1"]')
+        await sleep(2 * POLL)
+        os.utime(file, ns=(1, 1))
+        await sleep(2 * POLL)
+
+    assert watched(file, script) == [["a:1"]]
+
+
+def test_a_change_within_the_grain_of_the_time_stamp_is_seen(tmp_path):
+    """Two writes in one tick leave the same time stamp; a file that just changed is therefore read again."""
+    file = tmp_path / "x.json"
+    file.write_text('["a:1"]')
+    os.utime(file, ns=(1, 1))
+
+    async def script(sleep):
+        await sleep(POLL)
+        with file.open("r+") as opened:
+            opened.write('["b:1"]')
+        os.utime(file, ns=(1, 1))
+        await sleep(2 * POLL)
+
+    assert watched(file, script) == [["a:1"], ["b:1"]]
+
+
+def test_an_empty_list_is_believed(tmp_path):
+    file = tmp_path / "x.json"
+    file.write_text("[]")
+
+    async def main():
+        snapshots = FileDiscovery(str(file), clock=virtual_clock()).watch("orders")
+        snapshot = await anext(snapshots)
+        await snapshots.aclose()
+        return snapshot
+
+    assert run(main()).authoritative
+
+
+def test_a_file_that_breaks_ends_the_watch_with_the_reason(tmp_path):
+    file = tmp_path / "x.json"
+    file.write_text('["a:1"]')
+
+    async def script(sleep):
+        file.write_text('["a:1"')
+        await sleep(2 * POLL)
+
+    good, failure = watched(file, script)
+
+    assert good == ["a:1"]
+    assert str(failure).startswith(f"{file}, line 1: ")
+
+
+def test_a_file_that_vanishes_ends_the_watch(tmp_path):
+    file = tmp_path / "x.json"
+    file.write_text('["a:1"]')
+
+    async def script(sleep):
+        file.unlink()
+        await sleep(2 * POLL)
+
+    assert f"cannot read {file}: No such file" in str(watched(file, script)[1])
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory", "fifo"])
+def test_what_is_no_file_fails_at_once(tmp_path, kind):
+    """A FIFO without a writer must not be waited for."""
+    path = tmp_path / "x.json"
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    (failure,) = watched(path, nothing)
+
+    assert isinstance(failure, DiscoveryError)
+    assert str(path) in str(failure)
+
+
+def test_a_huge_file_is_refused(tmp_path):
+    path = tmp_path / "x.json"
+    with path.open("wb") as file:
+        file.truncate(LARGEST + 1)
+    (failure,) = watched(path, nothing)
+
+    assert f"larger than {LARGEST} bytes" in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "x.yaml: the file is empty: write \\[\\]"),
+        (b"# only a comment\n", "the file is empty"),
+        (b"- a:1\n- \xff\n", "x.yaml, line 2: not UTF-8"),
+        (b"- a:1\n- address: b:1\n  wieght: 2\n", r"x.yaml, line 3, \[1\].wieght: unknown key 'wieght'"),
+        (b"orders:\n- a:1\nbilling:\n- b\n", r"x.yaml, line 4, billing\[0\]: address 'b' has no port"),
+        (b"7: [a:1]\n", "x.yaml, line 1, 7: a service name is text"),
+        (b"just text\n", "expected a list of endpoints, not text"),
+        (b"orders: a:1\n", "x.yaml, line 1, orders: expected a list"),
+    ],
+)
+def test_errors_name_path_line_and_field(content, told):
+    with pytest.raises(DiscoveryError, match=told):
+        decode(content, "x.yaml", "orders")

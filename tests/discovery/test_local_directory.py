@@ -1,0 +1,176 @@
+"""Only a directory that nobody else can enter is used, and every change in it is whole or has not happened."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery.local_directory import (
+    check_private,
+    make_private,
+    read_regular,
+    remove_exactly,
+    remove_if_empty,
+    write_atomically,
+)
+
+
+def test_it_is_made_for_its_user_alone(tmp_path):
+    path = tmp_path / "a" / "registry"
+    make_private(str(path))
+    make_private(str(path))
+
+    assert path.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_strict_umask_does_not_matter(tmp_path):
+    before = os.umask(0o000)
+    try:
+        make_private(str(tmp_path / "registry"))
+    finally:
+        os.umask(before)
+
+    assert check_private(str(tmp_path / "registry"))
+
+
+def test_what_is_missing_is_no_mistake(tmp_path):
+    assert not check_private(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o701, 0o1777])
+def test_a_directory_that_others_may_enter_is_refused(tmp_path, mode):
+    path = tmp_path / "registry"
+    path.mkdir()
+    path.chmod(mode)
+
+    with pytest.raises(DiscoveryError, match=f"mode {mode:04o}.*chmod 700 {path}"):
+        make_private(str(path))
+
+
+def test_a_symlink_is_refused_even_to_a_private_directory(tmp_path):
+    (tmp_path / "real").mkdir(0o700)
+    (tmp_path / "link").symlink_to("real")
+
+    with pytest.raises(DiscoveryError, match="symlink"):
+        make_private(str(tmp_path / "link"))
+
+
+def test_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(DiscoveryError, match="is a file"):
+        make_private(str(tmp_path / "file"))
+
+
+def test_a_directory_of_somebody_else_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "registry").mkdir(0o700)
+    stranger = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: stranger)
+
+    with pytest.raises(DiscoveryError, match=f"belongs to user .*, not to {stranger}"):
+        make_private(str(tmp_path / "registry"))
+
+
+def test_what_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(DiscoveryError, match="cannot (create|look at)"):
+        make_private(str(tmp_path / "file" / "registry"))
+
+
+def test_a_write_replaces_in_one_step_and_sets_the_time_stamp(tmp_path):
+    first = write_atomically(str(tmp_path), "x", b"one", 1_000)
+    second = write_atomically(str(tmp_path), "x", b"two", 2_000)
+
+    found = (tmp_path / "x").stat()
+    assert (tmp_path / "x").read_bytes() == b"two"
+    assert (found.st_ino, found.st_mtime_ns, found.st_mode & 0o777) == (second, 2_000, 0o600)
+    assert first != second
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "y").touch()
+
+    with pytest.raises(OSError, match="directory"):
+        write_atomically(str(tmp_path), "x", b"one", 1)
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path):
+    contents = {bytes([65 + n]) * 20_000 for n in range(4)}
+    write_atomically(str(tmp_path), "x", b"A" * 20_000, 1)
+    seen = set()
+    done = threading.Event()
+
+    def read():
+        while not done.is_set():
+            seen.add(read_regular(str(tmp_path / "x"), 65_536))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(200):
+        for content in sorted(contents):
+            write_atomically(str(tmp_path), "x", content, 1)
+    done.set()
+    reader.join()
+
+    assert seen
+    assert seen <= contents
+
+
+def test_removing_takes_only_what_was_meant(tmp_path):
+    old = write_atomically(str(tmp_path), "x", b"old", 1_000)
+    new = write_atomically(str(tmp_path), "x", b"new", 2_000)
+
+    assert not remove_exactly(str(tmp_path), "x", old)
+    assert not remove_exactly(str(tmp_path), "x", new, 1_000)
+    assert (tmp_path / "x").read_bytes() == b"new"
+    assert (tmp_path / "x").stat().st_ino == new
+    assert remove_exactly(str(tmp_path), "x", new, 2_000)
+    assert not remove_exactly(str(tmp_path), "x", new)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_is_removed_only_when_empty(tmp_path):
+    path = tmp_path / "service"
+    path.mkdir()
+    (path / "x").touch()
+    remove_if_empty(str(path))
+    assert path.is_dir()
+
+    (path / "x").unlink()
+    remove_if_empty(str(path))
+    remove_if_empty(str(path))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("kind", ["fifo", "symlink", "directory", "socket"])
+def test_only_regular_files_are_read_and_none_is_waited_for(tmp_path, kind, monkeypatch):
+    import socket
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "real").write_text("x")
+    match kind:
+        case "fifo":
+            os.mkfifo("it")
+        case "symlink":
+            (tmp_path / "it").symlink_to("real")
+        case "directory":
+            (tmp_path / "it").mkdir()
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind("it")
+
+    with pytest.raises(ValueError, match="not a regular file"):
+        read_regular("it", 100)
+
+
+def test_a_large_file_is_read_no_further_than_asked(tmp_path):
+    (tmp_path / "x").write_bytes(b"x" * 1000)
+
+    assert len(read_regular(str(tmp_path / "x"), 100)) == 101

@@ -1,0 +1,55 @@
+"""Any text becomes one safe path component, and no two become the same."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from svcmesh.core.errors import ConfigError
+from svcmesh.discovery.names import LONGEST_NAME, quote_name
+
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300)
+
+
+@pytest.mark.parametrize("name", ["greeter", "orders-v2", "api.example.com", "a_b"])
+def test_plain_names_stay_readable(name):
+    assert quote_name("service", name) == name
+
+
+@given(names)
+@example("..")
+@example("../../etc/passwd")
+@example("\0")
+@example(".hidden")
+@example("x" * LONGEST_NAME)
+def test_the_result_is_one_visible_component_that_fits(name):
+    quoted = quote_name("service", name)
+
+    assert os.path.basename(quoted) == quoted
+    assert not quoted.startswith(".")
+    assert quoted.isascii()
+    assert quoted.isprintable()
+    assert 0 < len(quoted) <= 180
+
+
+@given(names, names)
+@example("a/b", "a%2Fb")
+@example("~", "%7E")
+@example("x" * 500 + "a", "x" * 500 + "b")
+def test_different_names_never_meet(one, other):
+    assert (quote_name("id", one) == quote_name("id", other)) == (one == other)
+
+
+def test_a_short_name_cannot_imitate_the_hash_of_a_long_one():
+    long = quote_name("id", "x" * 500)
+
+    assert quote_name("id", long) != long
+
+
+@pytest.mark.parametrize("name", ["", "x" * (LONGEST_NAME + 1), "\ud800", None, 7, b"greeter"])
+def test_what_is_no_name_is_refused_with_the_field(name):
+    with pytest.raises(ConfigError, match="^service "):
+        quote_name("service", name)
