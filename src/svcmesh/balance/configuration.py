@@ -1,0 +1,37 @@
+"""What all configurations share: a picker of one's own is one over fresh counts, a system clock and a fresh rng."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from svcmesh.balance.cell import Cell
+from svcmesh.balance.picker import Picker, Rng
+from svcmesh.core.clock import SYSTEM, Clock
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.errors import ConfigError
+from svcmesh.core.snapshot import Snapshot
+
+
+class Configuration:
+    """Base of the frozen configurations; a subclass says which picker it makes."""
+
+    def picker(self, endpoints: Sequence[Endpoint], *, rng: Rng | None = None, clock: Clock | None = None) -> Picker:
+        """Return a picker over ``endpoints`` with counts of its own.
+
+        Args:
+            endpoints: may be empty, then nothing can be picked. An endpoint of weight 0 takes no traffic.
+            rng: used only through ``.random()``; None for one with a seed of its own.
+            clock: for pickers that measure time; None for the system's.
+
+        Raises:
+            ConfigError: an address is listed twice, something is no endpoint, or ``rng`` has no ``random``.
+        """
+        if rng is not None and not callable(getattr(rng, "random", None)):
+            raise ConfigError(f"rng must have a method random(), as random.Random has, not {rng!r}")
+        cells = [Cell(endpoint) for endpoint in Snapshot(tuple(endpoints)).endpoints]
+        return self.over(cells, random.Random() if rng is None else rng, SYSTEM if clock is None else clock)
+
+    def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:
+        """Return a picker over cells that live longer than it does."""
+        raise NotImplementedError

@@ -1,0 +1,158 @@
+"""Least request: of a few endpoints drawn at random, the one with the fewest calls in flight. The default.
+
+Two choices are enough: the longest queue grows with log log n instead of log n, for one comparison. An endpoint that
+slows down gathers calls in flight and so gets fewer new ones before anything has failed.
+
+- Equal weights: candidates come in pairs from a schedule (`svcmesh.balance.schedule`), drawn without replacement, and
+  a tie goes to the first of the pair. The first ones take turns, so that an idle client spreads its calls evenly.
+- Unequal weights: candidates are drawn by weight, and the one with less ``(active + 1) ** bias / weight`` wins. Where
+  all of them are idle the first drawn wins: the draw has respected the weights already, and the formula alone would
+  never call the lighter of two servers while nothing else runs. Envoy schedules this case by a weighted queue
+  instead, which needs a lock and follows the load more slowly; when idle, both share by weight.
+
+Source: Mitzenmacher, IEEE TPDS 12(10), 2001; Envoy least_request_lb.cc; gRFC A48, which draws with replacement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from svcmesh.balance.cell import Cell
+from svcmesh.balance.configuration import Configuration
+from svcmesh.balance.load import Load, by_weight, least_of, least_of_all, load_of
+from svcmesh.balance.picker import Choose, Picker, Rng
+from svcmesh.balance.random_choice import Random, random_choice
+from svcmesh.balance.redraw import Among, RedrawPicker, equal_weights, excluding, serving
+from svcmesh.balance.schedule import laps
+from svcmesh.core import checks
+from svcmesh.core.clock import Clock
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class LeastRequest(Configuration):
+    """The least loaded of ``choice_count`` endpoints drawn at random.
+
+    Args:
+        choice_count: how many are compared, at least 2; default 2. More than there are endpoints means all of them.
+        active_request_bias: with unequal weights, how strongly calls in flight count: at least 0, default 1.0. With 0
+            they do not count at all and the weights alone decide. With equal weights any bias above 0 is the same.
+        full_scan: compare all endpoints instead; a tie goes to a random one of the best. Time grows with their number.
+
+    Raises:
+        ConfigError: one of them is out of its range, or no number.
+
+    Cost: O(1) with equal weights and two choices, in a few C operations; otherwise O(choice_count) draws.
+
+    Threads: any; counts that change during the comparison can only skew that one choice.
+    """
+
+    choice_count: int = 2
+    active_request_bias: float = 1.0
+    full_scan: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        checks.whole("choice_count", self.choice_count, 2)
+        if checks.number("active_request_bias", self.active_request_bias) < 0:
+            raise ConfigError(f"active_request_bias must be at least 0, not {self.active_request_bias!r}")
+        if not isinstance(self.full_scan, bool):
+            raise ConfigError(f"full_scan must be True or False, not {self.full_scan!r}")
+
+    def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:
+        """Return a picker over cells that live longer than it does."""
+        drawn = serving(cells)
+        if len(drawn) < 2 or self.active_request_bias == 0:
+            return Random().over(cells, rng, clock)
+        equal = equal_weights(drawn)
+        load = load_of(self.active_request_bias, equal=equal)
+
+        def among(allowed: Sequence[Cell]) -> Cell | None:
+            if self.full_scan or not allowed:
+                return least_of_all(allowed, load, rng) if allowed else None
+            return least_of(by_weight(allowed, self.choice_count, rng), load)
+
+        if equal and not self.full_scan and min(self.choice_count, len(drawn)) == 2:
+            return _of_two(cells, drawn, rng, among)
+        choose = self._choose(drawn, rng, load, equal=equal)
+        return RedrawPicker(cells, choose, excluding(drawn, choose, among))
+
+    def _choose(self, cells: Sequence[Cell], rng: Rng, load: Load, *, equal: bool) -> Choose:
+        if self.full_scan:
+            return lambda: least_of_all(cells, load, rng)
+        together = min(self.choice_count, len(cells))
+        return _of_many(cells, rng, together, load) if equal else _by_weight(cells, rng, together, load)
+
+
+def _of_two(cells: Sequence[Cell], drawn: Sequence[Cell], rng: Rng, among: Among) -> Picker:
+    """Compare two: the success path of the default. It calls nothing but the C iterator of the lap.
+
+    The same five lines stand in `choose` and in `pick`, since a call from one to the other would cost a third of it.
+    Two threads may both begin a new lap: one lap is lost then, which does no harm.
+    """
+    new_lap = laps(drawn, rng, 2)
+    pair = new_lap()
+
+    def begin_lap() -> tuple[Cell, ...]:
+        nonlocal pair
+        pair = new_lap()
+        return pair()
+
+    def choose() -> Cell:
+        try:
+            one, other = pair()
+        except StopIteration:
+            one, other = begin_lap()
+        return one if one.started - one.finished <= other.started - other.finished else other
+
+    choose_from = excluding(drawn, choose, among)
+
+    def pick(key: int | None = None, exclude: Collection[Endpoint] = ()) -> Endpoint | None:  # noqa: ARG001 - no affinity
+        if exclude:
+            cell = choose_from(exclude)
+            return None if cell is None else cell.endpoint
+        try:
+            one, other = pair()
+        except StopIteration:
+            one, other = begin_lap()
+        return (one if one.started - one.finished <= other.started - other.finished else other).endpoint
+
+    return RedrawPicker(cells, choose, choose_from, pick)
+
+
+def _of_many(cells: Sequence[Cell], rng: Rng, together: int, load: Load) -> Choose:
+    """Compare three or more."""
+    new_lap = laps(cells, rng, together)
+    group = new_lap()
+
+    def begin_lap() -> tuple[Cell, ...]:
+        nonlocal group
+        group = new_lap()
+        return group()
+
+    def choose() -> Cell:
+        try:
+            candidates = group()
+        except StopIteration:
+            candidates = begin_lap()
+        return min(candidates, key=load)
+
+    return choose
+
+
+def _by_weight(cells: Sequence[Cell], rng: Rng, together: int, load: Load) -> Choose:
+    """Compare cells drawn by weight; one that is drawn again is replaced once, for a choice should be one."""
+    draw = random_choice(cells, rng)
+    more = range(together - 1)
+
+    def choose() -> Cell:
+        one = draw()
+        candidates = [one]
+        for _ in more:
+            other = draw()
+            candidates.append(draw() if other is one else other)
+        return least_of(candidates, load)
+
+    return choose

@@ -1,0 +1,90 @@
+"""Candidates drawn together, prepared in advance: what makes a choice of two cheaper than drawing one.
+
+Drawing two different endpoints takes two random numbers and some arithmetic, more than all the rest of a pick. Here
+the draws are made ahead, as laps: lists walked in step by one C iterator. Each lap is stratified. It consists of
+rounds, and in each round every endpoint is the first candidate once, the second once, and so on; who meets whom
+changes from round to round. So shares are even not only on average, but over every few calls.
+
+A prepared sequence must not fall into step with its caller. Somebody who makes every tenth call a heavy one would, on
+a table that repeats, always offer the heavy ones to the same few endpoints. So nothing repeats: every lap enters the
+table at a point drawn anew or, with many endpoints, is made anew; and each build has an order of its own.
+
+Cost: building takes O(n), which counts when thousands of endpoints change ten times a second: one shuffle, then slices.
+A lap over many endpoints is two slices, a few nanoseconds for each of its calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import count
+from math import ceil, gcd
+
+from svcmesh.balance.cell import Cell
+from svcmesh.balance.picker import Rng
+
+FEW = 256  # fewer endpoints than this: one round is too short to be worth making anew, so rounds are kept in a table
+ROUNDS = 24  # different ones in such a table, at least
+MEETINGS = 64  # rounds after which a table stops growing although not everybody has met everybody
+LONG = 1024  # candidates in a lap, at least, so that beginning it costs nothing per call
+
+Draw = Callable[[], tuple[Cell, ...]]
+"""Return the next candidates; raises StopIteration when the lap is over."""
+
+Round = list[list[Cell]]
+"""First candidates, second candidates, and so on."""
+
+
+def laps(cells: Sequence[Cell], rng: Rng, together: int) -> Callable[[], Draw]:
+    """Return a function that starts a new lap on each call.
+
+    Args:
+        cells: at least ``together`` of them.
+        rng: draws the order of the cells, and where each lap begins.
+        together: how many different cells are drawn at a time, at least 2.
+
+    Threads: any; a lap can be shared, since a step of zip() over lists is one C call.
+    """
+    new_round = _rounds(cells, rng, together)
+    if len(cells) >= FEW:
+        return lambda: zip(*new_round(), strict=False).__next__
+    table = _table(new_round, len(cells))
+    random, length = rng.random, len(table[0])
+
+    def lap() -> Draw:
+        start = int(random() * length)
+        return zip(*[column[start:] + column[:start] for column in table], strict=False).__next__
+
+    return lap
+
+
+def _table(new_round: Callable[[], Round], size: int) -> Round:
+    """Return many rounds as one; with few cells every pair of them meets equally often in it."""
+    meetings = min(size - 1, MEETINGS)
+    rounds = [new_round() for _ in range(meetings * ceil(ROUNDS / meetings))]
+    columns = [[cell for part in parts for cell in part] for parts in zip(*rounds, strict=True)]
+    return [column * ceil(LONG / len(column)) for column in columns]
+
+
+def _rounds(cells: Sequence[Cell], rng: Rng, together: int) -> Callable[[], Round]:
+    """Return a function that makes rounds: rotations of one random order, so that no cell ever meets itself."""
+    size = len(cells)
+    order = sorted(cells, key=lambda _: rng.random())
+    twice = order + order
+    shift = _shifts(size, rng)
+
+    def new_round() -> Round:
+        start = int(rng.random() * size)
+        begins = [start] + [(start + shift()) % size for _ in range(together - 1)]
+        return [twice[begin : begin + size] for begin in begins]
+
+    return new_round
+
+
+def _shifts(size: int, rng: Rng) -> Callable[[], int]:
+    """Return a function that returns numbers from 1 to ``size - 1``, all of them before any comes again."""
+    steps = size - 1
+    stride = max(1, round(steps * 0.618))  # near the golden section, multiples are spread most evenly
+    while gcd(stride, steps) != 1:
+        stride += 1
+    turn = count(int(rng.random() * steps)).__next__
+    return lambda: 1 + turn() * stride % steps
