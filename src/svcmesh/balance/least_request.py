@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.configuration import Configuration
 from svcmesh.balance.load import Load, by_weight, least_of, least_of_all, load_of
-from svcmesh.balance.picker import Choose, Picker, Rng
+from svcmesh.balance.picker import Picker, Rng
 from svcmesh.balance.random_choice import Random, random_choice
-from svcmesh.balance.redraw import Among, RedrawPicker, equal_weights, excluding, serving
+from svcmesh.balance.redraw import Among, Draw, RedrawPicker, equal_weights, excluding, serving
 from svcmesh.balance.schedule import laps
 from svcmesh.core import checks
 from svcmesh.core.clock import Clock
@@ -69,21 +69,23 @@ class LeastRequest(Configuration):
         equal = equal_weights(drawn)
         load = load_of(self.active_request_bias, equal=equal)
 
-        def among(allowed: Sequence[Cell]) -> Cell | None:
-            if self.full_scan or not allowed:
-                return least_of_all(allowed, load, rng) if allowed else None
+        def among(allowed: Sequence[Cell]) -> Cell:
+            if self.full_scan:
+                return least_of_all(allowed, load, rng)
             return least_of(by_weight(allowed, self.choice_count, rng), load)
 
-        if equal and not self.full_scan and min(self.choice_count, len(drawn)) == 2:
-            return _of_two(cells, drawn, rng, among)
-        choose = self._choose(drawn, rng, load, equal=equal)
-        return RedrawPicker(cells, choose, excluding(drawn, choose, among))
-
-    def _choose(self, cells: Sequence[Cell], rng: Rng, load: Load, *, equal: bool) -> Choose:
+        together = min(self.choice_count, len(drawn))
         if self.full_scan:
-            return lambda: least_of_all(cells, load, rng)
-        together = min(self.choice_count, len(cells))
-        return _of_many(cells, rng, together, load) if equal else _by_weight(cells, rng, together, load)
+            choose: Draw = lambda: least_of_all(drawn, load, rng)  # noqa: E731 - one of five ways to choose
+        elif equal and together == 2:
+            return _of_two(cells, drawn, rng, among)
+        elif equal:
+            choose = _of_many(drawn, rng, together)
+        elif together == 2 and self.active_request_bias == 1:
+            choose = _of_two_by_weight(drawn, rng)
+        else:
+            choose = _of_many_by_weight(drawn, rng, together, load)
+        return RedrawPicker(cells, choose, excluding(drawn, choose, among))
 
 
 def _of_two(cells: Sequence[Cell], drawn: Sequence[Cell], rng: Rng, among: Among) -> Picker:
@@ -122,7 +124,7 @@ def _of_two(cells: Sequence[Cell], drawn: Sequence[Cell], rng: Rng, among: Among
     return RedrawPicker(cells, choose, choose_from, pick)
 
 
-def _of_many(cells: Sequence[Cell], rng: Rng, together: int, load: Load) -> Choose:
+def _of_many(cells: Sequence[Cell], rng: Rng, together: int) -> Draw:
     """Compare three or more."""
     new_lap = laps(cells, rng, together)
     group = new_lap()
@@ -137,22 +139,43 @@ def _of_many(cells: Sequence[Cell], rng: Rng, together: int, load: Load) -> Choo
             candidates = group()
         except StopIteration:
             candidates = begin_lap()
-        return min(candidates, key=load)
+        best = candidates[0]
+        lowest = best.started - best.finished
+        for cell in candidates:
+            active = cell.started - cell.finished
+            if active < lowest:
+                best, lowest = cell, active
+        return best
 
     return choose
 
 
-def _by_weight(cells: Sequence[Cell], rng: Rng, together: int, load: Load) -> Choose:
-    """Compare cells drawn by weight; one that is drawn again is replaced once, for a choice should be one."""
+def _of_two_by_weight(cells: Sequence[Cell], rng: Rng) -> Draw:
+    """Compare two drawn by weight; one that is drawn again is replaced once, for a choice should be one."""
+    draw = random_choice(cells, rng)
+
+    def choose() -> Cell:
+        one, other = draw(), draw()
+        if one is other:
+            other = draw()
+        first, second = one.started - one.finished, other.started - other.finished
+        if first or second:  # load_of() with a bias of 1, multiplied by both weights
+            return one if (first + 1) * other.endpoint.weight <= (second + 1) * one.endpoint.weight else other
+        return one
+
+    return choose
+
+
+def _of_many_by_weight(cells: Sequence[Cell], rng: Rng, together: int, load: Load) -> Draw:
+    """Compare any number drawn by weight, with any bias."""
     draw = random_choice(cells, rng)
     more = range(together - 1)
 
     def choose() -> Cell:
-        one = draw()
-        candidates = [one]
+        candidates = [draw()]
         for _ in more:
-            other = draw()
-            candidates.append(draw() if other is one else other)
+            cell = draw()
+            candidates.append(draw() if cell in candidates else cell)
         return least_of(candidates, load)
 
     return choose

@@ -6,14 +6,14 @@ very many clients make few calls each; elsewhere `LeastRequest` costs no more an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from svcmesh.balance.alias import columns, draw
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.configuration import Configuration
 from svcmesh.balance.picker import Picker, Rng
-from svcmesh.balance.redraw import ChooseFrom, Pick, RedrawPicker, equal_weights, excluding, nothing, serving
+from svcmesh.balance.redraw import ChooseFrom, Draw, EmptyPicker, Pick, RedrawPicker, equal_weights, excluding, serving
 from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
 
@@ -28,17 +28,15 @@ class Random(Configuration):
     def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:  # noqa: ARG002 - it measures no time
         """Return a picker over cells that live longer than it does."""
         drawn = serving(cells)
-        choose = random_choice(drawn, rng) if drawn else nothing
-
-        def among(allowed: Sequence[Cell]) -> Cell | None:
-            return draw(columns(allowed), rng) if allowed else None
-
-        choose_from = excluding(drawn, choose, among)
-        pick = _uniform_pick(drawn, rng, choose_from) if drawn and equal_weights(drawn) else None
+        if not drawn:
+            return EmptyPicker(cells)
+        choose = random_choice(drawn, rng)
+        choose_from = excluding(drawn, choose, lambda allowed: draw(columns(allowed), rng))
+        pick = _uniform_pick(drawn, rng, choose_from) if equal_weights(drawn) else None
         return RedrawPicker(cells, choose, choose_from, pick)
 
 
-def random_choice(cells: Sequence[Cell], rng: Rng) -> Callable[[], Cell]:
+def random_choice(cells: Sequence[Cell], rng: Rng) -> Draw:
     """Return a function that returns a random one of at least one cell, by weight."""
     random, size = rng.random, len(cells)
     if equal_weights(cells):

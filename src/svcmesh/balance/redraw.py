@@ -11,12 +11,19 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from svcmesh.balance.cell import Cell
-from svcmesh.balance.picker import Choose, Picker
+from svcmesh.balance.picker import Picker
 from svcmesh.core.endpoint import Endpoint
 
 DRAWS = 8  # even with half of the endpoints excluded, 255 of 256 calls stop here
 
-Among = Callable[[Sequence[Cell]], Cell | None]
+Draw = Callable[[], Cell]
+"""Return a cell that takes traffic."""
+
+Among = Callable[[Sequence[Cell]], Cell]
+"""Return one of a few cells, in the spirit of the picker; it may take time in proportion to their number."""
+
+ChooseFrom = Callable[[Collection[Endpoint]], Cell | None]
+"""Return a cell whose endpoint is not among these, or None when there is none."""
 
 
 class Pick(Protocol):
@@ -36,9 +43,7 @@ class RedrawPicker(Picker):
         pick: what `pick` does, where ``choose`` written out in it saves a call that counts; None for the plain way.
     """
 
-    def __init__(
-        self, cells: Sequence[Cell], choose: Choose, choose_from: ChooseFrom, pick: Pick | None = None
-    ) -> None:
+    def __init__(self, cells: Sequence[Cell], choose: Draw, choose_from: ChooseFrom, pick: Pick | None = None) -> None:
         super().__init__(cells)
         self.choose = choose
         self._choose_from = choose_from
@@ -49,35 +54,51 @@ class RedrawPicker(Picker):
         return self._choose_from(exclude)
 
 
-ChooseFrom = Callable[[Collection[Endpoint]], Cell | None]
-
-
-def excluding(serving: Sequence[Cell], choose: Choose, among: Among) -> ChooseFrom:
+def excluding(serving: Sequence[Cell], choose: Draw, among: Among) -> ChooseFrom:
     """Return a function that chooses a cell whose endpoint is not excluded.
 
     Args:
         serving: the cells that ``choose`` draws from.
         choose: how to draw one of them.
-        among: how to draw one of a few of them, in the same spirit; it may take time in proportion to their number.
+        among: how to draw one of what is left of them.
     """
 
     def choose_from(exclude: Collection[Endpoint]) -> Cell | None:
         addresses = {endpoint.address for endpoint in exclude}
         for _ in range(DRAWS):
             cell = choose()
-            if cell is None or cell.endpoint.address not in addresses:
+            if cell.endpoint.address not in addresses:
                 return cell
-        return among([cell for cell in serving if cell.endpoint.address not in addresses])
+        allowed = [cell for cell in serving if cell.endpoint.address not in addresses]
+        return among(allowed) if allowed else None
 
     return choose_from
 
 
-def _pick(choose: Choose, choose_from: ChooseFrom) -> Pick:
+def _pick(choose: Draw, choose_from: ChooseFrom) -> Pick:
     def pick(key: int | None = None, exclude: Collection[Endpoint] = ()) -> Endpoint | None:  # noqa: ARG001 - no affinity
-        cell = choose_from(exclude) if exclude else choose()
-        return None if cell is None else cell.endpoint
+        if exclude:
+            cell = choose_from(exclude)
+            return None if cell is None else cell.endpoint
+        return choose().endpoint
 
     return pick
+
+
+class EmptyPicker(Picker):
+    """What a picker is when nothing takes traffic: it still counts the calls to endpoints that did."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        super().__init__(cells)
+        self.choose = _nothing
+
+    def choose_from(self, key: int | None, exclude: Collection[Endpoint]) -> Cell | None:  # noqa: ARG002 - whatever they are
+        """Return None."""
+        return None
+
+
+def _nothing() -> None:
+    """Return None."""
 
 
 def serving(cells: Sequence[Cell]) -> list[Cell]:
@@ -88,7 +109,3 @@ def serving(cells: Sequence[Cell]) -> list[Cell]:
 def equal_weights(cells: Sequence[Cell]) -> bool:
     """Return whether all weights are the same, so that the cheaper arithmetic will do."""
     return len({cell.endpoint.weight for cell in cells}) <= 1
-
-
-def nothing() -> None:
-    """Choose nothing: what is drawn where nothing takes traffic."""

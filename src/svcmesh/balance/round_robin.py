@@ -12,8 +12,8 @@ from itertools import count, cycle
 
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.configuration import Configuration
-from svcmesh.balance.picker import Choose, Picker, Rng
-from svcmesh.balance.redraw import Among, RedrawPicker, excluding, nothing, serving
+from svcmesh.balance.picker import Picker, Rng
+from svcmesh.balance.redraw import Among, Draw, EmptyPicker, RedrawPicker, excluding, serving
 from svcmesh.core.clock import Clock
 
 
@@ -30,20 +30,22 @@ class RoundRobin(Configuration):
     def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:  # noqa: ARG002 - it measures no time
         """Return a picker over cells that live longer than it does."""
         ring = serving(cells)
+        if not ring:
+            return EmptyPicker(cells)
         choose = rotation(ring, rng)
         return RedrawPicker(cells, choose, excluding(ring, choose, _turns()))
 
 
-def rotation(cells: Sequence[Cell], rng: Rng) -> Choose:
+def rotation(cells: Sequence[Cell], rng: Rng) -> Draw:
     """Return a function that returns one cell after the other, for ever, from a random start.
 
     Threads: any. A step of `itertools.cycle` is one C call, and the GIL is not given up inside it.
     """
     start = int(rng.random() * len(cells))
-    return cycle([*cells[start:], *cells[:start]]).__next__ if cells else nothing
+    return cycle([*cells[start:], *cells[:start]]).__next__
 
 
 def _turns() -> Among:
     """Return a rotation over lists that differ from call to call."""
     turn = count().__next__
-    return lambda allowed: allowed[turn() % len(allowed)] if allowed else None
+    return lambda allowed: allowed[turn() % len(allowed)]
