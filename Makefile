@@ -30,18 +30,19 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy src tests/api
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python --warnings
-	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports --no-logo --no-cache
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf '$(VENV)' build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf '$(VENV)' build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	find src tests benchmarks proto -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 setup: $(READY)
 
 # Nothing is resolved here: requirements/dev.txt names every version, and the package is built with the pinned backend.
+# -qq: what pip warns of is the machine (its indexes, its own version), not this project; errors are still shown.
 $(READY): pyproject.toml requirements/dev.txt
 	@command -v '$(PYTHON)' >/dev/null 2>&1 || { \
 	  echo "make: there is no '$(PYTHON)' here. Install Python 3.11 or newer, or say which: make PYTHON=/path/to/python3" >&2; \
@@ -55,8 +56,8 @@ $(READY): pyproject.toml requirements/dev.txt
 	  exit 1; }
 	@test "$$(cat '$(VENV)/.identity' 2>/dev/null)" = '$(IDENTITY)' && '$(BIN)/python' -c '' 2>/dev/null || { \
 	  echo "make: setting up $(VENV), once"; '$(PYTHON)' -m venv --clear '$(VENV)'; }
-	@'$(BIN)/python' -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/dev.txt
-	@'$(BIN)/python' -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@'$(BIN)/python' -m pip install -qq --disable-pip-version-check --no-deps -r requirements/dev.txt
+	@'$(BIN)/python' -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@'$(BIN)/python' -m pip --disable-pip-version-check check --quiet
 	@printf '%s\n' '$(IDENTITY)' > '$(VENV)/.identity'
 	@touch '$(READY)'
