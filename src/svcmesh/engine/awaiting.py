@@ -73,7 +73,7 @@ async def admit(call: Call) -> Attempt:
                 await wait(call, effect)
             elif isinstance(effect, Done):
                 raise effect.outcome.error or RuntimeError("a call ended well before it began")
-    except asyncio.CancelledError:
+    except BaseException:
         call.abandon(now())
         raise
 

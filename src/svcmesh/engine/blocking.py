@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.effects import Discard, Done, Start, Wait
@@ -52,14 +52,18 @@ def resume(
 def admit(call: Call) -> Attempt:
     """Perform ``call`` until an attempt may start, and return that; for transports that do the attempt elsewhere."""
     now = call.view.clock.now
-    while True:
-        effect = call.poll(now())
-        if isinstance(effect, Start):
-            return effect.attempt
-        if isinstance(effect, Wait):
-            wait(call, effect)
-        elif isinstance(effect, Done):
-            raise effect.outcome.error or RuntimeError("a call ended well before it began")
+    try:
+        while True:
+            effect = call.poll(now())
+            if isinstance(effect, Start):
+                return effect.attempt
+            if isinstance(effect, Wait):
+                wait(call, effect)
+            elif isinstance(effect, Done):
+                raise effect.outcome.error or RuntimeError("a call ended well before it began")
+    except BaseException:
+        call.abandon(now())
+        raise
 
 
 def perform(exchange: BlockingExchange, attempt: Attempt) -> Outcome:

@@ -18,6 +18,7 @@ from svcmesh.core.snapshot import Snapshot, difference
 from svcmesh.engine.member import NEVER, Member
 from svcmesh.engine.probe import probe
 from svcmesh.engine.runtime import Runtime
+from svcmesh.engine.watch import WatchState
 from svcmesh.policy.fault import Fault
 from svcmesh.policy.outlier import OutlierDetection, OutlierDetector
 
@@ -33,9 +34,30 @@ class Subscriber(Protocol):
     def rebuild(self, now: float) -> list[Report]:
         """Publish a new picker; return the events that this amounts to."""
 
+    def reset_after_fork(self) -> None:
+        """Start afresh in a forked child."""
+
+
+class Followed(Protocol):
+    """What feeds a cluster, as far as the cluster has to know it."""
+
+    @property
+    def state(self) -> WatchState:
+        """What is known of the watch."""
+
+    def reset_after_fork(self) -> None:
+        """Start afresh in a forked child."""
+
 
 class Cluster:
-    """The shared state of one service. Threads: any; callers of the public methods hold no lock of ours."""
+    """The shared state of one service. Threads: any; callers of the public methods hold no lock of ours.
+
+    Attributes:
+        members: the endpoints in force, by address. offered: those that discovery does not call unhealthy.
+        ready: whether a snapshot is in force. changed_at: since when.
+        failure: what discovery failed with last, while it fails.
+        need: starts discovery; called by whoever first waits for endpoints.
+    """
 
     def __init__(self, name: str, runtime: Runtime, *, drain: float = 30.0) -> None:
         self.name = name
@@ -48,6 +70,8 @@ class Cluster:
         self.faults: tuple[Fault, ...] = ()
         self.draining: set[Member] = set()
         self.failure: str | None = None
+        self.need: Callable[[], object] = _nothing
+        self.follower: Followed | None = None
         self._drain = drain
         self._shared: dict[Hashable, Any] = {}
         self._detectors: dict[OutlierDetection, OutlierDetector] = {}
@@ -278,24 +302,19 @@ class Cluster:
         """In a forked child: new locks and members, since connections and counts belong to the parent."""
         self.lock = RLock()
         self._waiters = set()
+        self._reports.clear()
+        self._rebuilding = self._stale = False
         self.draining = set()
         endpoints = [m.endpoint for m in self.members.values()]
-        self.members, self._detectors, self._shared = {}, {}, {}
+        self._detectors, self._shared = {}, {}
         self._due = NEVER
+        self.members = {}
         self.members = {e.address: self._member(e) for e in endpoints}
+        if self.follower is not None:
+            self.follower.reset_after_fork()
+        for view in list(self._views):
+            view.reset_after_fork()
 
 
-class ClusterTraffic:
-    """The successes of a whole service, summed over its members. Cost: O(endpoints), on failing paths only."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-
-    @property
-    def succeeded(self) -> int:
-        """Attempts that ended well, ever, at the endpoints that are there now."""
-        return sum(member.succeeded for member in self._cluster.members.values())
-
-    def succeeded_at(self, instant: float) -> int:
-        """Return the same as it was at ``instant``."""
-        return sum(member.succeeded_at(instant) for member in self._cluster.members.values())
+def _nothing() -> None:
+    """Nobody has said how this cluster learns of its endpoints."""

@@ -8,8 +8,8 @@ test, and that is the pick itself.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
 from weakref import ref
 
 from svcmesh.balance.cell import Cell
@@ -18,11 +18,13 @@ from svcmesh.balance.picker import Choose, Picker
 from svcmesh.core.deadline import ambient_on
 from svcmesh.core.endpoint import Health
 from svcmesh.core.outcome import Kind, Outcome
-from svcmesh.engine.cluster import Cluster, ClusterTraffic, Report
+from svcmesh.engine.cluster import Cluster, Report
 from svcmesh.engine.member import NEVER, Member
+from svcmesh.engine.traffic import ClusterTraffic
 from svcmesh.observe.events import PER_CALL
 from svcmesh.policy.breaker import Breaker, CircuitBreaker
 from svcmesh.policy.budget import Budget, RetryBudget
+from svcmesh.policy.outlier import Ejection
 from svcmesh.policy.policy import Policy
 
 Permits = tuple[tuple[Breaker, int], ...]
@@ -53,7 +55,7 @@ class View:
         self.choose: Choose = _nobody
         self.picker: Picker = Picker(())
         self.panicking = False
-        self._balancer = policy.load_balancer or LeastRequest()
+        self.balancer = policy.load_balancer or LeastRequest()
         self._outliers = policy.outlier_detection
         self._breakers = tuple(b for b in policy.breakers if b.scope == "endpoint")
         self._service_breakers = tuple(b for b in policy.breakers if b.scope == "service")
@@ -138,10 +140,11 @@ class View:
 
     def retry_after(self, now: float) -> float | None:
         """Return the seconds until the first open breaker of an endpoint lets a probe through."""
-        waits = [b.retry_after(now) for m in self.cluster.members.values() for b in self._breakers_of(m)]
+        waits = [b.retry_after(now) for m in self.cluster.members.values() for b in self.breakers_of(m)]
         return min((wait for wait in waits if wait > 0), default=None)
 
-    def _breakers_of(self, member: Member) -> list[Breaker]:
+    def breakers_of(self, member: Member) -> list[Breaker]:
+        """Return the breakers of ``member`` under this policy, as far as it has ever failed."""
         return [member.breakers[config] for config in self._breakers if config in member.breakers]
 
     # -- publishing ----------------------------------------------------------------------------------------------------
@@ -153,17 +156,21 @@ class View:
         admitted: list[Cell] = []
         probing = False
         for member in self._well(members):
-            states = {self._woken(breaker, now) for breaker in self._breakers_of(member)}
+            states = {self._woken(breaker, now) for breaker in self.breakers_of(member)}
             if "open" not in states:
                 admitted.append(member)
             probing = probing or "half-open" in states
-        self.picker = self._balancer.over(admitted, self.runtime.rng, self.clock)
+        self.picker = self.balancer.over(admitted, self.runtime.rng, self.clock)
         self.choose = self.picker.choose if self._is_plain(probing, now) else _nobody
         return reports
 
+    def ejections(self) -> Mapping[str, Ejection]:
+        """Return who is ejected under this policy, by address."""
+        return {} if self._outliers is None else self.cluster.detector(self._outliers).ejected
+
     def _well(self, members: list[Member]) -> list[Member]:
         """Return whom health allows: the well ones, or in a panic all that do not refuse connections."""
-        ejected = {} if self._outliers is None else self.cluster.detector(self._outliers).ejected
+        ejected = self.ejections()
         listed = [m for m in members if m.endpoint.health is not Health.UNHEALTHY]
         well = [m for m in listed if m.endpoint.address not in ejected]
         if self.panicking:
@@ -173,7 +180,7 @@ class View:
 
     def _panic(self, members: list[Member]) -> list[Report]:
         """Enter or leave the panic mode; return the event, if any."""
-        ejected = {} if self._outliers is None else self.cluster.detector(self._outliers).ejected
+        ejected = self.ejections()
         well = sum(1 for m in members if m.endpoint.health is not Health.UNHEALTHY and m.endpoint.address not in ejected)
         panicking = bool(members) and well < self.policy.panic_threshold * len(members)
         if panicking == self.panicking:
@@ -243,5 +250,5 @@ def _nobody() -> None:
     return
 
 
-def _refuses(ejection: Any) -> bool:
+def _refuses(ejection: Ejection | None) -> bool:
     return ejection is not None and ejection.refusing

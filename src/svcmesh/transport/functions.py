@@ -171,11 +171,7 @@ class _FunctionExchange:
 
     def aborted(self, abort: Abort) -> Outcome:
         """Raise what stands for the status, since a plain function has none."""
-        status = abort.status
-        error = FaultInjected(f"injected fault: {status} in place of a call of {self.method}")
-        error.status = status
-        blames = abort.http_status in GATEWAY_STATUSES
-        return Outcome(Kind.STATUS, error, reason=str(status), blames=blames)
+        return abort_outcome(abort, f"a call of {self.method}")
 
     def _arguments(self, attempt: Attempt) -> dict[str, Any]:
         return {**self._kwargs, "endpoint": attempt.member.endpoint} if self._traits.picks else self._kwargs
@@ -206,6 +202,13 @@ class AwaitingFunction(_FunctionExchange):
 
     async def discard(self, outcome: Outcome) -> None:
         """A result of a function needs no release."""
+
+
+def abort_outcome(abort: Abort, what: str) -> Outcome:
+    """Return how an injected abort ends what has no statuses of its own: with an exception that carries one."""
+    error = FaultInjected(f"injected fault: {abort.status} in place of {what}")
+    error.status = abort.status
+    return Outcome(Kind.STATUS, error, reason=str(abort.status), blames=abort.http_status in GATEWAY_STATUSES)
 
 
 def _wants(retry: Any, outcome: Outcome) -> bool:

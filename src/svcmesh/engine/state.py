@@ -1,0 +1,68 @@
+"""The state of one service as plain values, for `Mesh.state`, `explain` and whoever exports it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.engine.member import Member
+from svcmesh.engine.view import View
+
+
+def describe(view: View) -> dict[str, Any]:
+    """Return what JSON can hold of a service: its endpoints, their health, its budget and where it all comes from.
+
+    Seconds are floats; times of the past are ages, so that the reader needs no clock of ours. Cost: O(endpoints).
+    """
+    cluster, policy = view.cluster, view.policy
+    now = view.clock.now()
+    with cluster.lock:
+        members = list(cluster.members.values())
+        draining = len(cluster.draining)
+    watched = cluster.follower.state if cluster.follower is not None else None
+    return {
+        "service": cluster.name,
+        "discovery": {
+            "ready": cluster.ready,
+            "age": None if cluster.changed_at is None else now - cluster.changed_at,
+            "stale_for": None if watched is None else watched.age(now),
+            "error": cluster.failure,
+        },
+        "endpoints": [_member(view, member, now) for member in members],
+        "draining": draining,
+        "in_flight": sum(member.in_flight for member in members),
+        "panic": view.panicking,
+        "breakers": [breaker.state for breaker in view.service_breakers],
+        "retry_tokens": None if policy.retry is None else view.budget.tokens(now),
+        "faults": len(policy.faults) + len(cluster.faults),
+        "policy": {
+            "timeout": policy.timeout,
+            "per_try_timeout": policy.per_try_timeout,
+            "max_attempts": 1 if policy.retry is None else int(policy.retry.max_attempts),
+            "load_balancer": type(view.balancer).__name__,
+            "panic_threshold": policy.panic_threshold,
+        },
+    }
+
+
+def _member(view: View, member: Member, now: float) -> dict[str, Any]:
+    ejection = view.ejections().get(member.endpoint.address)
+    return {
+        **_endpoint(member.endpoint),
+        "in_flight": member.in_flight,
+        "started": member.started,
+        "unsuccessful": member.unsuccessful,
+        "ejected": None if ejection is None else {"reason": ejection.reason, "for": max(0.0, ejection.until - now)},
+        "breakers": [breaker.state for breaker in view.breakers_of(member)],
+    }
+
+
+def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
+    locality = endpoint.locality
+    return {
+        "address": endpoint.address,
+        "weight": endpoint.weight,
+        "priority": endpoint.priority,
+        "health": endpoint.health.value,
+        "locality": None if locality is None else [locality.region, locality.zone, locality.sub_zone],
+    }

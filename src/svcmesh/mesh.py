@@ -1,0 +1,336 @@
+"""The composition root: a mesh makes services, and owns what they share; nothing below it knows it.
+
+Nothing starts when a mesh is made. The worker thread, the watches and the connections come with the first call that
+needs them, so a mesh may be a module-level constant, may be made before a fork, and costs nothing where it is unused.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import RLock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet, finalize
+
+from svcmesh.balance.picker import Rng
+from svcmesh.core.clock import Clock
+from svcmesh.core.endpoint import Endpoint, Locality
+from svcmesh.core.errors import ConfigError
+from svcmesh.discovery.base import Discovery
+from svcmesh.discovery.uri import is_uri, open_discovery, open_service, redacted
+from svcmesh.engine.cluster import Cluster
+from svcmesh.engine.follow import Follower
+from svcmesh.engine.runtime import Runtime
+from svcmesh.engine.state import describe
+from svcmesh.observe.bus import Events
+from svcmesh.observe.explain import explain
+from svcmesh.policy.fault import Fault
+from svcmesh.policy.policy import Policy
+from svcmesh.registration import Registration, announce
+from svcmesh.service import Service, check_policy
+
+if TYPE_CHECKING:
+    import httpx
+
+ServiceSettings = Policy | tuple[str, Policy]
+Source = str | Discovery | Mapping[str, Sequence[str | Endpoint]] | None
+
+_meshes: WeakSet[Mesh] = WeakSet()
+
+
+class Mesh:
+    """Service discovery, balancing and resilience for every call that this process makes.
+
+    Args:
+        discovery: where endpoints come from: a URI such as ``local://`` or ``file:///etc/mesh/{service}.yaml``, a
+            `Discovery`, or ``{name: [address, …]}``; default ``local://``, the registry embedded in svcmesh.
+        policy: what calls go by unless their service has another; default `Policy.standard()`.
+        services: settings by service name: a `Policy`, or a discovery URI and a `Policy`.
+        clock: what every wait and deadline reads; default the system's. rng: what every draw uses.
+
+    Raises:
+        ConfigError: a bad URI or address, something that is no policy. Nothing is dialled or read here.
+
+    A mesh can be used as ``with`` or ``async with`` block, or closed, or just dropped. Threads and event loops: any.
+    After a fork the child starts afresh: own worker, own connections, own counts.
+    """
+
+    def __init__(
+        self,
+        discovery: Source = None,
+        *,
+        policy: Policy | None = None,
+        services: Mapping[str, ServiceSettings] | None = None,
+        clock: Clock | None = None,
+        rng: Rng | None = None,
+    ) -> None:
+        self._policy = Policy.standard() if policy is None else check_policy(policy)
+        self._runtime = Runtime(clock, rng)
+        self._lock = RLock()
+        self._clusters: dict[str, Cluster] = {}
+        self._services: dict[str, Service] = {}
+        self._opened: dict[str, Discovery] = {}
+        self._discovery = open_discovery(discovery, clock=self._runtime.clock, emit=self._runtime.events.emit)
+        self._settings = {name: _settings(name, given) for name, given in (services or {}).items()}
+        self._registrations: WeakSet[Registration] = WeakSet()
+        self.faults = Faults(self)
+        self._runtime.listeners_changed.append(_rebuilder(self._clusters))
+        self._finalizer = finalize(self, _shut, self._runtime, self._clusters)
+        self._finalizer.atexit = False  # the interpreter's end has its own order, see `_close_all`
+        _meshes.add(self)
+
+    # -- services ------------------------------------------------------------------------------------------------------
+
+    def service(self, name_or_uri: str, *, policy: Policy | None = None) -> Service:
+        """Return the service of that name: the same object each time. Starts nothing.
+
+        Args:
+            name_or_uri: a name that discovery knows, or a URI that names the endpoints itself (``static://h:p,h:p``).
+            policy: its policy, instead of the mesh's; only where it is first asked for, or the same again.
+
+        Raises:
+            ConfigError: an empty or malformed name or URI, or a second, different policy for it.
+        """
+        if not isinstance(name_or_uri, str) or not name_or_uri:
+            raise ConfigError(f"a service is asked for by its name, a non-empty string, not by {name_or_uri!r}")
+        with self._lock:
+            service = self._services.get(name_or_uri)
+            if service is None:
+                service = self._services[name_or_uri] = self._new_service(name_or_uri, policy)
+            elif policy is not None and policy != service.policy:
+                raise ConfigError(
+                    f"service {name_or_uri!r} has another policy already; use service.with_policy(policy) for a second one"
+                )
+            return service
+
+    def _new_service(self, name: str, policy: Policy | None) -> Service:
+        self._check_open()
+        uri, configured = self._settings.get(name, (None, None))
+        if policy is not None and configured is not None and policy != configured:
+            raise ConfigError(f"service {name!r} has another policy in Mesh(services=…); give it in one place")
+        clock, emit = self._runtime.clock, self._runtime.events.emit
+        if is_uri(name):
+            discovery, shown = open_service(name, clock=clock, emit=emit), redacted(name)
+        elif uri is not None:
+            discovery, shown = open_discovery(uri, clock=clock, emit=emit), name
+        else:
+            discovery, shown = self._discovery, name
+        cluster = self._clusters[name] = Cluster(shown, self._runtime)
+        Follower(cluster, discovery, name)
+        return Service(self, cluster, check_policy(policy or configured or self._policy))
+
+    # -- registering this process --------------------------------------------------------------------------------------
+
+    def register(
+        self,
+        name: str,
+        *,
+        port: int,
+        host: str | None = None,
+        id: str | None = None,  # noqa: A002 - the registries' word
+        tags: Sequence[str] = (),
+        meta: Mapping[str, str] | None = None,
+        weight: float = 1,
+        locality: Locality | None = None,
+        ttl: float = 10.0,
+        check: Any = None,
+        uri: str | None = None,
+    ) -> Registration:
+        """Announce this process as an instance of ``name``, and keep doing so until it leaves.
+
+        Returns at once; registering and heartbeats go on in the background, also while the registry is down.
+
+        Args:
+            name: what others call it by. port: where it listens.
+            host: the address that others dial; default: the one that other machines reach, loopback for ``local://``.
+            id: unique among the instances; default: made from name, host, port and process.
+            tags, meta, weight, locality: what others may choose by.
+            ttl: seconds after the last heartbeat at which it counts as gone; more than 0.
+            check: a health check that the registry runs itself, where it can.
+            uri: another registry than the mesh's discovery.
+
+        Raises:
+            ConfigError: a bad port, host, weight or TTL, or a discovery that nothing can be registered with.
+        """
+        self._check_open()
+        source = self._discovery
+        if uri is not None:
+            source = open_discovery(uri, clock=self._runtime.clock, emit=self._runtime.events.emit)
+        registration = announce(
+            self,
+            self._runtime,
+            source,
+            name=name,
+            port=port,
+            host=host,
+            id=id,
+            tags=tuple(tags),
+            meta=dict(meta or {}),
+            weight=weight,
+            locality=locality,
+            ttl=ttl,
+            check=check,
+        )
+        self._registrations.add(registration)
+        return registration
+
+    # -- transports for any service ------------------------------------------------------------------------------------
+
+    def http_transport(
+        self, *, passthrough: bool = False, inner: httpx.BaseTransport | None = None, **kwargs: Any
+    ) -> httpx.BaseTransport:
+        """Return a transport for an `httpx.Client` that takes the host of any URL for a service name.
+
+        Args:
+            passthrough: unknown names and other ports go to a plain transport (or ``inner``) instead of being refused.
+            inner: send through this transport instead of our own connections.
+            kwargs: those of `httpx.HTTPTransport`.
+        """
+        from svcmesh.transport.http_client import mesh_transport
+
+        return mesh_transport(self, inner, kwargs, passthrough=passthrough)
+
+    def http_async_transport(
+        self, *, passthrough: bool = False, inner: httpx.AsyncBaseTransport | None = None, **kwargs: Any
+    ) -> httpx.AsyncBaseTransport:
+        """Return a transport for an `httpx.AsyncClient`; as `http_transport`."""
+        from svcmesh.transport.http_client import async_mesh_transport
+
+        return async_mesh_transport(self, inner, kwargs, passthrough=passthrough)
+
+    # -- what happens --------------------------------------------------------------------------------------------------
+
+    @property
+    def events(self) -> Events:
+        """What happens in this mesh, for whoever subscribes."""
+        return self._runtime.events
+
+    def state(self) -> dict[str, Any]:
+        """Return the state now, as values that JSON can hold: services, endpoints, health, breakers, budgets."""
+        with self._lock:
+            services = dict(self._services)
+        return {"services": {name: describe(service.view) for name, service in services.items()}}
+
+    def explain(self, name: str) -> str:
+        """Say in words what a call to ``name`` would meet now, and why.
+
+        Raises:
+            ConfigError: the service has not been asked for yet.
+        """
+        with self._lock:
+            service = self._services.get(name)
+            known = ", ".join(sorted(self._services)) or "none"
+        if service is None:
+            raise ConfigError(f"service {name!r} has not been used in this mesh; used are: {known}")
+        return explain(describe(service.view))
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Leave all registries, stop the worker, close all connections. Repeating it is harmless."""
+        for registration in list(self._registrations):
+            registration.deregister()
+        self._finalizer()
+
+    async def aclose(self) -> None:
+        """Close without blocking the event loop."""
+        import asyncio
+
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        """Return the mesh."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        """Return the mesh."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        await self.aclose()
+
+    def _check_open(self) -> None:
+        if self._runtime.closed:
+            raise RuntimeError("this mesh has been closed")
+
+    def _reset_after_fork(self) -> None:
+        self._lock = RLock()
+        self._registrations = WeakSet()
+        self._runtime.reset_after_fork()
+        for cluster in self._clusters.values():
+            cluster.reset_after_fork()
+
+
+class Faults:
+    """Faults that are put in on purpose, for a while."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._service = mesh.service
+
+    @contextmanager
+    def inject(self, service: str | Service, *faults: Fault) -> Iterator[None]:
+        """Arm ``faults`` for ``service`` inside the block, for all its clients and policies.
+
+        Raises:
+            ConfigError: something that is no `Fault`.
+        """
+        for fault in faults:
+            if not isinstance(fault, Fault):
+                raise ConfigError(f"faults must be svcmesh.Fault objects, not {fault!r}")
+        found = service if isinstance(service, Service) else self._service(service)
+        disarm = found.view.cluster.arm(*faults)
+        try:
+            yield
+        finally:
+            disarm()
+
+
+def _settings(name: str, given: object) -> tuple[str | None, Policy]:
+    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str):
+        return given[0], check_policy(given[1])
+    if isinstance(given, Policy):
+        return None, given
+    raise ConfigError(f"services[{name!r}] must be a Policy or (uri, Policy), not {given!r}")
+
+
+def _rebuilder(clusters: dict[str, Cluster]) -> Callable[[], None]:
+    """Return what rebuilds all views, without holding the mesh itself."""
+
+    def rebuild() -> None:
+        for cluster in list(clusters.values()):
+            cluster.rebuild()
+
+    return rebuild
+
+
+def _shut(runtime: Runtime, clusters: dict[str, Cluster]) -> None:
+    runtime.close()
+    for cluster in list(clusters.values()):
+        cluster.close()
+
+
+def _close_all() -> None:
+    """At the interpreter's end: leave registries and join workers while threads still run."""
+    for mesh in list(_meshes):
+        mesh.close()
+
+
+def _reset_all() -> None:
+    for mesh in list(_meshes):
+        mesh._reset_after_fork()  # noqa: SLF001 - this module's own
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_reset_all)

@@ -1,0 +1,71 @@
+"""What the state of a service means, in words: the answer to "why did my call go there, or nowhere?"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def explain(state: Mapping[str, Any]) -> str:
+    """Return a description of a service's state (as `Mesh.state` has it) for people; several lines."""
+    lines = [f"service {state['service']}: {_verdict(state)}", f"  discovery: {_discovery(state['discovery'])}"]
+    lines += [f"  {_endpoint(endpoint)}" for endpoint in state["endpoints"]]
+    if state["draining"]:
+        lines.append(f"  {state['draining']} endpoints left discovery and are finishing their calls")
+    lines.append(f"  {_policy(state)}")
+    if state["faults"]:
+        lines.append(f"  {state['faults']} faults are armed: some calls fail or wait on purpose")
+    return "\n".join(lines)
+
+
+def _verdict(state: Mapping[str, Any]) -> str:
+    endpoints = state["endpoints"]
+    if not endpoints:
+        return "no endpoint is known, so a call waits for the first answer of discovery, or is refused"
+    if "open" in state["breakers"]:
+        return "its circuit breaker is open, so calls are refused"
+    usable = [e for e in endpoints if _why_not(e) is None]
+    if state["panic"]:
+        return f"panic: only {len(usable)} of {len(endpoints)} endpoints are well, so others that answer take calls too"
+    return f"{len(usable)} of {len(endpoints)} endpoints take calls"
+
+
+def _why_not(endpoint: Mapping[str, Any]) -> str | None:
+    if endpoint["weight"] == 0:
+        return "weight 0"
+    if endpoint["health"] == "unhealthy":
+        return "unhealthy in the registry"
+    if endpoint["ejected"] is not None:
+        return f"ejected for {endpoint['ejected']['for']:.1f} s more ({endpoint['ejected']['reason']})"
+    if "open" in endpoint["breakers"]:
+        return "circuit breaker open"
+    return None
+
+
+def _endpoint(endpoint: Mapping[str, Any]) -> str:
+    status = _why_not(endpoint) or ("probed by its breaker" if "half-open" in endpoint["breakers"] else "takes calls")
+    counts = f"{endpoint['in_flight']} in flight, {endpoint['started']} started, {endpoint['unsuccessful']} unsuccessful"
+    return f"{endpoint['address']}: {status}; {counts}"
+
+
+def _discovery(discovery: Mapping[str, Any]) -> str:
+    if not discovery["ready"]:
+        return "no answer yet" + (f"; it fails: {discovery['error']}" if discovery["error"] else "")
+    text = f"last change {discovery['age']:.1f} s ago"
+    if discovery["error"]:
+        stale = "" if discovery["stale_for"] is None else f" for {discovery['stale_for']:.1f} s"
+        text += f"; it fails{stale}: {discovery['error']}; what was known stays in force"
+    return text
+
+
+def _policy(state: Mapping[str, Any]) -> str:
+    policy = state["policy"]
+    tokens = "" if state["retry_tokens"] is None else f", {state['retry_tokens']:.1f} retries in the budget"
+    return (
+        f"policy: timeout {_seconds(policy['timeout'])}, per try {_seconds(policy['per_try_timeout'])}, "
+        f"{policy['max_attempts']} attempts{tokens}, {policy['load_balancer']}"
+    )
+
+
+def _seconds(value: float | None) -> str:
+    return "none" if value is None else f"{value:g} s"

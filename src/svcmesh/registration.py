@@ -1,0 +1,160 @@
+"""This process as an instance of a service: announced, kept alive, drained and taken back."""
+
+from __future__ import annotations
+
+import os
+import socket
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from threading import Lock
+from types import TracebackType
+from typing import Any, Self
+
+from svcmesh.core import checks
+from svcmesh.core.address import join_address, parse_port
+from svcmesh.core.endpoint import Endpoint, Locality
+from svcmesh.core.errors import ConfigError
+from svcmesh.discovery.base import Announcement, Discovery, Registrar
+from svcmesh.discovery.local import LocalRegistry
+from svcmesh.engine.registration import LONGEST_LEAVE, Announcer
+from svcmesh.engine.runtime import Runtime
+
+DRAIN = 1.0
+"""Seconds between telling callers to stay away and deregistering: the time in which they see it."""
+
+
+class Registration:
+    """What `Mesh.register` returns; leave by `deregister`, or at the end of a ``with`` or ``async with`` block.
+
+    It belongs to the process that made it: a forked child neither heartbeats nor leaves. Threads: any.
+    """
+
+    def __init__(self, mesh: object, runtime: Runtime, announcer: Announcer) -> None:
+        self._mesh = mesh
+        self._runtime = runtime
+        self._announcer = announcer
+        self._pid = os.getpid()
+        self._lock = Lock()
+        self._left = False
+        self._running: Future[None] | None = runtime.worker.submit(announcer.run())
+
+    @property
+    def id(self) -> str:
+        """What it is registered as."""
+        return self._announcer.announcement.id
+
+    @property
+    def address(self) -> str:
+        """What others dial."""
+        return self._announcer.announcement.address
+
+    @property
+    def registered(self) -> bool:
+        """Whether the registry has it, as far as is known."""
+        return self._announcer.registered and os.getpid() == self._pid
+
+    def drain(self) -> None:
+        """Ask callers to send nothing new, while calls in flight are finished; it stays registered. Does not wait."""
+        if self._is_mine():
+            self._runtime.worker.submit(self._announcer.drain())
+
+    def deregister(self) -> None:
+        """Drain and leave; returns when the registry knows: within 5 s, or 2 s when the registry is down."""
+        leaving = self._leave()
+        if leaving is None:
+            return
+        try:
+            leaving.result(LONGEST_LEAVE + 1.0)
+        except FutureTimeoutError:  # the worker is stuck in somebody's listener: the TTL will do it
+            leaving.cancel()
+
+    def __enter__(self) -> Self:
+        """Return the registration."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Drain and leave."""
+        self.deregister()
+
+    async def __aenter__(self) -> Self:
+        """Return the registration."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Drain and leave, without blocking the event loop."""
+        import asyncio
+
+        leaving = self._leave()
+        if leaving is not None:
+            await asyncio.wrap_future(leaving)
+
+    def _leave(self) -> Future[bool] | None:
+        if not self._is_mine():
+            return None
+        with self._lock:
+            if self._left:
+                return None
+            self._left = True
+        return self._runtime.worker.submit(self._announcer.leave(DRAIN))
+
+    def _is_mine(self) -> bool:
+        return os.getpid() == self._pid
+
+
+def announce(
+    mesh: object,
+    runtime: Runtime,
+    discovery: Discovery,
+    *,
+    name: str,
+    port: int,
+    host: str | None,
+    id: str | None,  # noqa: A002 - the registries' word
+    tags: tuple[str, ...],
+    meta: dict[str, str],
+    weight: float,
+    locality: Locality | None,
+    ttl: float,
+    check: Any,
+) -> Registration:
+    """Check what is to be announced, and start announcing it.
+
+    Raises:
+        ConfigError: see `Mesh.register`.
+    """
+    if not isinstance(discovery, Registrar):
+        raise ConfigError(
+            f"nothing can be registered with {type(discovery).__name__}: use a registry such as local://, or uri="
+        )
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"a service is registered under a name, a non-empty string, not {name!r}")
+    if checks.number("weight", weight) < 0:
+        raise ConfigError(f"weight must be at least 0, not {weight!r}")
+    checks.seconds("ttl", ttl)
+    host = host or _own_host(discovery)
+    address = join_address(host, parse_port(port, f"{host}:{port}"))
+    Endpoint(address, weight=weight)
+    identity = id or f"{name}-{address.replace('[', '').replace(']', '')}-{os.getpid()}"
+    announcement = Announcement(
+        name, identity, address, tags=tags, meta=meta, weight=weight, locality=locality, ttl=ttl, check=check
+    )
+    announcer = Announcer(discovery, announcement, clock=runtime.clock, rng=runtime.rng, emit=runtime.events.emit)
+    return Registration(mesh, runtime, announcer)
+
+
+def _own_host(discovery: Discovery) -> str:
+    """Return the address that other machines reach, or loopback where only this machine looks."""
+    if isinstance(discovery, LocalRegistry):
+        return "127.0.0.1"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # RFC 5737, never reached: connecting a datagram socket sends nothing
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+

@@ -1,0 +1,260 @@
+"""A service as its callers hold it: one object per name, from which channels, clients and decorators are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Event
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
+
+from svcmesh.core import checks
+from svcmesh.core.clock import wait_for
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.errors import ConfigError, NoEndpoints
+from svcmesh.engine.cluster import Cluster
+from svcmesh.engine.view import View
+from svcmesh.policy.policy import Policy
+from svcmesh.transport.block import Block
+from svcmesh.transport.functions import guarded
+
+if TYPE_CHECKING:
+    import asyncio
+
+    import grpc
+    import httpx
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Service:
+    """One upstream service. Get it from `Mesh.service`; it keeps its mesh alive.
+
+    Attributes:
+        name: what it was asked for by. policy: what its calls go by.
+
+    Threads: any; event loops: any number.
+    """
+
+    def __init__(self, mesh: object, cluster: Cluster, policy: Policy) -> None:
+        self._mesh = mesh
+        self._cluster = cluster
+        self.view = View(cluster, policy)
+
+    def __repr__(self) -> str:
+        """Name the service and what is known of it; secrets have no place in it."""
+        return f"<svcmesh.Service {self.name!r}, {len(self._cluster.offered)} endpoints>"
+
+    @property
+    def name(self) -> str:
+        """What it was asked for by."""
+        return self._cluster.name
+
+    @property
+    def policy(self) -> Policy:
+        """What its calls go by."""
+        return self.view.policy
+
+    def with_policy(self, policy: Policy) -> Service:
+        """Return the same service under another policy: endpoints, counts and health are shared.
+
+        Ejections, breakers and budgets are shared between policies that have equal settings for them.
+
+        Raises:
+            ConfigError: ``policy`` is no Policy.
+        """
+        return Service(self._mesh, self._cluster, check_policy(policy))
+
+    # -- endpoints -----------------------------------------------------------------------------------------------------
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """What discovery offers now: healthy, degraded and warning ones, whether ejected or not. Never waits."""
+        self._cluster.need()
+        return self._cluster.offered
+
+    def pick(self, key: int | None = None) -> Endpoint:
+        """Return an endpoint that a call would go to now. It is a peek: nothing is counted, nothing waits.
+
+        Raises:
+            NoEndpoints: none is known yet, or none may take traffic.
+        """
+        self._cluster.need()
+        cell = self.view.picker.choose_from(key, ())
+        if cell is None:
+            raise NoEndpoints(f"service {self.name!r} has no endpoint to pick now; wait_ready(timeout) waits for one")
+        return cell.endpoint
+
+    def wait_ready(self, timeout: float) -> None:
+        """Block until a snapshot with at least one endpoint is in force; dials nothing.
+
+        Args:
+            timeout: seconds to wait at most, at least 0.
+
+        Raises:
+            NoEndpoints: there was none in time; the message says why.
+            ConfigError: a negative or non-finite timeout.
+        """
+        clock, cluster = self._cluster.runtime.clock, self._cluster
+        until = clock.now() + (checks.seconds("timeout", timeout, zero=True) or 0.0)
+        changed = Event()
+        cluster.add_waiter(changed.set)
+        try:
+            while not self.endpoints:
+                if clock.now() >= until:
+                    raise self._not_ready(timeout)
+                clock.wait(changed, until)
+                changed.clear()
+        finally:
+            cluster.remove_waiter(changed.set)
+
+    async def wait_ready_async(self, timeout: float) -> None:  # noqa: ASYNC109 - the contract's name, on the mesh's clock
+        """Await what `wait_ready` blocks for; the same arguments and errors."""
+        import asyncio
+
+        clock, cluster = self._cluster.runtime.clock, self._cluster
+        loop = asyncio.get_running_loop()
+        until = clock.now() + (checks.seconds("timeout", timeout, zero=True) or 0.0)
+        changed: list[asyncio.Future[object]] = [loop.create_future()]
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(lambda: changed[0].done() or changed[0].set_result(None))
+
+        cluster.add_waiter(wake)
+        try:
+            while not self.endpoints:
+                if clock.now() >= until:
+                    raise self._not_ready(timeout)
+                await wait_for(clock, changed[0], until)
+                changed[0] = loop.create_future()
+        finally:
+            cluster.remove_waiter(wake)
+
+    def _not_ready(self, timeout: float) -> NoEndpoints:
+        why = "discovery lists none" if self._cluster.ready else "discovery has not answered"
+        failure = f"; discovery fails: {self._cluster.failure}" if self._cluster.failure else ""
+        return NoEndpoints(f"service {self.name!r} had no endpoint after {timeout:g} s: {why}{failure}")
+
+    # -- functions and own protocols -----------------------------------------------------------------------------------
+
+    @overload
+    def guard(self, fn: Callable[P, R]) -> Callable[P, R]: ...
+
+    @overload
+    def guard(
+        self, fn: None = None, *, idempotent: bool = False, policy: Policy | None = None
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+    def guard(self, fn: Any = None, *, idempotent: bool = False, policy: Policy | None = None) -> Any:
+        """Decorate an outbound call, plain or ``async``, function or method; its signature stays.
+
+        Each attempt goes to an endpoint of this service. A parameter declared as ``endpoint: Endpoint = PICKED`` is
+        filled with it. Inside, `remaining` says how long the attempt may take; a coroutine is cancelled then, a
+        plain function cannot be: a late result of it is returned, a late failure is not retried.
+
+        Args:
+            idempotent: it may be repeated although it may have been executed.
+            policy: another policy than the service's.
+
+        Raises:
+            ConfigError: when decorating: no function, a generator function, or an ``endpoint`` parameter without
+                that default. When calling: what the function raises comes through unchanged; ours are
+                `NoEndpoints`, `CircuitOpen` and `DeadlineExceeded`.
+        """
+        view = self.view if policy is None else View(self._cluster, check_policy(policy))
+        safe = idempotent or view.policy.idempotent is True
+
+        def decorate(function: Callable[P, R]) -> Callable[P, R]:
+            return _keeping(guarded(function, view, idempotent=safe), self)
+
+        return decorate if fn is None else decorate(fn)
+
+    def attempt(self, key: int | None = None) -> Block:
+        """Return a ``with`` / ``async with`` block that is one attempt, for protocols of your own.
+
+        Its ``endpoint`` is whom to talk to. It counts as in flight until the block ends, and an exception that leaves
+        the block counts as its outcome; it is never repeated.
+
+        Args:
+            key: hash of what the call is about, for balancers with affinity.
+        """
+        return Block(self.view, key)
+
+    # -- gRPC ----------------------------------------------------------------------------------------------------------
+
+    def grpc_channel(
+        self,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: Any = None,
+        compression: grpc.Compression | None = None,
+    ) -> grpc.Channel:
+        """Return a `grpc.Channel` to this service, for stubs; arguments as of the stock channels, None for insecure.
+
+        Closing it closes neither the service nor other channels.
+        """
+        from svcmesh.transport.grpc_sync import MeshChannel
+
+        return MeshChannel(self, credentials, options, compression)
+
+    def grpc_aio_channel(
+        self,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: Any = None,
+        compression: grpc.Compression | None = None,
+        interceptors: Any = None,
+    ) -> grpc.aio.Channel:
+        """Return a `grpc.aio.Channel` to this service; arguments as of the stock channels, None for insecure."""
+        from svcmesh.transport.grpc_aio import MeshAioChannel
+
+        return MeshAioChannel(self, credentials, options, compression, interceptors)
+
+    # -- HTTP ----------------------------------------------------------------------------------------------------------
+
+    def http_client(self, **kwargs: Any) -> httpx.Client:
+        """Return a stock `httpx.Client` with base_url ``http://<name>``; ``kwargs`` are httpx's."""
+        from svcmesh.transport.http_client import client
+
+        return client(self, kwargs)
+
+    def http_async_client(self, **kwargs: Any) -> httpx.AsyncClient:
+        """Return a stock `httpx.AsyncClient` with base_url ``http://<name>``; ``kwargs`` are httpx's."""
+        from svcmesh.transport.http_client import async_client
+
+        return async_client(self, kwargs)
+
+    def http_transport(self, *, inner: httpx.BaseTransport | None = None, **kwargs: Any) -> httpx.BaseTransport:
+        """Return a transport for an `httpx.Client`; ``kwargs`` are those of `httpx.HTTPTransport`.
+
+        Args:
+            inner: send through this transport instead of our own connections. It gets the logical URL, and the
+                endpoint in ``request.extensions["svcmesh.endpoint"]``.
+        """
+        from svcmesh.transport.http_client import service_transport
+
+        return service_transport(self, inner, kwargs)
+
+    def http_async_transport(
+        self, *, inner: httpx.AsyncBaseTransport | None = None, **kwargs: Any
+    ) -> httpx.AsyncBaseTransport:
+        """Return a transport for an `httpx.AsyncClient`; as `http_transport`."""
+        from svcmesh.transport.http_client import async_service_transport
+
+        return async_service_transport(self, inner, kwargs)
+
+
+def check_policy(policy: object) -> Policy:
+    """Return ``policy``.
+
+    Raises:
+        ConfigError: it is no Policy.
+    """
+    if not isinstance(policy, Policy):
+        raise ConfigError(f"policy must be a svcmesh.Policy, not {policy!r}")
+    return policy
+
+
+def _keeping(function: Callable[P, R], service: Service) -> Callable[P, R]:
+    """Let ``function`` keep its service, and so its mesh, alive."""
+    cast("Any", function).__svcmesh_service__ = service
+    return function
+
+
