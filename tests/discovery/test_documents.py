@@ -1,4 +1,4 @@
-"""JSON and YAML become plain values; what cannot be meant is an error with its line, and nothing takes the process down."""
+"""JSON and YAML become plain values; what cannot be meant is an error with its line, and none crashes the process."""
 
 from __future__ import annotations
 

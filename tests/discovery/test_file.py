@@ -20,7 +20,7 @@ def watched(path, script, service="orders"):
     async def follow(discovery):
         try:
             async for snapshot in discovery.watch(service):
-                seen.append([e.address for e in snapshot.endpoints])
+                seen.append([e.address for e in snapshot.endpoints])  # noqa: PERF401 - it is cancelled on its way
         except DiscoveryError as error:
             seen.append(error)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 
 import pytest
 
@@ -65,7 +65,7 @@ def test_an_empty_list_is_a_list():
         ([{"address": "a:1", "health": []}], "[0].health", "healthy, degraded, unhealthy"),
         ([{"address": "a:1", "metadata": []}], "[0].metadata", "mapping"),
         ([{"address": "a:1", "metadata": {1: "x"}}], "[0].metadata", "keys"),
-        ([{"address": "a:1", "metadata": {"d": datetime.date(2026, 1, 2)}}], "[0].metadata", "2026-01-02.*quotes"),
+        ([{"address": "a:1", "metadata": {"d": dt.date(2026, 1, 2)}}], "[0].metadata", "2026-01-02.*quotes"),
     ],
 )
 def test_mistakes_have_a_path(listed, path, told):

@@ -46,7 +46,7 @@ def test_a_directory_that_others_may_enter_is_refused(tmp_path, mode):
     path.mkdir()
     path.chmod(mode)
 
-    with pytest.raises(DiscoveryError, match=f"mode {mode:04o}.*chmod 700 {path}"):
+    with pytest.raises(DiscoveryError, match=rf"mode {mode:04o}.*chmod 700 {path}"):
         make_private(str(path))
 
 
@@ -70,14 +70,14 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path, monkeypatch):
     stranger = os.geteuid() + 1
     monkeypatch.setattr(os, "geteuid", lambda: stranger)
 
-    with pytest.raises(DiscoveryError, match=f"belongs to user .*, not to {stranger}"):
+    with pytest.raises(DiscoveryError, match=rf"belongs to user .*, not to {stranger}"):
         make_private(str(tmp_path / "registry"))
 
 
 def test_what_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").touch()
 
-    with pytest.raises(DiscoveryError, match="cannot (create|look at)"):
+    with pytest.raises(DiscoveryError, match=r"cannot (create|look at)"):
         make_private(str(tmp_path / "file" / "registry"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import PurePath
 
 import pytest
 from hypothesis import example, given
@@ -28,7 +28,7 @@ def test_plain_names_stay_readable(name):
 def test_the_result_is_one_visible_component_that_fits(name):
     quoted = quote_name("service", name)
 
-    assert os.path.basename(quoted) == quoted
+    assert PurePath(quoted).name == quoted
     assert not quoted.startswith(".")
     assert quoted.isascii()
     assert quoted.isprintable()
@@ -51,5 +51,5 @@ def test_a_short_name_cannot_imitate_the_hash_of_a_long_one():
 
 @pytest.mark.parametrize("name", ["", "x" * (LONGEST_NAME + 1), "\ud800", None, 7, b"greeter"])
 def test_what_is_no_name_is_refused_with_the_field(name):
-    with pytest.raises(ConfigError, match="^service "):
+    with pytest.raises(ConfigError, match=r"^service "):
         quote_name("service", name)

@@ -145,7 +145,7 @@ def test_dicts_and_own_backends_pass():
 
 @pytest.mark.parametrize("source", [7, ["a:1"], b"local://", object(), StaticDiscovery])
 def test_anything_else_is_refused_by_its_type(source):
-    with pytest.raises(ConfigError, match=f"watch.*{type(source).__name__}"):
+    with pytest.raises(ConfigError, match=rf"watch.*{type(source).__name__}"):
         opened(source)
 
 

@@ -1,0 +1,259 @@
+"""The embedded registry as the engine uses it: register, heartbeat, drain, leave, and watch, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from svcmesh.core.clock import sleep_until
+from svcmesh.core.errors import ConfigError, DiscoveryError
+from svcmesh.discovery.base import Announcement, Discovery, Registrar
+from svcmesh.discovery.local import LocalRegistry
+from svcmesh.testing.sim import run, virtual_clock
+
+ORDERS = Announcement("orders", "o-1", "127.0.0.1:8001", ttl=3.0)
+
+
+class Watched:
+    """A watch that runs beside a test, and what it has yielded."""
+
+    def __init__(self, registry, service):
+        self.seen = []
+        self.error = None
+        self.task = asyncio.ensure_future(self._follow(registry, service))
+
+    async def _follow(self, registry, service):
+        try:
+            async for snapshot in registry.watch(service):
+                assert snapshot.authoritative
+                self.seen.append([e.address for e in snapshot.endpoints])
+        except DiscoveryError as error:
+            self.error = str(error)
+
+
+def scenario(directory, script, emit=lambda name, service, **fields: None, service="orders"):
+    """Run ``script(registry, watched, sleep)`` in virtual time, ``registry`` and ``watched`` as in two processes."""
+
+    async def main():
+        clock = virtual_clock()
+        registry = LocalRegistry(str(directory), clock=clock, emit=emit)
+        watched = Watched(LocalRegistry(str(directory), clock=clock, emit=emit), service)
+
+        async def sleep(seconds):
+            await sleep_until(clock, clock.now() + seconds)
+
+        await sleep(0.01)
+        await script(registry, watched, sleep)
+        watched.task.cancel()
+        await asyncio.wait([watched.task])
+        return watched
+
+    return run(main())
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return tmp_path / "registry"
+
+
+def test_it_is_discovery_and_registrar(directory):
+    registry = LocalRegistry(str(directory), clock=None)
+
+    assert isinstance(registry, Discovery)
+    assert isinstance(registry, Registrar)
+
+
+def test_registering_is_seen_and_so_is_leaving(directory):
+    async def script(registry, watched, sleep):
+        assert watched.seen == [[]]
+        await registry.register(ORDERS)
+        await sleep(0.3)
+        assert watched.seen[1:] == [["127.0.0.1:8001"]]
+        await registry.deregister(ORDERS)
+        await sleep(0.3)
+        assert watched.seen[2:] == [[]]
+
+    scenario(directory, script)
+    assert list(directory.iterdir()) == []
+
+
+def test_draining_is_seen_at_once_and_survives_heartbeats(directory):
+    async def script(registry, watched, sleep):
+        await registry.register(ORDERS)
+        await sleep(0.3)
+        await registry.drain(ORDERS)
+        await sleep(0.3)
+        assert watched.seen == [[], ["127.0.0.1:8001"], []]
+        await registry.heartbeat(ORDERS)
+        await sleep(0.3)
+        (directory / "orders" / "o-1.json").unlink()
+        await registry.heartbeat(ORDERS)
+        await sleep(6.0)
+
+    assert len(scenario(directory, script).seen) == 3
+
+
+def test_without_heartbeats_it_vanishes_when_its_ttl_ends(directory):
+    async def script(registry, watched, sleep):
+        await registry.register(ORDERS)
+        await sleep(2.5)
+        await registry.heartbeat(ORDERS)
+        await sleep(2.9)
+        assert len(watched.seen) == 2
+        await sleep(0.4)
+
+    assert scenario(directory, script).seen == [[], ["127.0.0.1:8001"], []]
+
+
+def test_heartbeats_alone_change_nothing_for_hours(directory):
+    async def script(registry, watched, sleep):
+        await registry.register(ORDERS)
+        for _ in range(3600):
+            await sleep(1.0)
+            await registry.heartbeat(ORDERS)
+
+    assert scenario(directory, script).seen == [[], ["127.0.0.1:8001"]]
+
+
+def test_a_heartbeat_registers_again_what_was_removed(directory):
+    async def script(registry, watched, sleep):
+        await registry.register(ORDERS)
+        await sleep(0.3)
+        (directory / "orders" / "o-1.json").unlink()
+        (directory / "orders").rmdir()
+        await registry.heartbeat(ORDERS)
+        await sleep(6.0)
+        assert (directory / "orders" / "o-1.json").exists()
+
+    scenario(directory, script)
+
+
+def test_names_and_ids_may_be_anything(directory):
+    hostile = Announcement("../../etc", "../\0" + "x" * 1000, "127.0.0.1:1")
+
+    async def script(registry, watched, sleep):
+        await registry.register(hostile)
+        await sleep(0.3)
+        await registry.heartbeat(hostile)
+
+    watched = scenario(directory, script, service="../../etc")
+    assert watched.seen == [[], ["127.0.0.1:1"]]
+    assert [path.name for path in directory.parent.iterdir()] == ["registry"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"service": ""}, {"id": ""}, {"id": "x" * 5000}, {"address": "a:0"}, {"ttl": float("nan")}, {"ttl": -1}]
+)
+def test_what_nobody_could_read_is_refused(directory, changes):
+    announcement = Announcement(**{"service": "orders", "id": "1", "address": "a:1", "ttl": 3.0, **changes})
+
+    async def script(registry, watched, sleep):
+        with pytest.raises(ConfigError):
+            await registry.register(announcement)
+
+    scenario(directory, script)
+
+
+def test_leaving_does_not_take_a_successor_along(directory):
+    """A process that is replaced under the same id leaves its successor in place."""
+
+    async def script(registry, watched, sleep):
+        await registry.register(ORDERS)
+        successor = LocalRegistry(str(directory), clock=virtual_clock())
+        await successor.register(Announcement("orders", "o-1", "127.0.0.1:9", ttl=3.0))
+        await registry.deregister(ORDERS)
+        await sleep(0.3)
+
+    assert scenario(directory, script).seen == [[], ["127.0.0.1:9"]]
+
+
+def test_two_that_use_one_id_are_told(directory):
+    async def script(registry, watched, sleep):
+        await registry.register(ORDERS)
+        await LocalRegistry(str(directory), clock=virtual_clock()).register(ORDERS)
+        with pytest.raises(DiscoveryError, match="'o-1' of 'orders' was registered again by process .* own"):
+            await registry.heartbeat(ORDERS)
+        await sleep(3.1)
+        await registry.heartbeat(ORDERS)  # the other one is dead: the id is free
+
+    scenario(directory, script)
+
+
+def test_leaving_twice_or_never_having_come_is_harmless(directory):
+    async def script(registry, watched, sleep):
+        await registry.deregister(ORDERS)
+        await registry.register(ORDERS)
+        await registry.deregister(ORDERS)
+        await registry.deregister(ORDERS)
+
+    scenario(directory, script)
+
+
+def test_a_directory_in_place_of_the_file_is_an_error(directory):
+    async def script(registry, watched, sleep):
+        (directory / "orders" / "o-1.json" / "x").mkdir(parents=True)
+        (directory / "orders").chmod(0o700)
+        with pytest.raises(DiscoveryError, match="cannot register"):
+            await registry.register(ORDERS)
+
+    scenario(directory, script)
+
+
+def test_a_fifo_in_place_of_the_file_is_replaced(directory):
+    async def script(registry, watched, sleep):
+        await registry.register(ORDERS)
+        (directory / "orders" / "o-1.json").unlink()
+        os.mkfifo(directory / "orders" / "o-1.json")
+        await registry.heartbeat(ORDERS)
+        await sleep(2.0)
+
+    assert scenario(directory, script).seen[-1] == ["127.0.0.1:8001"]
+
+
+def test_a_registry_that_vanishes_is_an_error_for_watchers_and_comes_back_with_a_heartbeat(directory):
+    """Were it made again by the watcher, it would be empty, and every endpoint that still runs would be dropped."""
+
+    async def script(registry, watched, sleep):
+        await registry.register(ORDERS)
+        await sleep(0.3)
+        directory.rename(directory.with_name("gone"))
+        await sleep(0.3)
+        assert watched.error == f"the registry directory {directory} is gone"
+        again = Watched(registry, "orders")
+        await sleep(0.3)
+        assert again.error == watched.error
+        assert not directory.exists()
+        await registry.heartbeat(ORDERS)
+        back = Watched(registry, "orders")
+        await sleep(0.01)
+        assert back.seen == [["127.0.0.1:8001"]]
+        back.task.cancel()
+
+    assert scenario(directory, script).seen == [[], ["127.0.0.1:8001"]]
+
+
+@pytest.mark.parametrize("path", ["relative", "", "/nul\0"])
+def test_the_directory_must_be_a_path(path):
+    with pytest.raises(ConfigError, match="absolute"):
+        LocalRegistry(path, clock=None)
+
+
+def test_an_unsafe_directory_is_refused_when_built(tmp_path):
+    tmp_path.chmod(0o755)
+
+    with pytest.raises(ConfigError, match="others may enter"):
+        LocalRegistry(str(tmp_path), clock=None)
+
+
+def test_a_full_or_forbidden_disk_is_a_discovery_error(directory, monkeypatch):
+    def refuse(*args):
+        raise OSError(28, "No space left on device")
+
+    async def script(registry, watched, sleep):
+        monkeypatch.setattr("svcmesh.discovery.local.write_atomically", refuse)
+        with pytest.raises(DiscoveryError, match="cannot register in .*: No space left"):
+            await registry.register(ORDERS)
+
+    scenario(directory, script)

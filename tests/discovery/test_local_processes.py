@@ -1,0 +1,173 @@
+"""The embedded registry between real processes: seen within a second, gone when killed, never half a file."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from svcmesh.core.clock import SYSTEM
+from svcmesh.discovery.base import Announcement
+from svcmesh.discovery.local import LocalRegistry
+from svcmesh.discovery.local_scan import Scan
+
+REGISTER = """
+import asyncio, random, sys
+from svcmesh.core.clock import SYSTEM
+from svcmesh.core.emit import silent
+from svcmesh.discovery.base import Announcement
+from svcmesh.discovery.local import LocalRegistry
+from svcmesh.engine.registration import Announcer
+
+async def main(directory, id, address, ttl):
+    announcement = Announcement("orders", id, address, ttl=float(ttl))
+    registry = LocalRegistry(directory, clock=SYSTEM)
+    announcer = Announcer(registry, announcement, clock=SYSTEM, rng=random.Random(1), emit=silent)
+    running = asyncio.ensure_future(announcer.run())
+    print("up", flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+    await announcer.leave()
+    await running
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+HAMMER = """
+import asyncio, sys
+from svcmesh.core.clock import SYSTEM
+from svcmesh.discovery.base import Announcement
+from svcmesh.discovery.local import LocalRegistry
+
+async def main(directory, me):
+    registry = LocalRegistry(directory, clock=SYSTEM)
+    until = SYSTEM.now() + 2.0
+    turn = 0
+    while SYSTEM.now() < until:
+        turn += 1
+        mine = Announcement("orders", me, f"10.0.0.{me}:1", meta={"pad": "x" * (turn % 7 * 1000)}, ttl=60.0)
+        await registry.register(mine)
+        await registry.heartbeat(mine)
+        if turn % 3 == 0:
+            await registry.deregister(mine)
+    await registry.register(Announcement("orders", me, f"10.0.0.{me}:1", ttl=60.0))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a process that registers itself, and leave none behind."""
+    running = []
+
+    def started(program, *arguments):
+        command = [sys.executable, "-c", program, str(tmp_path / "registry"), *arguments]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        running.append(process)
+        return process
+
+    yield started
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+class Follow:
+    """The newest answer of a watch, and a wait for a certain one."""
+
+    def __init__(self, directory):
+        self.now = None
+        self.emitted = []
+        registry = LocalRegistry(str(directory), clock=SYSTEM, emit=lambda *args, **fields: self.emitted.append(fields))
+        self.task = asyncio.ensure_future(self._follow(registry))
+
+    async def _follow(self, registry):
+        async for snapshot in registry.watch("orders"):
+            self.now = {endpoint.address for endpoint in snapshot.endpoints}
+
+    async def until(self, wanted, within):
+        """Return the seconds it took until ``wanted`` was the answer."""
+        began = time.monotonic()
+        while self.now != wanted:
+            assert time.monotonic() - began < within, f"{self.now} is not {wanted}"
+            await asyncio.sleep(0.01)
+        return time.monotonic() - began
+
+    async def stop(self):
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+async def line(process):
+    """Wait for the line that says it is up, without a thread."""
+    while process.poll() is None:
+        return await asyncio.to_thread(process.stdout.readline)
+    return ""
+
+
+async def test_processes_see_each_other_within_a_second_and_the_killed_vanish_with_their_ttl(tmp_path, start):
+    follow = Follow(tmp_path / "registry")
+    killed = start(REGISTER, "1", "127.0.0.1:1", "1.0")
+    leaving = start(REGISTER, "2", "127.0.0.1:2", "30.0")
+    for process in (killed, leaving):
+        assert await line(process) == "up\n"
+    await follow.until({"127.0.0.1:1", "127.0.0.1:2"}, within=1.0)
+
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    took = await follow.until({"127.0.0.1:2"}, within=3.0)
+    assert took < 2.0, "the TTL, one look, and what a busy machine adds"
+
+    leaving.communicate("\n")
+    await follow.until(set(), within=1.0)
+    await follow.stop()
+    assert follow.emitted == []
+
+
+async def test_a_process_that_was_stopped_is_back_when_it_goes_on(tmp_path, start):
+    follow = Follow(tmp_path / "registry")
+    process = start(REGISTER, "1", "127.0.0.1:1", "1.0")
+    assert await line(process) == "up\n"
+    await follow.until({"127.0.0.1:1"}, within=1.0)
+
+    process.send_signal(signal.SIGSTOP)
+    await follow.until(set(), within=3.0)
+    process.send_signal(signal.SIGCONT)
+    await follow.until({"127.0.0.1:1"}, within=5.0)
+    await follow.stop()
+
+
+async def test_hammering_writers_never_show_half_an_entry(tmp_path, start):
+    """Four processes register, heartbeat and leave as fast as they can while two watchers read."""
+    follows = [Follow(tmp_path / "registry") for _ in range(2)]
+    processes = [start(HAMMER, str(number)) for number in range(1, 5)]
+    while any(process.poll() is None for process in processes):
+        await asyncio.sleep(0.05)
+
+    assert [process.returncode for process in processes] == [0, 0, 0, 0]
+    for follow in follows:
+        await follow.until({f"10.0.0.{number}:1" for number in range(1, 5)}, within=2.0)
+        await follow.stop()
+        assert follow.emitted == []
+
+
+async def test_a_reader_at_full_speed_sees_whole_entries_only(tmp_path, start):
+    """The scan itself, not slowed to four looks a second, against a writer in another process."""
+    emitted = []
+    registry = LocalRegistry(str(tmp_path / "registry"), clock=SYSTEM)
+    await registry.register(Announcement("orders", "steady", "10.0.0.9:1", ttl=60.0))
+    scan = Scan(str(tmp_path / "registry"), "orders", clock=SYSTEM, emit=lambda *a, **fields: emitted.append(fields))
+    process = start(HAMMER, "1")
+    looks = 0
+    while process.poll() is None:
+        found = scan.poll()
+        looks += 1
+        assert found is None or "10.0.0.9:1" in {endpoint.address for endpoint in found}
+
+    assert process.returncode == 0
+    assert looks > 100
+    assert emitted == []

@@ -1,0 +1,326 @@
+"""What counts as registered: heartbeats, TTLs, restarts, hostile files, and what is cleaned up after the dead."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery.base import Announcement
+from svcmesh.discovery.local_directory import write_atomically
+from svcmesh.discovery.local_record import encode, stamp
+from svcmesh.discovery.local_scan import GRACE, Scan
+from svcmesh.testing.sim import Kernel
+
+START = 1000.0
+
+
+class Registry:
+    """A registry's directory, a clock, and a scan of the service ``orders``."""
+
+    def __init__(self, root, emitted):
+        root.mkdir(0o700)
+        self.root = root
+        self.directory = root / "orders"
+        self.directory.mkdir()
+        self.clock = Kernel(START)
+        self.emitted = emitted
+        self.scan = self.another()
+        self.editions = 0
+
+    def another(self):
+        """Return a scan that has seen nothing yet."""
+        return Scan(str(self.root), "orders", clock=self.clock, emit=self.emitted)
+
+    def write(self, id, address="a:1", *, ttl=10.0, since=None, draining=False, service="orders", weight=1, name=None):
+        announcement = Announcement(service, id, address, ttl=ttl, weight=weight)
+        now = self.clock.now()
+        content = encode(announcement, since=now if since is None else since, draining=draining, owner="x", pid=1)
+        self.editions += 1
+        write_atomically(str(self.directory), name or f"{id}.json", content, stamp(now, self.editions))
+
+    def poll(self, scan=None):
+        found = (scan or self.scan).poll()
+        return None if found is None else [e.address for e in found]
+
+    def later(self, seconds):
+        self.clock.run(until=self.clock.now() + seconds)
+
+    def touch(self, name, instant):
+        path = self.directory / name
+        edition = path.stat().st_mtime_ns % 1000
+        os.utime(path, ns=(0, stamp(instant, edition)))
+
+
+@pytest.fixture
+def registry(tmp_path, emitted):
+    return Registry(tmp_path / "registry", emitted)
+
+
+def test_the_first_look_always_answers(registry):
+    assert registry.poll() == []
+
+
+def test_registrations_come_in_order_of_address(registry):
+    registry.write("2", "b:1")
+    registry.write("1", "c:1")
+    registry.write("3", "a:1")
+
+    assert registry.poll() == ["a:1", "b:1", "c:1"]
+    assert registry.poll() is None, "nothing changed since"
+
+
+def test_a_service_without_a_directory_is_empty(registry):
+    registry.directory.rmdir()
+    assert registry.poll() == []
+    registry.directory.mkdir()
+    registry.write("1")
+    assert registry.poll() == ["a:1"]
+
+
+def test_a_changed_weight_is_a_change(registry):
+    registry.write("1", weight=1)
+    registry.poll()
+    registry.write("1", weight=2)
+
+    (endpoint,) = registry.scan.poll()
+    assert endpoint.weight == 2
+
+
+def test_draining_ones_are_left_out(registry):
+    registry.write("1", "a:1")
+    registry.write("2", "b:1")
+    registry.poll()
+    registry.write("1", "a:1", draining=True)
+
+    assert registry.poll() == ["b:1"]
+
+
+def test_a_ttl_without_heartbeat_ends_it(registry):
+    registry.write("1", ttl=10.0)
+    assert registry.poll() == ["a:1"]
+    registry.later(9.9)
+    assert registry.poll() is None
+    registry.later(0.2)
+    assert registry.poll() == []
+
+
+def test_heartbeats_keep_it(registry):
+    registry.write("1", ttl=10.0)
+    registry.poll()
+    for _ in range(30):
+        registry.later(3.0)
+        registry.touch("1.json", registry.clock.now())
+        assert registry.poll() is None
+
+
+def test_a_stranger_sees_the_same_as_a_watcher(registry):
+    """Life is in the file and not in what a watcher remembers, so that a new process does not list the dead."""
+    registry.write("1", ttl=10.0)
+    registry.later(11.0)
+
+    assert registry.poll() == []
+
+
+def test_each_has_a_ttl_of_its_own(registry):
+    registry.write("1", "a:1", ttl=1.0)
+    registry.write("2", "b:1", ttl=100.0)
+    registry.poll()
+    registry.later(1.1)
+
+    assert registry.poll() == ["b:1"]
+
+
+def test_a_file_from_before_a_reboot_is_dead(registry, monkeypatch):
+    monkeypatch.setattr("svcmesh.discovery.local_record.boot_id", lambda: "an earlier boot")
+    registry.write("1")
+
+    assert registry.poll() == []
+
+
+def test_a_touched_file_gets_one_ttl_from_when_that_was_seen(registry):
+    """A stamp in the future is no heartbeat; who touched the file may have touched that of a living process."""
+    registry.write("1", ttl=10.0)
+    os.utime(registry.directory / "1.json")
+    assert registry.poll() == ["a:1"]
+    registry.later(9.0)
+    assert registry.poll() is None
+    registry.later(1.1)
+    assert registry.poll() == []
+
+
+def test_a_restart_at_the_same_address_hides_its_killed_predecessor(registry):
+    registry.write("old", "a:1", weight=1, since=1.0)
+    registry.write("new", "a:1", weight=2, since=2.0)
+    (endpoint,) = registry.scan.poll()
+    assert endpoint.weight == 2
+
+
+def test_two_that_share_an_address_leave_it_listed_while_one_drains(registry):
+    registry.write("1", "a:1", since=1.0)
+    registry.write("2", "a:1", since=2.0, draining=True)
+
+    assert registry.poll() == ["a:1"]
+
+
+def hostile_files():
+    return {
+        "half.json": b'{"svcmesh": 1, "service": "ord',
+        "empty.json": b"",
+        "binary.json": bytes(range(256)),
+        "deep.json": b"[" * 60_000,
+        "huge.json": b" " * 70_000,
+        "foreign.json": b'{"name": "something else"}',
+        "README": b"hello",
+        ".hidden": b"x",
+    }
+
+
+def test_hostile_files_are_skipped_and_reported_once_each(registry):
+    registry.write("good", "z:1")
+    registry.write("good", "y:1", name="elsewhere.json")
+    registry.write("stray", "x:1", service="billing")
+    for name, content in hostile_files().items():
+        (registry.directory / name).write_bytes(content)
+    os.mkfifo(registry.directory / "fifo.json")
+    (registry.directory / "dir.json").mkdir()
+    (registry.directory / "link.json").symlink_to("good.json")
+    (registry.directory / "dangling.json").symlink_to("nowhere")
+
+    assert registry.poll() == ["z:1"]
+    for _ in range(100):
+        registry.later(0.25)
+        registry.touch("good.json", registry.clock.now())
+        registry.poll()
+
+    assert {name for name, _, _ in registry.emitted} == {"config.warning"}
+    assert {service for _, service, _ in registry.emitted} == {"orders"}
+    assert len(registry.emitted) == len(hostile_files()) + 6
+    told = "\n".join(registry.emitted.errors())
+    assert "half.json': no JSON" in told
+    assert "fifo.json': not a regular file" in told
+    assert "link.json': not a regular file" in told
+    assert "stray.json': it registers 'stray' of 'billing', which belongs elsewhere" in told
+
+
+def test_a_bad_file_that_changes_is_reported_again_and_one_that_is_mended_counts(registry):
+    (registry.directory / "1.json").write_bytes(b"{")
+    registry.poll()
+    (registry.directory / "1.json").write_bytes(b"[[")
+    registry.poll()
+    assert len(registry.emitted) == 2
+
+    registry.write("1")
+    assert registry.poll() == ["a:1"]
+    assert len(registry.emitted) == 2
+
+
+def test_a_file_that_is_edited_in_place_is_seen_within_seconds(registry):
+    (registry.directory / "1.json").write_bytes(b"{")
+    registry.poll()
+    registry.later(60.0)
+    registry.poll()
+    content = encode(Announcement("orders", "1", "a:1"), since=1.0, draining=False, owner="x", pid=1)
+    (registry.directory / "1.json").write_bytes(content)
+    registry.later(5.0)
+
+    assert registry.poll() == ["a:1"]
+
+
+def test_what_the_dead_left_is_removed_after_a_grace(registry):
+    registry.write("1", ttl=10.0)
+    (registry.directory / ".tmp-1-2-3").write_bytes(b"half")
+    registry.poll()
+    registry.later(10.0 + GRACE - 1.0)
+    registry.poll()
+    assert (registry.directory / "1.json").exists()
+
+    registry.later(6.0)
+    registry.poll()
+    assert not registry.directory.exists(), "the empty directory goes too"
+
+
+def test_what_is_not_ours_is_never_removed(registry):
+    (registry.directory / "notes.txt").write_bytes(b"keep me")
+    registry.poll()
+    registry.later(86_400.0)
+    registry.poll()
+
+    assert (registry.directory / "notes.txt").read_bytes() == b"keep me"
+
+
+def test_who_returns_in_the_grace_is_not_removed(registry):
+    registry.write("1", ttl=10.0)
+    registry.later(10.0 + GRACE - 1.0)
+    registry.poll()
+    registry.write("1", ttl=10.0)
+    assert registry.poll() == ["a:1"]
+    registry.later(6.0)
+    registry.poll()
+
+    assert (registry.directory / "1.json").exists()
+
+
+@pytest.mark.parametrize("harm", ["removed", "opened", "replaced"])
+def test_a_registry_that_is_gone_or_unsafe_is_an_error_and_not_empty(registry, harm):
+    registry.write("1")
+    registry.poll()
+    root = registry.root
+    match harm:
+        case "removed":
+            root.rename(root.with_name("gone"))
+        case "opened":
+            root.chmod(0o777)
+            registry.later(6.0)
+        case "replaced":
+            registry.directory.rename(root / "elsewhere")
+            registry.directory.symlink_to("elsewhere")
+
+    with pytest.raises(DiscoveryError, match=str(root)):
+        registry.poll()
+
+
+def test_it_goes_on_when_the_registry_is_back(registry):
+    registry.write("1")
+    registry.poll()
+    registry.root.rename(registry.root.with_name("gone"))
+    with pytest.raises(DiscoveryError):
+        registry.poll()
+    registry.root.with_name("gone").rename(registry.root)
+    registry.write("2", "b:1")
+
+    assert registry.poll() == ["a:1", "b:1"]
+
+
+def test_a_quiet_directory_costs_one_look(registry, monkeypatch):
+    """Between changes nothing is listed and nothing is opened, whatever the number of registrations."""
+    for number in range(50):
+        registry.write(str(number), f"a:{number + 1}", ttl=100.0)
+    registry.poll()
+    registry.later(60.0)
+    for number in range(50):
+        registry.touch(f"{number}.json", registry.clock.now())
+    registry.poll()
+    listed = []
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(path))
+    for _ in range(19):
+        registry.later(0.25)
+        registry.poll()
+
+    assert listed == []
+
+
+def test_heartbeats_open_nothing(registry, monkeypatch):
+    for number in range(5):
+        registry.write(str(number), f"a:{number + 1}")
+    registry.poll()
+    opened = []
+    monkeypatch.setattr("svcmesh.discovery.local_scan.read_regular", lambda *args: opened.append(args))
+    for _ in range(40):
+        registry.later(3.0)
+        for number in range(5):
+            registry.touch(f"{number}.json", registry.clock.now())
+        assert registry.poll() is None
+
+    assert opened == []
