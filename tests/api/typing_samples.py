@@ -1,47 +1,163 @@
 """What type checkers must say about svcmesh, as its users see it: mypy strict and pyright read this, nothing runs it.
 
-`assert_type` fails the check when a type is wider or narrower than promised.
+`assert_type` fails the check when a type is wider or narrower than promised; an ignore that ignores nothing fails it
+too, so the wrong calls below must stay errors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import assert_type
 
-from svcmesh.core.deadline import deadline, in_context, remaining
-from svcmesh.core.endpoint import Endpoint, Health, Locality
-from svcmesh.core.info import CallInfo, info
+import grpc
+import httpx
+
+import svcmesh
+from svcmesh import PICKED, CallInfo, Endpoint, Health, Locality, Mesh, Policy, Registration, Service, Snapshot
 
 
-def charge(order: str, *, amount: int = 1) -> float:
-    """Stand for a user's function."""
-    return len(order) * float(amount)
+class Orders:
+    """Stand for a user's class."""
+
+    def __init__(self, service: Service) -> None:
+        self.find = service.guard(self._find)
+
+    def _find(self, key: str) -> int:
+        return len(key)
+
+
+class Registry:
+    """Stand for a user's backend: no base class is needed."""
+
+    async def watch(self, service: str) -> AsyncIterator[Snapshot]:
+        """Yield what there is."""
+        yield Snapshot((Endpoint(f"{service}:80"),))
+
+
+def composition() -> None:
+    """What a mesh takes and what it hands out."""
+    with Mesh("consul://127.0.0.1:8500", policy=Policy.standard()) as mesh:
+        assert_type(mesh, Mesh)
+        assert_type(mesh.service("orders"), Service)
+        assert_type(mesh.service("orders").with_policy(Policy()), Service)
+        assert_type(mesh.explain("orders"), str)
+    Mesh(Registry())
+    Mesh({"orders": ["127.0.0.1:80", Endpoint("127.0.0.1:81", weight=2)]})
+    backend: svcmesh.Discovery = Registry()
+    Mesh(discovery=backend)
+    Mesh(discovery=80)  # type: ignore[arg-type]
+
+
+def announcement(mesh: Mesh) -> None:
+    """A registration is a context manager that returns itself."""
+    with mesh.register("orders", port=80) as registration:
+        assert_type(registration, Registration)
+
+
+def guarded_function(service: Service) -> None:
+    """A guarded function keeps its signature, with and without arguments to the decorator."""
+
+    @service.guard
+    def plain(order: str, *, amount: int = 1) -> float:
+        return len(order) * float(amount)
+
+    @service.guard(idempotent=True, policy=Policy.standard())
+    def with_endpoint(order: str, *, endpoint: Endpoint = PICKED) -> str:
+        return order + endpoint.address
+
+    assert_type(plain("order", amount=2), float)
+    assert_type(with_endpoint("order"), str)
+    plain(1)  # type: ignore[arg-type]
+    plain("order", colour="red")  # type: ignore[call-arg]
+    service.guard(idempotent="yes")  # type: ignore[call-overload]
+
+
+async def guarded_coroutine(service: Service) -> None:
+    """The same for coroutine functions, which are still awaited."""
+
+    @service.guard
+    async def plain(order: str) -> int:
+        return len(order)
+
+    @service.guard(idempotent=True)
+    async def safe(order: str) -> int:
+        return len(order)
+
+    assert_type(await plain("order"), int)
+    assert_type(await safe("order"), int)
+    await plain(1)  # type: ignore[arg-type]
+
+
+def guarded_method(service: Service) -> None:
+    """A bound method loses nothing but its self."""
+    assert_type(Orders(service).find("key"), int)
+
+
+def policy_alone() -> None:
+    """`resilient` keeps signatures as `guard` does."""
+
+    @svcmesh.resilient(Policy.standard())
+    def call(order: str) -> bytes:
+        return order.encode()
+
+    assert_type(call("order"), bytes)
+    call()  # type: ignore[call-arg]
+
+
+def own_protocol(service: Service) -> None:
+    """An attempt of one's own tells where to go."""
+    with service.attempt() as attempt:
+        assert_type(attempt.endpoint, Endpoint)
+
+
+async def own_protocol_async(service: Service) -> None:
+    """The same block serves asyncio."""
+    async with service.attempt() as attempt:
+        assert_type(attempt.endpoint, Endpoint)
+
+
+def stock_types(service: Service) -> None:
+    """Channels and clients have the types of the stock ones."""
+    assert_type(service.grpc_channel(), grpc.Channel)
+    assert_type(service.grpc_aio_channel(), grpc.aio.Channel)
+    assert_type(service.http_client(timeout=1.0), httpx.Client)
+    assert_type(service.http_async_client(), httpx.AsyncClient)
+    httpx.Client(transport=service.http_transport())
+    httpx.AsyncClient(transport=service.http_async_transport())
 
 
 def ambient_deadline() -> None:
-    """A budget is a context manager that returns itself; a bound function keeps its signature."""
-    with deadline(2.0) as budget:
-        assert_type(budget, deadline)
-        assert_type(remaining(), float | None)
-    bound = in_context(charge)
+    """A budget is a context manager; a bound function keeps its signature."""
+    with svcmesh.deadline(2.0):
+        assert_type(svcmesh.remaining(), float | None)
+
+    def charge(order: str, *, amount: int = 1) -> float:
+        return len(order) * float(amount)
+
+    bound = svcmesh.in_context(charge)
     assert_type(bound("order", amount=2), float)
-    callback: Callable[[], float] = in_context(lambda: 1.0)
+    bound("order", colour="red")  # type: ignore[call-arg]
+    callback: Callable[[], float] = svcmesh.in_context(lambda: 1.0)
     assert_type(callback(), float)
 
 
-def endpoints() -> None:
+def endpoints(service: Service) -> None:
     """Fields of an endpoint have the types that they were given."""
     endpoint = Endpoint("10.0.0.1:8080", weight=2, locality=Locality("eu"), metadata={"version": 3})
     assert_type(endpoint.address, str)
     assert_type(endpoint.port, int)
     assert_type(endpoint.health, Health)
     assert_type(endpoint.locality, Locality | None)
+    assert_type(service.pick(), Endpoint)
+    endpoint.address = "10.0.0.2:8080"  # type: ignore[misc]
 
 
 def story_of_a_call(error: Exception) -> None:
     """`info` takes anything and returns a story or None."""
-    story = info(error)
+    story = svcmesh.info(error)
     assert_type(story, CallInfo | None)
     if story is not None:
         assert_type(story.attempts, int)
         assert_type(story.endpoints, tuple[Endpoint, ...])
+    if isinstance(error, svcmesh.SvcmeshError):
+        assert_type(error.retry_after, float | None)
