@@ -82,7 +82,7 @@ class Mesh:
         self._finalizer.atexit = False  # the interpreter's end has its own order, see `_close_all`
         _meshes.add(self)
 
-    # -- services ------------------------------------------------------------------------------------------------------
+    # -- services --------------------------------------------------------------------------------------------------
 
     def service(self, name_or_uri: str, *, policy: Policy | None = None) -> Service:
         """Return the service of that name: the same object each time. Starts nothing.
@@ -102,7 +102,7 @@ class Mesh:
                 service = self._services[name_or_uri] = self._new_service(name_or_uri, policy)
             elif policy is not None and policy != service.policy:
                 raise ConfigError(
-                    f"service {name_or_uri!r} has another policy already; use service.with_policy(policy) for a second one"
+                    f"service {name_or_uri!r} has another policy; for a second one use service.with_policy(policy)"
                 )
             return service
 
@@ -122,7 +122,7 @@ class Mesh:
         Follower(cluster, discovery, name)
         return Service(self, cluster, check_policy(policy or configured or self._policy))
 
-    # -- registering this process --------------------------------------------------------------------------------------
+    # -- registering this process ----------------------------------------------------------------------------------
 
     def register(
         self,
@@ -177,7 +177,7 @@ class Mesh:
         self._registrations.add(registration)
         return registration
 
-    # -- transports for any service ------------------------------------------------------------------------------------
+    # -- transports for any service --------------------------------------------------------------------------------
 
     def http_transport(
         self, *, passthrough: bool = False, inner: httpx.BaseTransport | None = None, **kwargs: Any
@@ -201,7 +201,7 @@ class Mesh:
 
         return async_mesh_transport(self, inner, kwargs, passthrough=passthrough)
 
-    # -- what happens --------------------------------------------------------------------------------------------------
+    # -- what happens ----------------------------------------------------------------------------------------------
 
     @property
     def events(self) -> Events:
@@ -227,7 +227,7 @@ class Mesh:
             raise ConfigError(f"service {name!r} has not been used in this mesh; used are: {known}")
         return explain(describe(service.view))
 
-    # -- the end -------------------------------------------------------------------------------------------------------
+    # -- the end ---------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Leave all registries, stop the worker, close all connections. Repeating it is harmless."""

@@ -156,5 +156,3 @@ def _own_host(discovery: Discovery) -> str:
         except OSError:
             return "127.0.0.1"
         return str(probe.getsockname()[0])
-
-

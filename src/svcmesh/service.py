@@ -64,7 +64,7 @@ class Service:
         """
         return Service(self._mesh, self._cluster, check_policy(policy))
 
-    # -- endpoints -----------------------------------------------------------------------------------------------------
+    # -- endpoints -------------------------------------------------------------------------------------------------
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -107,7 +107,7 @@ class Service:
         finally:
             cluster.remove_waiter(changed.set)
 
-    async def wait_ready_async(self, timeout: float) -> None:  # noqa: ASYNC109 - the contract's name, on the mesh's clock
+    async def wait_ready_async(self, timeout: float) -> None:
         """Await what `wait_ready` blocks for; the same arguments and errors."""
         import asyncio
 
@@ -116,8 +116,12 @@ class Service:
         until = clock.now() + (checks.seconds("timeout", timeout, zero=True) or 0.0)
         changed: list[asyncio.Future[object]] = [loop.create_future()]
 
+        def note() -> None:
+            if not changed[0].done():
+                changed[0].set_result(None)
+
         def wake() -> None:
-            loop.call_soon_threadsafe(lambda: changed[0].done() or changed[0].set_result(None))
+            loop.call_soon_threadsafe(note)
 
         cluster.add_waiter(wake)
         try:
@@ -134,7 +138,7 @@ class Service:
         failure = f"; discovery fails: {self._cluster.failure}" if self._cluster.failure else ""
         return NoEndpoints(f"service {self.name!r} had no endpoint after {timeout:g} s: {why}{failure}")
 
-    # -- functions and own protocols -----------------------------------------------------------------------------------
+    # -- functions and own protocols -------------------------------------------------------------------------------
 
     @overload
     def guard(self, fn: Callable[P, R]) -> Callable[P, R]: ...
@@ -179,7 +183,7 @@ class Service:
         """
         return Block(self.view, key)
 
-    # -- gRPC ----------------------------------------------------------------------------------------------------------
+    # -- gRPC ------------------------------------------------------------------------------------------------------
 
     def grpc_channel(
         self,
@@ -207,7 +211,7 @@ class Service:
 
         return MeshAioChannel(self, credentials, options, compression, interceptors)
 
-    # -- HTTP ----------------------------------------------------------------------------------------------------------
+    # -- HTTP ------------------------------------------------------------------------------------------------------
 
     def http_client(self, **kwargs: Any) -> httpx.Client:
         """Return a stock `httpx.Client` with base_url ``http://<name>``; ``kwargs`` are httpx's."""
@@ -256,5 +260,3 @@ def _keeping(function: Callable[P, R], service: Service) -> Callable[P, R]:
     """Let ``function`` keep its service, and so its mesh, alive."""
     cast("Any", function).__svcmesh_service__ = service
     return function
-
-

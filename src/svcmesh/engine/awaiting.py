@@ -110,8 +110,12 @@ async def wait(call: Call, effect: Wait) -> None:
     loop = asyncio.get_running_loop()
     changed: asyncio.Future[object] = loop.create_future()
 
+    def note() -> None:
+        if not changed.done():
+            changed.set_result(None)
+
     def wake() -> None:
-        loop.call_soon_threadsafe(lambda: changed.done() or changed.set_result(None))
+        loop.call_soon_threadsafe(note)
 
     cluster.add_waiter(wake)
     try:

@@ -112,7 +112,7 @@ class Cluster:
                     member.keep_timeline(self._horizon, self._tick)
         self.rebuild()
 
-    # -- snapshots ---------------------------------------------------------------------------------------------------
+    # -- snapshots -------------------------------------------------------------------------------------------------
 
     def apply(self, snapshot: Snapshot) -> None:
         """Put a new snapshot in force. Members that stay keep their state, those that left are drained."""
@@ -131,8 +131,14 @@ class Cluster:
                     detector.forget(member.endpoint.address)
         self.rebuild()
         if change:
-            emit = self.runtime.events.emit
-            emit("endpoints.changed", self.name, added=change.added, removed=change.removed, changed=change.changed, age=age)
+            self.runtime.events.emit(
+                "endpoints.changed",
+                self.name,
+                added=change.added,
+                removed=change.removed,
+                changed=change.changed,
+                age=age,
+            )
         self.wake()
         if left:
             self._retire(left, now + self._drain)
@@ -157,7 +163,7 @@ class Cluster:
         if waiting and not self.runtime.closed:
             self.runtime.call_at(min(until, now + 0.25), lambda: self._retire(waiting, until))
 
-    # -- waiting for endpoints -----------------------------------------------------------------------------------------
+    # -- waiting for endpoints -------------------------------------------------------------------------------------
 
     def add_waiter(self, wake: Callable[[], object]) -> None:
         """Call ``wake`` at each snapshot and each discovery failure, until it is removed."""
@@ -176,10 +182,10 @@ class Cluster:
         for wake in waiters:
             wake()
 
-    # -- health ----------------------------------------------------------------------------------------------------------
+    # -- health ----------------------------------------------------------------------------------------------------
 
     def failed(self, config: OutlierDetection, member: Member, outcome: Outcome, now: float) -> None:
-        """Tell the detector for ``config`` of a failure that blames the endpoint; eject it if that was one too many."""
+        """Tell the detector for ``config`` of a failure that blames ``member``; eject it if that was one too many."""
         with self.lock:
             if self.members.get(member.endpoint.address) is not member:
                 return  # it left meanwhile
@@ -230,9 +236,7 @@ class Cluster:
         with self.lock:
             self._due = NEVER
             for detector in self._detectors.values():
-                for address in detector.due(now):
-                    if address in self.members:
-                        restored.append(self.members[address].endpoint)
+                restored.extend(self.members[a].endpoint for a in detector.due(now) if a in self.members)
         self.rebuild()
         for endpoint in restored:
             self.runtime.events.emit("endpoint.restored", self.name, endpoint=endpoint)
@@ -241,7 +245,7 @@ class Cluster:
                 self.look_at(detector.next_return() or NEVER)
         return self._due
 
-    # -- publishing ----------------------------------------------------------------------------------------------------
+    # -- publishing ------------------------------------------------------------------------------------------------
 
     def rebuild(self) -> None:
         """Publish new pickers to every view, then report what that amounted to."""

@@ -109,7 +109,7 @@ class CallbackExchange(Exchange, Protocol):
         """Release an answer that nobody will see."""
 
 
-class Answer(Exception):  # noqa: N818 - a signal from `send`, never seen by callers
+class Answer(Exception):
     """Raised by ``send`` where an attempt ended in an outcome that policies must look at: a 503, say."""
 
     def __init__(self, outcome: Outcome) -> None:

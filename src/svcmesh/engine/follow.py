@@ -47,7 +47,7 @@ class Follower:
             self._cluster.ready = False
 
     async def _watch(self) -> None:
-        cluster, runtime = self._cluster, self._cluster.runtime
+        runtime = self._cluster.runtime
         await watch(
             self._discovery,
             self._service,

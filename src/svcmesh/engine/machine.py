@@ -1,7 +1,7 @@
 """The call machine: one logical call, from the first thing that is not a plain success to its end.
 
-It decides and never acts. A driver asks `poll` what to do, does it, and reports the end of each attempt to `ended`; time
-comes in as a number. So blocking callers, awaiting ones, callbacks and simulations share every decision, and a
+It decides and never acts. A driver asks `poll` what to do, does it, and reports the end of each attempt to `ended`;
+time comes in as a number. So blocking callers, awaiting ones, callbacks and simulations share every decision, and a
 test of a decision is a method call. Attempts are named in effects and reports, so that several may be open.
 
 The one law: what was admitted is settled exactly once, whatever comes; `abandon` settles what is left.
@@ -73,7 +73,7 @@ class Call:
         self._reason = ""
         self._result: Outcome | None = None
 
-    # -- what drivers call ---------------------------------------------------------------------------------------------
+    # -- what drivers call -----------------------------------------------------------------------------------------
 
     def adopt(self, member: Member, started: float) -> Attempt:
         """Take over the attempt of the success path, which was admitted without permits: every breaker was closed."""
@@ -121,7 +121,7 @@ class Call:
         self._held.clear()
         self._finish(Outcome(Kind.CANCELLED, reason="cancelled"), now)
 
-    # -- starting an attempt -------------------------------------------------------------------------------------------
+    # -- starting an attempt ---------------------------------------------------------------------------------------
 
     def _next(self, now: float) -> Effect:
         if not self._admitted:
@@ -230,7 +230,7 @@ class Call:
             return Start(attempt)
         return self.poll(now)
 
-    # -- after an attempt ----------------------------------------------------------------------------------------------
+    # -- after an attempt ------------------------------------------------------------------------------------------
 
     def timed_out(self, attempt: Attempt) -> Outcome:
         """Return the outcome of an attempt that used up its time, for drivers that cut it off themselves."""
@@ -239,22 +239,24 @@ class Call:
             f"attempt {attempt.number} of a call to service {self._service!r} at {attempt.member.endpoint.address} "
             f"got no answer within {took:.3g} s"
         )
-        return Outcome(Kind.TIMEOUT, self.exchange.refusal(error), reason=PER_TRY_TIMEOUT, blames=True)  # type: ignore[arg-type]
+        return Outcome(Kind.TIMEOUT, self.exchange.refusal(error), reason=PER_TRY_TIMEOUT, blames=True)
 
     def _settle(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
         member = attempt.member
         self.view.settle(member, attempt.permits, outcome, now, now - attempt.started)
         if outcome.value is None or not self.exchange.deferred:
             member.finished += 1
-        emit, wanted = self.view.runtime.events.emit, self.view.runtime.events.wanted
-        if "attempt.finished" in wanted:
-            seconds = now - attempt.started
-            emit("attempt.finished", self._service, endpoint=member.endpoint, seconds=seconds, outcome=outcome.kind.value)
+        bus = self.view.runtime.events
+        if "attempt.finished" in bus.wanted:
+            seconds, kind = now - attempt.started, outcome.kind.value
+            bus.emit("attempt.finished", self._service, endpoint=member.endpoint, seconds=seconds, outcome=kind)
 
     def _unwanted(self, outcome: Outcome, now: float) -> bool:
         """Whether a retry condition on results wants this result repeated."""
         retry = self._retry
-        return retry is not None and retry.wants_results and retry.matches(outcome, retry.state(self._ask(outcome, now)))
+        if retry is None or not retry.wants_results:
+            return False
+        return retry.matches(outcome, retry.state(self._ask(outcome, now)))
 
     def _judge(self, outcome: Outcome, attempt: Attempt, now: float) -> None:
         """Schedule another attempt, or end the call with this outcome."""
@@ -301,7 +303,7 @@ class Call:
             kwargs=kwargs,
         )
 
-    # -- the end ---------------------------------------------------------------------------------------------------------
+    # -- the end ---------------------------------------------------------------------------------------------------
 
     def _spent(self, now: float) -> Effect:
         """The time is used up before an attempt could be made: the last real error says more than ours."""
@@ -311,7 +313,9 @@ class Call:
         waited = now - self.began
         why = "waiting for its endpoints" if not self.view.cluster.ready else "before an attempt was made"
         failure = f" (discovery fails: {self.view.cluster.failure})" if self.view.cluster.failure else ""
-        error = DeadlineExceeded(f"the time of a call to service {self._service!r} ended after {waited:.3g} s, {why}{failure}")
+        error = DeadlineExceeded(
+            f"the time of a call to service {self._service!r} ended after {waited:.3g} s, {why}{failure}"
+        )
         if not self.view.cluster.ready and self.view.cluster.failure:
             error.__cause__ = DiscoveryError(self.view.cluster.failure)
         return self._reject(error, "deadline", now)
@@ -335,10 +339,10 @@ class Call:
         target = outcome.error if outcome.error is not None else outcome.value
         if target is not None and (outcome.error is not None or len(self.endpoints) > 1):
             attach(target, self._info(outcome, now))
-        emit, wanted = self.view.runtime.events.emit, self.view.runtime.events.wanted
-        if "call.finished" in wanted:
+        bus = self.view.runtime.events
+        if "call.finished" in bus.wanted:
             attempts, seconds = len(self.endpoints), now - self.began
-            emit("call.finished", self._service, attempts=attempts, seconds=seconds, outcome=outcome.kind.value)
+            bus.emit("call.finished", self._service, attempts=attempts, seconds=seconds, outcome=outcome.kind.value)
         return Done(outcome)
 
     def _verdict(self, outcome: Outcome) -> bool | None:
@@ -354,7 +358,7 @@ class Call:
         elapsed = now - self.began
         return CallInfo(len(self.endpoints), endpoints, tuple(self.waits), self._reason, elapsed, outcome.retry_after)
 
-    # -- small things ------------------------------------------------------------------------------------------------------
+    # -- small things ----------------------------------------------------------------------------------------------
 
     @property
     def _service(self) -> str:

@@ -22,7 +22,7 @@ class Runtime:
 
     def __init__(self, clock: Clock | None = None, rng: Rng | None = None) -> None:
         self.clock = SYSTEM if clock is None else clock
-        self.rng: Rng = random.Random() if rng is None else rng  # noqa: S311 - balancing, not secrets
+        self.rng: Rng = random.Random() if rng is None else rng
         self._own_rng = rng is None
         self.listeners_changed: list[Callable[[], object]] = []
         self.events = Events(self.clock, self._on_listeners)
@@ -46,7 +46,7 @@ class Runtime:
         self.worker.reset_after_fork()
         self.reapers = Reapers(self.clock)
         if self._own_rng:
-            self.rng = random.Random()  # noqa: S311 - else all children would pick the same endpoints
+            self.rng = random.Random()  # else all children would pick the same endpoints
 
     def _on_listeners(self) -> None:
         for tell in list(self.listeners_changed):

@@ -102,7 +102,7 @@ class Settler:
         self._drop_pending()
         self._pending = snapshot
         due = min(now + self._settling.quiet, self._changed_at + self._settling.longest)
-        if not change.removed and not change.changed:
+        if change.added and not change.removed and not change.changed:
             due = min(due, self._published_at + self._settling.quiet)  # more to choose from does no harm
         if due <= now:
             self._put(snapshot)
@@ -111,16 +111,22 @@ class Settler:
 
     def _hold(self, snapshot: Snapshot, now: float) -> None:
         if not self._empties:
-            self._empty_timer = self._clock.call_at(self._loop, now + self._settling.empty, lambda: self._put(snapshot))
+            self._empty_timer = self._clock.call_at(
+                self._loop, now + self._settling.empty, lambda: self._believe(snapshot)
+            )
         elif now - self._counted_at < self._settling.apart:
             return
         self._empties += 1
         self._counted_at = now
         if self._empties > self._settling.confirmations:
-            self._put(snapshot)
+            self._believe(snapshot)
+
+    def _believe(self, snapshot: Snapshot) -> None:
+        self.distrust()
+        self._put(snapshot)
 
     def _put(self, snapshot: Snapshot) -> None:
-        self.close()  # whatever else was waiting is older
+        self._drop_pending()  # it is this one, or older
         try:
             self._publish(snapshot)
         except Exception as error:  # noqa: BLE001 - a timer's caller is the loop, which could only log it

@@ -1,20 +1,21 @@
 """A service as callers under one policy see it: the published picker, and the few things a plain call does.
 
 Publishing is what makes the success path straight. While nothing is out of the ordinary, `choose` is the picker's own
-function; as soon as something is (a fault is armed, a breaker lets probes through, somebody listens to every call) it is a
-function that offers nobody, and the call takes the machine, which asks all the questions. So the success path has one
-test, and that is the pick itself.
+function; as soon as something is (a fault is armed, a breaker lets probes through, somebody listens to every call) it
+is a function that offers nobody, and the call takes the machine, which asks all the questions. So the success path has
+one test, and that is the pick itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import cast
 from weakref import ref
 
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.least_request import LeastRequest
-from svcmesh.balance.picker import Choose, Picker
+from svcmesh.balance.picker import Picker
 from svcmesh.core.deadline import ambient_on
 from svcmesh.core.endpoint import Health
 from svcmesh.core.outcome import Kind, Outcome
@@ -52,7 +53,7 @@ class View:
         self.total = NEVER if policy.timeout is None else policy.timeout
         self.per_try = NEVER if policy.per_try_timeout is None else policy.per_try_timeout
         self.limit = min(self.total, self.per_try)
-        self.choose: Choose = _nobody
+        self.choose: Callable[[], Member | None] = _nobody
         self.picker: Picker = Picker(())
         self.panicking = False
         self.balancer = policy.load_balancer or LeastRequest()
@@ -75,7 +76,7 @@ class View:
             windows.append(self._outliers.interval)
         self.cluster.join(self, windows)
 
-    # -- the success path ----------------------------------------------------------------------------------------------
+    # -- the success path ------------------------------------------------------------------------------------------
 
     def enter(self, now: float) -> Member | None:
         """Start a plain attempt: pick an endpoint and count it in flight. None: this call needs the machine.
@@ -86,18 +87,18 @@ class View:
         if member is None:
             return None
         self.budget.calls += 1
-        if now >= member.edge:  # type: ignore[attr-defined]  # cells of an engine are members
-            member.roll(now)  # type: ignore[attr-defined]
+        if now >= member.edge:
+            member.roll(now)
         member.started += 1
-        return member  # type: ignore[return-value]
+        return member
 
     def deadline(self, now: float, timeout: float | None = None) -> float:
-        """Return when a call that starts now must have ended: ``timeout`` or the policy's, and never after the ambient one."""
+        """Return when a call that starts now must have ended: its own timeout or the policy's, or the ambient one."""
         own = now + (self.total if timeout is None else timeout)
         ambient = ambient_on(self.clock)
         return own if ambient is None else min(own, ambient)
 
-    # -- what the machine asks -----------------------------------------------------------------------------------------
+    # -- what the machine asks -------------------------------------------------------------------------------------
 
     def admit(self, member: Member, now: float) -> Permits | None:
         """Ask the endpoint's breakers for permits; None when one of them refuses."""
@@ -147,7 +148,7 @@ class View:
         """Return the breakers of ``member`` under this policy, as far as it has ever failed."""
         return [member.breakers[config] for config in self._breakers if config in member.breakers]
 
-    # -- publishing ----------------------------------------------------------------------------------------------------
+    # -- publishing ------------------------------------------------------------------------------------------------
 
     def rebuild(self, now: float) -> list[Report]:
         """Publish a new picker over the members that may be called now. The cluster's lock is held."""
@@ -161,7 +162,8 @@ class View:
                 admitted.append(member)
             probing = probing or "half-open" in states
         self.picker = self.balancer.over(admitted, self.runtime.rng, self.clock)
-        self.choose = self.picker.choose if self._is_plain(probing, now) else _nobody
+        plain = self._is_plain(probing, now)
+        self.choose = cast("Callable[[], Member | None]", self.picker.choose) if plain else _nobody
         return reports
 
     def ejections(self) -> Mapping[str, Ejection]:
@@ -181,7 +183,8 @@ class View:
     def _panic(self, members: list[Member]) -> list[Report]:
         """Enter or leave the panic mode; return the event, if any."""
         ejected = self.ejections()
-        well = sum(1 for m in members if m.endpoint.health is not Health.UNHEALTHY and m.endpoint.address not in ejected)
+        listed = [m.endpoint for m in members if m.endpoint.health is not Health.UNHEALTHY]
+        well = sum(1 for endpoint in listed if endpoint.address not in ejected)
         panicking = bool(members) and well < self.policy.panic_threshold * len(members)
         if panicking == self.panicking:
             return []
@@ -197,11 +200,11 @@ class View:
             or self.runtime.events.wanted & PER_CALL
             or (retry is not None and retry.wants_results)
             or any(config.slow is not None for config in policy.breakers)
-            or any([self._woken(breaker, now) != "closed" for breaker in self.service_breakers])
+            or {self._woken(breaker, now) for breaker in self.service_breakers} - {"closed"}
         )
 
     def _woken(self, breaker: Breaker, now: float) -> str:
-        """Return the state of ``breaker``, half-open if it is time, and see to it that we look again when it will be."""
+        """Return the state of ``breaker``, half-open if it is time; see to it that we look again when it will be."""
         breaker.wake(now)
         if breaker.half_opens_at is not None:
             self.cluster.look_at(breaker.half_opens_at)

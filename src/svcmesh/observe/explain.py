@@ -44,7 +44,9 @@ def _why_not(endpoint: Mapping[str, Any]) -> str | None:
 
 def _endpoint(endpoint: Mapping[str, Any]) -> str:
     status = _why_not(endpoint) or ("probed by its breaker" if "half-open" in endpoint["breakers"] else "takes calls")
-    counts = f"{endpoint['in_flight']} in flight, {endpoint['started']} started, {endpoint['unsuccessful']} unsuccessful"
+    counts = (
+        f"{endpoint['in_flight']} in flight, {endpoint['started']} started, {endpoint['unsuccessful']} unsuccessful"
+    )
     return f"{endpoint['address']}: {status}; {counts}"
 
 

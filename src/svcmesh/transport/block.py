@@ -104,7 +104,7 @@ class Block:
         else:  # cancelled or interrupted, which says nothing of the endpoint
             call.abandon(now)
 
-    # -- what the machine asks -----------------------------------------------------------------------------------------
+    # -- what the machine asks -------------------------------------------------------------------------------------
 
     def replayable(self) -> bool:
         """A block cannot be run again."""
@@ -121,5 +121,3 @@ class Block:
     def aborted(self, abort: Abort) -> Outcome:
         """Raise what stands for the status."""
         return abort_outcome(abort, "an attempt")
-
-

@@ -1,7 +1,7 @@
 """Plain functions and coroutine functions as transports: what `Service.guard` and `resilient` make of them.
 
-The two lines below are the success path at its barest: read the clock and the ambient deadline, enter, count, call. They
-are twins by nature, one awaits and one does not; all decisions are in the machine, which both hand over to.
+The two lines below are the success path at its barest: read the clock and the ambient deadline, enter, count, call.
+They are twins by nature, one awaits and one does not; all decisions are in the machine, which both hand over to.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class _Traits:
 
     __slots__ = ("blame_all", "fn", "idempotent", "name", "picks", "view")
 
-    def __init__(self, fn: Function, view: View, picks: bool, idempotent: bool, blame_all: bool) -> None:  # noqa: FBT001
+    def __init__(self, fn: Function, view: View, picks: bool, idempotent: bool, blame_all: bool) -> None:
         self.fn = fn
         self.view = view
         self.picks = picks
@@ -227,7 +227,9 @@ def _picks(fn: object) -> bool:
     if not callable(fn) or isinstance(fn, type):
         raise ConfigError(f"only a function or a coroutine function can be guarded, not {fn!r}")
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-        raise ConfigError(f"{fn!r} is a generator function: its body runs after it returned; guard what it calls instead")
+        raise ConfigError(
+            f"{fn!r} is a generator function: its body runs after it returned; guard what it calls"
+        )
     try:
         parameter = inspect.signature(fn).parameters.get("endpoint")
     except (TypeError, ValueError):
