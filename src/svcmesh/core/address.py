@@ -14,6 +14,7 @@ from functools import lru_cache
 from svcmesh.core.errors import ConfigError
 
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})")
+_DOTTED = re.compile(r"[0-9]+(?:\.[0-9]+)+")  # no name: a resolver would take 10.0.0.256 or 127.1 for something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,6 @@ class Address:
         return _ip(self.host) is not None
 
 
-@lru_cache(maxsize=65536)
 def parse_address(text: str) -> Address:
     """Parse ``text``; the result is cached.
 
@@ -39,6 +39,11 @@ def parse_address(text: str) -> Address:
     """
     if not isinstance(text, str) or not text:
         raise ConfigError(f"an address must be a non-empty string such as '10.0.0.1:8080', not {text!r}")
+    return _parse(text)
+
+
+@lru_cache(maxsize=65536)
+def _parse(text: str) -> Address:
     if text.startswith("unix:"):
         return _unix(text)
     if text.startswith("["):
@@ -51,7 +56,7 @@ def parse_address(text: str) -> Address:
         raise ConfigError(f"address {text!r}: put an IPv6 address in brackets, as in '[::1]:8080'")
     if not colon:
         raise ConfigError(f"address {text!r} has no port: write it as '{text}:8080'")
-    if not _HOST.fullmatch(host):
+    if not _HOST.fullmatch(host) or (_DOTTED.fullmatch(host) and not _ip(host)):
         raise ConfigError(f"address {text!r}: {host!r} is neither an IP address nor a host name")
     return Address(host, parse_port(port, text))
 

@@ -58,7 +58,12 @@ async def sleep_until(clock: Clock, when: float) -> None:
     """Suspend the current task until the instant ``when`` of ``clock``."""
     loop = asyncio.get_running_loop()
     reached = loop.create_future()
-    timer = clock.call_at(loop, when, lambda: reached.done() or reached.set_result(None))
+
+    def wake() -> None:
+        if not reached.done():
+            reached.set_result(None)
+
+    timer = clock.call_at(loop, when, wake)
     try:
         await reached
     finally:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
@@ -21,10 +21,15 @@ from svcmesh.core.clock import SYSTEM, Clock, virtual_clocks
 P = ParamSpec("P")
 R = TypeVar("R")
 
-Instants = Mapping[Clock, float]
+Instants = dict[Clock, float]
 
 AMBIENT: contextvars.ContextVar[float | Instants | None] = contextvars.ContextVar("svcmesh.deadline", default=None)
 """A float is an instant of the system's clock; a mapping holds one instant for each clock."""
+
+_Outer = tuple[float | Instants | None, "_Outer | None"]
+
+_OUTER: contextvars.ContextVar[_Outer | None] = contextvars.ContextVar("svcmesh.deadline.outer", default=None)
+"""What to return to, block by block; in the context, so that one `deadline` object serves many tasks at once."""
 
 
 class deadline:  # noqa: N801 - reads as a statement: `with deadline(2.0):`
@@ -39,23 +44,28 @@ class deadline:  # noqa: N801 - reads as a statement: `with deadline(2.0):`
     Threads: it follows tasks and ``asyncio.to_thread``; for other threads and executors see `in_context`.
     """
 
-    __slots__ = ("_seconds", "_tokens")
+    __slots__ = ("_seconds",)
 
     def __init__(self, seconds: float) -> None:
         self._seconds = checks.seconds("deadline", seconds, zero=True) or 0.0
-        self._tokens: list[contextvars.Token[float | Instants | None]] = []
 
     def __enter__(self) -> Self:
         """Start the budget now."""
-        instants: dict[Clock, float] = {clock: clock.now() + self._seconds for clock in (SYSTEM, *virtual_clocks)}
-        self._tokens.append(AMBIENT.set(_earliest(AMBIENT.get(), instants)))
+        instants: Instants = {clock: clock.now() + self._seconds for clock in (SYSTEM, *virtual_clocks)}
+        outer = AMBIENT.get()
+        _OUTER.set((outer, _OUTER.get()))
+        AMBIENT.set(_earliest(outer, instants))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Return to the outer budget."""
-        AMBIENT.reset(self._tokens.pop())
+        block = _OUTER.get()
+        if block is not None:  # it is None when a generator is closed in another context than it was started in
+            ambient, outer = block
+            AMBIENT.set(ambient)
+            _OUTER.set(outer)
 
 
 def remaining() -> float | None:
@@ -63,10 +73,10 @@ def remaining() -> float | None:
     ambient = AMBIENT.get()
     if ambient is None:
         return None
-    if isinstance(ambient, float):
-        left = ambient - SYSTEM.now()
-    else:
+    if isinstance(ambient, dict):
         left = min(instant - clock.now() for clock, instant in ambient.items())
+    else:
+        left = ambient - SYSTEM.now()
     return None if left == math.inf else max(0.0, left)  # a policy without a timeout
 
 
@@ -88,7 +98,7 @@ def ambient_on(clock: Clock) -> float | None:
     ambient = AMBIENT.get()
     if ambient is None:
         return None
-    if isinstance(ambient, float):
+    if not isinstance(ambient, dict):
         return ambient if clock is SYSTEM else clock.now() + ambient - SYSTEM.now()
     if clock in ambient:
         return ambient[clock]
@@ -96,7 +106,7 @@ def ambient_on(clock: Clock) -> float | None:
 
 
 @contextlib.contextmanager
-def at(clock: Clock, instant: float) -> Iterator[None]:
+def at(clock: Clock, instant: float) -> Generator[None, None, None]:
     """Let the budget of everything inside end at ``instant`` of ``clock``, which is no later than the ambient one."""
     token = AMBIENT.set(instant if clock is SYSTEM else {clock: instant})
     try:
@@ -105,10 +115,12 @@ def at(clock: Clock, instant: float) -> Iterator[None]:
         AMBIENT.reset(token)
 
 
-def _earliest(ambient: float | Instants | None, instants: dict[Clock, float]) -> float | Instants:
-    """Return the earlier of two deadlines, clock by clock."""
-    if isinstance(ambient, float):
-        ambient = {SYSTEM: ambient}
-    for clock, instant in (ambient or {}).items():
-        instants[clock] = min(instant, instants.get(clock, instant))
+def _earliest(ambient: float | Instants | None, instants: Instants) -> float | Instants:
+    """Return the earlier of two deadlines, clock by clock; a clock new to the outer one gets what is left of it."""
+    if ambient is not None:
+        outer: Instants = ambient if isinstance(ambient, dict) else {SYSTEM: ambient}
+        left = min(instant - clock.now() for clock, instant in outer.items())
+        for clock in {*instants, *outer}:
+            limit = outer[clock] if clock in outer else clock.now() + left
+            instants[clock] = min(limit, instants.get(clock, limit))
     return instants[SYSTEM] if len(instants) == 1 and SYSTEM in instants else instants

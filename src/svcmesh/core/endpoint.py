@@ -45,7 +45,7 @@ class Endpoint:
     Equality compares all fields. The hash, and identity across snapshots, go by address.
 
     Raises:
-        ConfigError: a malformed address, a negative or non-finite weight, a negative priority.
+        ConfigError: a malformed address, a negative or non-finite weight, a negative priority, a field of another type.
     """
 
     address: str
@@ -61,6 +61,10 @@ class Endpoint:
         if checks.number("weight", self.weight) < 0:
             raise ConfigError(f"weight of {self.address} must be at least 0, not {self.weight!r}")
         checks.whole("priority", self.priority, 0)
+        _check("health", self.health, Health)
+        _check("metadata", self.metadata, Mapping)
+        if self.locality is not None:
+            _check("locality", self.locality, Locality)
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
 
     def __hash__(self) -> int:
@@ -83,13 +87,16 @@ class Endpoint:
         return parse_address(self.address).port
 
 
+def _check(field: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise ConfigError(f"{field} of an endpoint must be a {kind.__name__}, not {value!r}")
+
+
 def _rebuild(
     address: str, weight: float, locality: Locality | None, priority: int, metadata: dict[str, Any], health: Health
 ) -> Endpoint:
-    return Endpoint(
-        address, weight=weight, locality=locality, priority=priority, metadata=metadata, health=health
-    )
+    return Endpoint(address, weight=weight, locality=locality, priority=priority, metadata=metadata, health=health)
 
 
 PICKED: Final[Endpoint] = Endpoint("picked.invalid:1")
-"""Default of a parameter ``endpoint: Endpoint = PICKED`` that `Service.guard` fills on every attempt (RFC 2606 name)."""
+"""Default of a parameter ``endpoint: Endpoint = PICKED`` that `Service.guard` fills on every attempt (RFC 2606)."""
