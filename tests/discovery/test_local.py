@@ -173,7 +173,7 @@ def test_two_that_use_one_id_are_told(directory):
     async def script(registry, watched, sleep):
         await registry.register(ORDERS)
         await LocalRegistry(str(directory), clock=virtual_clock()).register(ORDERS)
-        with pytest.raises(DiscoveryError, match="'o-1' of 'orders' was registered again by process .* own"):
+        with pytest.raises(DiscoveryError, match=r"'o-1' of 'orders' was registered again by process .* own"):
             await registry.heartbeat(ORDERS)
         await sleep(3.1)
         await registry.heartbeat(ORDERS)  # the other one is dead: the id is free
@@ -253,7 +253,7 @@ def test_a_full_or_forbidden_disk_is_a_discovery_error(directory, monkeypatch):
 
     async def script(registry, watched, sleep):
         monkeypatch.setattr("svcmesh.discovery.local.write_atomically", refuse)
-        with pytest.raises(DiscoveryError, match="cannot register in .*: No space left"):
+        with pytest.raises(DiscoveryError, match=r"cannot register in .*: No space left"):
             await registry.register(ORDERS)
 
     scenario(directory, script)

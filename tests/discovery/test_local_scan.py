@@ -33,12 +33,12 @@ class Registry:
         """Return a scan that has seen nothing yet."""
         return Scan(str(self.root), "orders", clock=self.clock, emit=self.emitted)
 
-    def write(self, id, address="a:1", *, ttl=10.0, since=None, draining=False, service="orders", weight=1, name=None):
-        announcement = Announcement(service, id, address, ttl=ttl, weight=weight)
+    def write(self, name_of_it, address="a:1", *, ttl=10.0, since=None, draining=False, service="orders", weight=1, name=None):
+        announcement = Announcement(service, name_of_it, address, ttl=ttl, weight=weight)
         now = self.clock.now()
         content = encode(announcement, since=now if since is None else since, draining=draining, owner="x", pid=1)
         self.editions += 1
-        write_atomically(str(self.directory), name or f"{id}.json", content, stamp(now, self.editions))
+        write_atomically(str(self.directory), name or f"{name_of_it}.json", content, stamp(now, self.editions))
 
     def poll(self, scan=None):
         found = (scan or self.scan).poll()
@@ -303,7 +303,7 @@ def test_a_quiet_directory_costs_one_look(registry, monkeypatch):
         registry.touch(f"{number}.json", registry.clock.now())
     registry.poll()
     listed = []
-    monkeypatch.setattr(os, "scandir", lambda path: listed.append(path))
+    monkeypatch.setattr(os, "scandir", listed.append)
     for _ in range(19):
         registry.later(0.25)
         registry.poll()

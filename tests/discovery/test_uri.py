@@ -122,7 +122,7 @@ def test_local_takes_its_directory_from_the_uri_then_the_environment(tmp_path):
 
 
 def test_the_directory_from_the_environment_must_be_absolute():
-    with pytest.raises(ConfigError, match="SVCMESH_LOCAL_DIR.*'run/mesh'"):
+    with pytest.raises(ConfigError, match=r"SVCMESH_LOCAL_DIR.*'run/mesh'"):
         opened(None, SVCMESH_LOCAL_DIR="run/mesh")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -151,6 +152,6 @@ def test_the_laws(steps):
 
     seen = published(*offers, until=now + 40.0)
 
-    assert all(one[1] != other[1] for one, other in zip(seen, seen[1:], strict=False))
+    assert all(one[1] != other[1] for one, other in pairwise(seen))
     assert seen[-1][1] == offers[-1][1]
     assert seen[-1][0] <= now + (30.01 if not offers[-1][1] else 1.01)

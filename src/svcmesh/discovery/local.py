@@ -59,7 +59,7 @@ class LocalRegistry:
         self._clock = clock
         self._emit = emit
         self._number = next(_registries)
-        self._inodes: dict[tuple[str, str], int] = {}
+        self._marks: dict[tuple[str, str], tuple[int, int]] = {}  # inode and edition of what was written
         self._draining: set[tuple[str, str]] = set()
         self._existed = False
         try:
@@ -103,7 +103,7 @@ class LocalRegistry:
         path = f"{self._service_directory(announcement)}/{_file_name(announcement)}"
         try:
             found = os.lstat(path)
-            if found.st_ino == self._inodes.get(_key(announcement)):
+            if _mark(found) == self._marks.get(_key(announcement)):
                 heartbeat = stamp(self._clock.now(), edition(found.st_mtime_ns))
                 os.utime(path, ns=(heartbeat, heartbeat), follow_symlinks=False)
                 return
@@ -121,15 +121,17 @@ class LocalRegistry:
             DiscoveryError: the directory cannot be written.
         """
         self._draining.discard(_key(announcement))
-        inode = self._inodes.pop(_key(announcement), None)
-        if inode is None:
-            return
-        directory = self._service_directory(announcement)
+        directory, name = self._service_directory(announcement), _file_name(announcement)
+        path = f"{directory}/{name}"
         try:
-            remove_exactly(directory, _file_name(announcement), inode)
+            found = os.lstat(path)
+            if _mark(found) == self._marks.get(_key(announcement)) or self._owner_of(path)[0] == self._owner():
+                remove_exactly(directory, name, found.st_ino, found.st_mtime_ns)
+        except FileNotFoundError:
+            pass  # it is gone already
         except OSError as error:
-            self._inodes[_key(announcement)] = inode  # for the next try
             raise DiscoveryError(f"cannot deregister from {self.directory}: {error.strerror}") from None
+        self._marks.pop(_key(announcement), None)
         remove_if_empty(directory)
 
     async def drain(self, announcement: Announcement) -> None:
@@ -149,10 +151,11 @@ class LocalRegistry:
         name = _file_name(announcement)
         directory = self._service_directory(announcement)
         try:
-            inode = self._place(directory, name, content, stamp(now, next(_editions)))
+            mtime_ns = stamp(now, next(_editions))
+            inode = self._place(directory, name, content, mtime_ns)
         except OSError as error:
             raise DiscoveryError(f"cannot register in {self.directory}: {error.strerror}") from None
-        self._inodes[_key(announcement)] = inode
+        self._marks[_key(announcement)] = (inode, edition(mtime_ns))
 
     def _place(self, directory: str, name: str, content: bytes, mtime_ns: int) -> int:
         make_private(self.directory)
@@ -167,21 +170,31 @@ class LocalRegistry:
 
     def _check_abandoned(self, announcement: Announcement, path: str, heartbeat: float) -> None:
         """Raise if the file at our place belongs to another process that is alive: two would fight over it."""
+        owner, ttl = self._owner_of(path)
+        if owner not in {"", self._owner()} and self._clock.now() < heartbeat + ttl:
+            raise DiscoveryError(
+                f"{announcement.id!r} of {announcement.service!r} was registered again by {owner}: give each process "
+                "an id of its own"
+            )
+
+    def _owner_of(self, path: str) -> tuple[str, float]:
+        """Return who wrote the file, and its TTL; what nobody can have written belongs to nobody and is dead."""
         try:
             record = decode(read_regular(path, LARGEST))
         except ValueError:
-            return
-        if record.owner != self._owner() and self._clock.now() < heartbeat + record.ttl:
-            raise DiscoveryError(
-                f"{announcement.id!r} of {announcement.service!r} was registered again by {record.owner}: give each "
-                "process an id of its own"
-            )
+            return "", 0.0
+        return record.owner, record.ttl
 
     def _owner(self) -> str:
         return f"process {os.getpid()}, registry {self._number}"
 
     def _service_directory(self, announcement: Announcement) -> str:
         return f"{self.directory}/{quote_name('service', announcement.service)}"
+
+
+def _mark(found: os.stat_result) -> tuple[int, int]:
+    """Return what tells a file from every other at its place; an inode number alone is used again at once."""
+    return found.st_ino, edition(found.st_mtime_ns)
 
 
 def _key(announcement: Announcement) -> tuple[str, str]:
