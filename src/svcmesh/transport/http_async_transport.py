@@ -1,0 +1,162 @@
+"""The transport of httpx for asyncio: as `http_transport`, with a set of connections for each event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import httpx
+
+from svcmesh.core.deadline import AMBIENT, ambient_on
+from svcmesh.core.errors import ConfigError
+from svcmesh.core.outcome import Outcome
+from svcmesh.engine import awaiting
+from svcmesh.engine.exchange import Attempt
+from svcmesh.engine.machine import Call
+from svcmesh.engine.member import NEVER
+from svcmesh.engine.view import View
+from svcmesh.transport.http_awaiting import AsyncConnections
+from svcmesh.transport.http_exchange import HttpExchange
+from svcmesh.transport.http_fork import forget_after_fork
+from svcmesh.transport.http_inner import AsyncInner
+from svcmesh.transport.http_line import Dialing
+from svcmesh.transport.http_message import OriginKey, origin_key
+from svcmesh.transport.http_route import Route, await_snapshot_async, is_elsewhere, is_unknown
+
+ByOrigin = dict[OriginKey, AsyncConnections]
+
+
+class AsyncMeshTransport(httpx.AsyncBaseTransport):
+    """Give it to an `httpx.AsyncClient`. Made by `Service.http_async_transport` and `Mesh.http_async_transport`.
+
+    Closing it closes its connections, and the transport it was given as ``inner``; not the mesh.
+
+    Loops: any number of asyncio's, in any threads; each has connections of its own.
+    """
+
+    def __init__(
+        self, route: Route, dialing: Dialing, inner: httpx.AsyncBaseTransport | None, plain: dict[str, Any]
+    ) -> None:
+        self._route = route
+        self._dialing = dialing
+        self._inner = None if inner is None else AsyncInner(inner)
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, ByOrigin] = WeakKeyDictionary()
+        self._plain_arguments = plain
+        self._plain: httpx.AsyncBaseTransport | None = inner
+        forget_after_fork(self)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send ``request`` to an endpoint of the service that its host names."""
+        loop = _running_loop()
+        view = self._route.find(request)
+        if request.url.port is not None and await self._is_elsewhere(view, request):
+            return await self._pass_on(request)
+        now = view.clock.now()
+        until = now + view.limit
+        if AMBIENT.get() is not None:
+            until = min(until, ambient_on(view.clock) or until)
+        exchange = AwaitingHttp(self, view, request)
+        reaper = view.runtime.reapers.of(loop)
+        member = view.enter(now) if now < until else None
+        if member is None:
+            return await self._call(view, exchange, now)
+        key = reaper.watch(until) if until < NEVER else None
+        ended: BaseException
+        try:
+            trip = exchange.trip(member, now, until)
+            response = exchange.read(await self.sender(request, loop).send(trip), trip)
+        except BaseException as error:  # noqa: BLE001 - the machine settles it, and raises it again where it stands
+            ended, late = error, reaper.late(key)
+        else:
+            reaper.late(key)  # an answer that came in spite of a cancellation is an answer
+            if not exchange.deferred:
+                member.finished += 1
+            return response
+        try:
+            deadline = view.deadline(now)
+            return await awaiting.resume(view, exchange, member, now, deadline, ended, late=late)  # type: ignore[no-any-return]
+        finally:
+            del ended  # it refers to this frame
+
+    def sender(self, request: httpx.Request, loop: asyncio.AbstractEventLoop) -> AsyncConnections | AsyncInner:
+        """Return what carries ``request``: the user's own transport, or our connections for its origin and loop."""
+        if self._inner is not None:
+            return self._inner
+        by_origin = self._loops.get(loop)
+        if by_origin is None:
+            self._close_ended()
+            by_origin = self._loops.setdefault(loop, {})
+        key = origin_key(request)
+        found = by_origin.get(key)
+        if found is None:
+            found = by_origin[key] = AsyncConnections(self._dialing, request)
+        return found
+
+    async def aclose(self) -> None:
+        """Close all connections of this transport; those in use when their answer has been read."""
+        loops, self._loops = self._loops, WeakKeyDictionary()
+        for by_origin in loops.values():
+            for each in by_origin.values():
+                each.close()
+        if self._plain is not None:
+            await self._plain.aclose()
+
+    def forget(self) -> None:
+        """In a forked child: the connections are the parent's."""
+        loops, self._loops = self._loops, WeakKeyDictionary()
+        for by_origin in loops.values():
+            for each in by_origin.values():
+                each.forget()
+
+    async def _call(self, view: View, exchange: AwaitingHttp, now: float) -> httpx.Response:
+        if self._route.passthrough:
+            await await_snapshot_async(view, view.deadline(now))
+            if is_unknown(view):
+                return await self._pass_on(exchange.request)
+        call = Call(view, exchange, now, view.deadline(now))
+        return await awaiting.run(call, exchange)  # type: ignore[no-any-return]
+
+    async def _is_elsewhere(self, view: View, request: httpx.Request) -> bool:
+        """Whether the port in the URL is not the service's; without passthrough that is refused."""
+        await await_snapshot_async(view, view.deadline(view.clock.now()))
+        return is_elsewhere(view, request, passthrough=self._route.passthrough)
+
+    async def _pass_on(self, request: httpx.Request) -> httpx.Response:
+        if self._plain is None:
+            self._plain = httpx.AsyncHTTPTransport(**self._plain_arguments)
+        return await self._plain.handle_async_request(request)
+
+    def _close_ended(self) -> None:
+        """Close what loops have left that ended without closing their client."""
+        for loop, by_origin in list(self._loops.items()):
+            if loop.is_closed():
+                del self._loops[loop]
+                for each in by_origin.values():
+                    each.close()
+
+
+class AwaitingHttp(HttpExchange):
+    """One logical request on connections of an asyncio loop."""
+
+    def __init__(self, transport: AsyncMeshTransport, view: View, request: httpx.Request) -> None:
+        super().__init__(view, request)
+        self._transport = transport
+
+    async def send(self, attempt: Attempt) -> httpx.Response:
+        """Make one attempt."""
+        trip = self.trip(attempt.member, attempt.started, attempt.until)
+        sender = self._transport.sender(self.request, asyncio.get_running_loop())
+        return self.read(await sender.send(trip), trip)
+
+    async def discard(self, outcome: Outcome) -> None:
+        """Close an answer that nobody will see."""
+        await outcome.value.aclose()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        message = "svcmesh's async transport runs on asyncio (or uvloop) only; under trio use the blocking one"
+        raise ConfigError(message) from None

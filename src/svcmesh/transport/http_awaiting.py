@@ -1,0 +1,147 @@
+"""Sending one attempt over our own connections of an asyncio loop: as `http_blocking`, and cancellable anywhere.
+
+Whatever an attempt holds is given back by code that never awaits, so that no cancellation can come between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from time import monotonic
+
+import httpcore
+import httpx
+
+from svcmesh.core.outcome import Outcome
+from svcmesh.engine.member import Member
+from svcmesh.transport.http_errors import translated
+from svcmesh.transport.http_line import Dialing, Line
+from svcmesh.transport.http_message import core_request, core_url, fits, timeout_of
+from svcmesh.transport.http_outcome import is_stale, of_error
+from svcmesh.transport.http_pool import Place, Pool
+from svcmesh.transport.http_stream import AsyncResponseStream, Owed
+from svcmesh.transport.http_tenancy import Tenancy
+from svcmesh.transport.http_trip import Trip
+
+AsyncLine = Line[httpcore.AsyncHTTPConnection]
+AsyncPool = Pool[Member, AsyncLine]
+
+
+class TaskPlace(Place[Member, AsyncLine]):
+    """A place in the queue where a task waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._there: asyncio.Future[None] = self._loop.create_future()
+
+    def wake(self) -> None:
+        """Let the task go on. Usually a task of its own loop calls this, but a finalizer may run anywhere."""
+        if _running() is self._loop:
+            self._tell()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._tell)
+
+    async def wait(self, timeout: float | None) -> None:
+        """Wait for at most ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._there
+        except TimeoutError:
+            return
+
+    def _tell(self) -> None:
+        if not self._there.done():
+            self._there.set_result(None)
+
+
+class AsyncConnections:
+    """The connections of one loop for one origin (scheme, host, port): to all endpoints of one service."""
+
+    def __init__(self, dialing: Dialing, request: httpx.Request) -> None:
+        limits = dialing.limits
+        self.pool: AsyncPool = Pool(
+            partial(dialing.async_line, core_url(request.url).origin),
+            TaskPlace,
+            limit=limits.max_connections,
+            keep=limits.max_keepalive_connections,
+            expiry=limits.keepalive_expiry,
+        )
+        self._tenancy = Tenancy(self.pool)
+
+    async def send(self, trip: Trip) -> tuple[httpx.Response, bool] | Outcome:
+        """Make one attempt; return the answer and whether its body stays in flight, or how it ended without one."""
+        fresh = False
+        while True:
+            try:
+                line = await self._acquire(trip, fresh=fresh)
+            except httpx.PoolTimeout as error:
+                return of_error(error)
+            used, line.used = line.used, True
+            line.wire.limit.until = None  # whoever runs the attempt cancels it when its time is up
+            try:
+                raw = await line.http.handle_async_request(core_request(trip.request))
+                return await self._answer(trip, line, raw)
+            except BaseException as error:
+                self.pool.give(trip.member, line, monotonic(), keep=False)
+                if not isinstance(error, Exception):
+                    raise
+                failure = error
+            if used and isinstance(failure, httpcore.ConnectionNotAvailable):
+                continue  # it was closed between the look at it and its use: nothing was sent
+            found = translated(failure, trip.request)
+            if fresh or not (used and is_stale(found) and trip.repeat()):
+                return of_error(found, reused=used)
+            fresh = True
+
+    def close(self) -> None:
+        """Close what is idle, and what is in use when it comes back."""
+        self._tenancy.end()
+
+    def forget(self) -> None:
+        """Drop everything in a forked child: the connections are the parent's."""
+        self._tenancy.forget()
+
+    async def _answer(self, trip: Trip, line: AsyncLine, raw: httpcore.Response) -> tuple[httpx.Response, bool]:
+        held = not fits(trip.request, raw, trip.buffer)
+        if held:
+            line.wire.limit.until = until = trip.body_until()
+            owed = Owed(trip, until, partial(self._release, trip.member, line), partial(self.pool.orphan, line))
+            stream: httpx.AsyncByteStream = AsyncResponseStream(raw.stream, owed)
+        else:
+            stream = httpx.ByteStream(b"".join([part async for part in raw.stream]))  # type: ignore[union-attr]  # an async one
+            await raw.stream.aclose()  # type: ignore[union-attr]  # the same
+            self._release(trip.member, line)
+        return httpx.Response(raw.status, headers=raw.headers, stream=stream, extensions=raw.extensions), held
+
+    def _release(self, member: Member, line: AsyncLine) -> None:
+        self.pool.give(member, line, monotonic(), keep=line.http.is_idle())
+
+    async def _acquire(self, trip: Trip, *, fresh: bool) -> AsyncLine:
+        if trip.member not in self.pool:
+            self._tenancy.begin(trip.member)
+        found = self.pool.take(trip.member, monotonic(), fresh=fresh)
+        return found if isinstance(found, Line) else await self._wait(found, trip)
+
+    async def _wait(self, place: Place[Member, AsyncLine], trip: Trip) -> AsyncLine:
+        try:
+            await place.wait(timeout_of(trip.request, "pool"))  # type: ignore[attr-defined]  # ours are all TaskPlaces
+        except BaseException:
+            self._give_up(place)
+            raise
+        line = self.pool.leave(place)
+        if line is None:
+            raise httpx.PoolTimeout("no connection became free in time", request=trip.request)
+        return line
+
+    def _give_up(self, place: Place[Member, AsyncLine]) -> None:
+        line = self.pool.leave(place)
+        if line is not None and place.key is not None:
+            self.pool.give(place.key, line, monotonic(), keep=line.used)
+
+
+def _running() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

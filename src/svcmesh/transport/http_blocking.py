@@ -1,0 +1,129 @@
+"""Sending one attempt over our own blocking connections, and waiting for one where all are busy."""
+
+from __future__ import annotations
+
+from functools import partial
+from threading import Event
+from time import monotonic
+
+import httpcore
+import httpx
+
+from svcmesh.core.outcome import Outcome
+from svcmesh.engine.member import Member
+from svcmesh.transport.http_errors import translated
+from svcmesh.transport.http_line import Dialing, Line
+from svcmesh.transport.http_message import core_request, core_url, fits, timeout_of
+from svcmesh.transport.http_outcome import is_stale, of_error
+from svcmesh.transport.http_pool import Place, Pool
+from svcmesh.transport.http_stream import Owed, ResponseStream
+from svcmesh.transport.http_tenancy import Tenancy
+from svcmesh.transport.http_trip import Trip
+from svcmesh.transport.http_wire import clamp
+
+BlockingLine = Line[httpcore.HTTPConnection]
+BlockingPool = Pool[Member, BlockingLine]
+
+
+class ThreadPlace(Place[Member, BlockingLine]):
+    """A place in the queue where a thread waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._there = Event()
+
+    def wake(self) -> None:
+        """Let the thread go on."""
+        self._there.set()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Block for at most ``timeout`` seconds; return whether the connection is there."""
+        return self._there.wait(timeout)
+
+
+class Connections:
+    """The blocking connections for one origin (scheme, host, port): to all endpoints of one service.
+
+    Threads: any.
+    """
+
+    def __init__(self, dialing: Dialing, request: httpx.Request) -> None:
+        limits = dialing.limits
+        self.pool: BlockingPool = Pool(
+            partial(dialing.line, core_url(request.url).origin),
+            ThreadPlace,
+            limit=limits.max_connections,
+            keep=limits.max_keepalive_connections,
+            expiry=limits.keepalive_expiry,
+        )
+        self._tenancy = Tenancy(self.pool)
+
+    def send(self, trip: Trip) -> tuple[httpx.Response, bool] | Outcome:
+        """Make one attempt; return the answer and whether its body stays in flight, or how it ended without one."""
+        fresh = False
+        while True:
+            try:
+                line = self._acquire(trip, fresh=fresh)
+            except httpx.PoolTimeout as error:
+                return of_error(error)
+            used, line.used = line.used, True
+            line.wire.limit.until = trip.until
+            try:
+                return self._answer(trip, line, line.http.handle_request(core_request(trip.request)))
+            except BaseException as error:
+                self.pool.give(trip.member, line, monotonic(), keep=False)
+                if not isinstance(error, Exception):
+                    raise
+                failure = error
+            if used and isinstance(failure, httpcore.ConnectionNotAvailable):
+                continue  # it was closed between the look at it and its use: nothing was sent
+            found = translated(failure, trip.request)
+            if fresh or not (used and is_stale(found) and trip.repeat()):
+                return of_error(found, reused=used)
+            fresh = True
+
+    def close(self) -> None:
+        """Close what is idle, and what is in use when it comes back."""
+        self._tenancy.end()
+
+    def forget(self) -> None:
+        """Drop everything in a forked child: the connections are the parent's."""
+        self._tenancy.forget()
+
+    def _answer(self, trip: Trip, line: BlockingLine, raw: httpcore.Response) -> tuple[httpx.Response, bool]:
+        held = not fits(trip.request, raw, trip.buffer)
+        if held:
+            line.wire.limit.until = until = trip.body_until()
+            owed = Owed(trip, until, partial(self._release, trip.member, line), partial(self.pool.orphan, line))
+            stream: httpx.SyncByteStream = ResponseStream(raw.stream, owed)
+        else:
+            stream = httpx.ByteStream(b"".join(raw.stream))  # type: ignore[arg-type]  # a blocking one
+            raw.stream.close()  # type: ignore[union-attr]  # the same
+            self._release(trip.member, line)
+        return httpx.Response(raw.status, headers=raw.headers, stream=stream, extensions=raw.extensions), held
+
+    def _release(self, member: Member, line: BlockingLine) -> None:
+        self.pool.give(member, line, monotonic(), keep=line.http.is_idle())
+
+    def _acquire(self, trip: Trip, *, fresh: bool) -> BlockingLine:
+        if trip.member not in self.pool:
+            self._tenancy.begin(trip.member)
+        found = self.pool.take(trip.member, monotonic(), fresh=fresh)
+        return found if isinstance(found, Line) else self._wait(found, trip)
+
+    def _wait(self, place: Place[Member, BlockingLine], trip: Trip) -> BlockingLine:
+        timeout = clamp(timeout_of(trip.request, "pool"), trip.until)
+        try:
+            place.wait(timeout)  # type: ignore[attr-defined]  # our pool makes ThreadPlaces only
+        except BaseException:
+            self._give_up(place)
+            raise
+        line = self.pool.leave(place)
+        if line is None:
+            raise httpx.PoolTimeout("no connection became free in time", request=trip.request)
+        return line
+
+    def _give_up(self, place: Place[Member, BlockingLine]) -> None:
+        line = self.pool.leave(place)
+        if line is not None and place.key is not None:
+            self.pool.give(place.key, line, monotonic(), keep=line.used)

@@ -1,0 +1,118 @@
+"""Can a request body be sent a second time, byte for byte?
+
+Most can: what is in memory, multipart forms over files that can be rewound. The rest is dangerous in silence: an open
+file that was sent once has nothing left to send, and httpx sends just that. So such a body is watched, and a file is
+put back to where it stood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+
+
+class Body:
+    """The body of one logical request.
+
+    Threads: one at a time, as its request.
+    """
+
+    def __init__(self, request: httpx.Request) -> None:
+        stream = request.stream
+        self._watched: Watched | AsyncWatched | None = None
+        self._file: Any = None
+        self._offset = 0
+        self._ready = True
+        if isinstance(stream, httpx.ByteStream) or _is_rewindable_form(stream):
+            return
+        source = getattr(stream, "_stream", None)  # httpx: what was given as `content=`
+        if isinstance(source, list | tuple):
+            return
+        self._remember(source)
+        if self._file is None:
+            self._watch(request, stream)
+
+    def replayable(self) -> bool:
+        """Whether the next attempt will send the same bytes as the first; a file is put back for it."""
+        if self._file is not None:
+            return self._rewind()
+        return self._watched is None or not self._watched.touched
+
+    def _remember(self, source: Any) -> None:
+        """Note where a file stands that can be put back there."""
+        if not (hasattr(source, "read") and hasattr(source, "tell") and _is_seekable(source)):
+            return
+        try:
+            self._offset = source.tell()
+        except (OSError, ValueError):
+            return
+        self._file = source
+
+    def _rewind(self) -> bool:
+        try:
+            self._file.seek(self._offset)
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def _watch(self, request: httpx.Request, stream: Any) -> None:
+        if isinstance(stream, httpx.SyncByteStream):
+            self._watched = Watched(stream)
+        elif isinstance(stream, httpx.AsyncByteStream):
+            self._watched = AsyncWatched(stream)
+        if self._watched is not None:
+            request.stream = self._watched
+
+
+class Watched(httpx.SyncByteStream):
+    """A stream that knows whether somebody has begun to read it."""
+
+    def __init__(self, stream: httpx.SyncByteStream) -> None:
+        self.touched = False
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Hand on what the stream has."""
+        self.touched = True
+        yield from self._stream
+
+    def close(self) -> None:
+        """Close the stream."""
+        self._stream.close()
+
+
+class AsyncWatched(httpx.AsyncByteStream):
+    """The same for asyncio."""
+
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self.touched = False
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Hand on what the stream has."""
+        self.touched = True
+        async for part in self._stream:
+            yield part
+
+    async def aclose(self) -> None:
+        """Close the stream."""
+        await self._stream.aclose()
+
+
+def _is_rewindable_form(stream: Any) -> bool:
+    """Whether this is a multipart form, and every file in it can be put back to its start, where httpx starts."""
+    fields = getattr(stream, "fields", None)
+    if not isinstance(fields, list) or type(stream).__name__ != "MultipartStream":
+        return False
+    files = [field.file for field in fields if hasattr(field, "file")]
+    return all(isinstance(file, str | bytes) or _is_seekable(file) for file in files)
+
+
+def _is_seekable(file: Any) -> bool:
+    seekable = getattr(file, "seekable", None)
+    try:
+        return bool(seekable()) if callable(seekable) else False
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,82 @@
+"""Errors as callers of httpx catch them: httpcore's mapped to httpx's, and our refusals as subclasses of both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpcore
+import httpx
+
+from svcmesh.core.errors import CircuitOpen, DeadlineExceeded, LimitExceeded, NoEndpoints, SvcmeshError
+
+FROM_HTTPCORE: dict[type[BaseException], type[httpx.TransportError]] = {
+    httpcore.TimeoutException: httpx.TimeoutException,
+    httpcore.ConnectTimeout: httpx.ConnectTimeout,
+    httpcore.ReadTimeout: httpx.ReadTimeout,
+    httpcore.WriteTimeout: httpx.WriteTimeout,
+    httpcore.PoolTimeout: httpx.PoolTimeout,
+    httpcore.NetworkError: httpx.NetworkError,
+    httpcore.ConnectError: httpx.ConnectError,
+    httpcore.ReadError: httpx.ReadError,
+    httpcore.WriteError: httpx.WriteError,
+    httpcore.ProxyError: httpx.ProxyError,
+    httpcore.UnsupportedProtocol: httpx.UnsupportedProtocol,
+    httpcore.ProtocolError: httpx.ProtocolError,
+    httpcore.LocalProtocolError: httpx.LocalProtocolError,
+    httpcore.RemoteProtocolError: httpx.RemoteProtocolError,
+}
+
+def translated(error: Exception, request: httpx.Request) -> Exception:
+    """Return httpx's counterpart of an error of httpcore, with that as its cause; other errors as they are.
+
+    The most specific class wins, so that a ReadTimeout is not just a TimeoutException.
+    """
+    for kind in type(error).__mro__:
+        if kind in FROM_HTTPCORE:
+            found = FROM_HTTPCORE[kind](str(error), request=request)
+            found.__cause__ = error
+            return found
+    return error
+
+
+class HTTPRefusal(SvcmeshError):
+    """A call that svcmesh refused, or ended, itself. ``request`` is the request that was not sent, or not answered."""
+
+    _request: httpx.Request | None = None  # where httpx's errors keep it; their __init__ does not run for all of ours
+
+
+class HTTPNoEndpoints(HTTPRefusal, NoEndpoints, httpx.ConnectError):
+    """There is no endpoint that the request could go to."""
+
+
+class HTTPCircuitOpen(HTTPRefusal, CircuitOpen, httpx.ConnectError):
+    """A circuit breaker is open, so the request was not sent."""
+
+
+class HTTPLimitExceeded(HTTPRefusal, LimitExceeded, httpx.PoolTimeout):
+    """A limit of ours refused the request."""
+
+
+class HTTPDeadlineExceeded(HTTPRefusal, DeadlineExceeded, httpx.ReadTimeout):
+    """The time that the request had, retries included, is used up."""
+
+
+_REFUSALS: dict[type[SvcmeshError], type[HTTPRefusal]] = {
+    NoEndpoints: HTTPNoEndpoints,
+    CircuitOpen: HTTPCircuitOpen,
+    LimitExceeded: HTTPLimitExceeded,
+    DeadlineExceeded: HTTPDeadlineExceeded,
+}
+
+
+def as_httpx(error: SvcmeshError, request: httpx.Request) -> SvcmeshError:
+    """Return ``error`` as an error that is also httpx's; one that has no counterpart is returned itself."""
+    for kind in type(error).__mro__:
+        if kind in _REFUSALS:
+            refusal = _REFUSALS[kind](*error.args)
+            state: dict[str, Any] = error.__dict__
+            refusal.__dict__.update(state)
+            refusal.request = request  # type: ignore[attr-defined]  # httpx.RequestError's property
+            refusal.__cause__ = error.__cause__
+            return refusal
+    return error

@@ -1,0 +1,56 @@
+"""Requests and answers between httpx and httpcore, and the few questions that are asked of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpcore
+import httpx
+
+_BODILESS = frozenset({204, 304})
+
+OriginKey = tuple[bytes, bytes, int | None, Any]
+"""Scheme, host, port and server name: what a connection speaks for."""
+
+
+def origin_key(request: httpx.Request) -> OriginKey:
+    """Return what connections for this request are kept under."""
+    url = request.url
+    return url.raw_scheme, url.raw_host, url.port, request.extensions.get("sni_hostname")
+
+
+def core_url(url: httpx.URL) -> httpcore.URL:
+    """Return a URL as httpcore's: the logical one, whatever the connection dials."""
+    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+
+
+def core_request(request: httpx.Request) -> httpcore.Request:
+    """Return a request as httpcore's."""
+    return httpcore.Request(
+        method=request.method,
+        url=core_url(request.url),
+        headers=request.headers.raw,
+        content=request.stream,
+        extensions=request.extensions,
+    )
+
+
+def fits(request: httpx.Request, raw: httpcore.Response, limit: int) -> bool:
+    """Whether the body of an answer is known to be at most ``limit`` bytes, so that it is read inside the attempt.
+
+    A negative limit: never.
+    """
+    if limit < 0:
+        return False
+    if raw.status in _BODILESS or request.method == "HEAD":
+        return True
+    for name, value in raw.headers:
+        if name.lower() == b"content-length":
+            return value.isdigit() and int(value) <= limit
+    return False
+
+
+def timeout_of(request: httpx.Request, phase: str) -> float | None:
+    """Return the seconds that the client gives to ``phase``: connect, read, write or pool."""
+    found: float | None = request.extensions.get("timeout", {}).get(phase)
+    return found

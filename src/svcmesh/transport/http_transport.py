@@ -1,0 +1,128 @@
+"""The blocking transport of httpx: hosts are services, and every request goes through a policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from svcmesh.core.deadline import AMBIENT, ambient_on
+from svcmesh.core.outcome import Outcome
+from svcmesh.engine import blocking
+from svcmesh.engine.exchange import Attempt
+from svcmesh.engine.machine import Call
+from svcmesh.engine.view import View
+from svcmesh.transport.http_blocking import Connections
+from svcmesh.transport.http_exchange import HttpExchange
+from svcmesh.transport.http_fork import forget_after_fork
+from svcmesh.transport.http_inner import Inner
+from svcmesh.transport.http_line import Dialing
+from svcmesh.transport.http_message import OriginKey, origin_key
+from svcmesh.transport.http_route import Route, await_snapshot, is_elsewhere, is_unknown
+
+
+class MeshTransport(httpx.BaseTransport):
+    """Give it to an `httpx.Client`. Made by `Service.http_transport` and `Mesh.http_transport`.
+
+    Closing it closes its connections, and the transport it was given as ``inner``; not the mesh.
+
+    Threads: any.
+    """
+
+    def __init__(
+        self, route: Route, dialing: Dialing, inner: httpx.BaseTransport | None, plain: dict[str, Any]
+    ) -> None:
+        self._route = route
+        self._dialing = dialing
+        self._given = inner
+        self._inner = None if inner is None else Inner(inner)
+        self._connections: dict[OriginKey, Connections] = {}
+        self._plain_arguments = plain
+        self._plain: httpx.BaseTransport | None = inner
+        forget_after_fork(self)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send ``request`` to an endpoint of the service that its host names."""
+        view = self._route.find(request)
+        if request.url.port is not None and self._is_elsewhere(view, request):
+            return self._pass_on(request)
+        now = view.clock.now()
+        until = now + view.limit
+        if AMBIENT.get() is not None:
+            until = min(until, ambient_on(view.clock) or until)
+        exchange = BlockingHttp(self, view, request)
+        member = view.enter(now) if now < until else None
+        if member is None:
+            return self._call(view, exchange, now)
+        trip = exchange.trip(member, now, until)
+        ended: BaseException
+        try:
+            response = exchange.read(self.sender(request).send(trip), trip)
+        except BaseException as error:  # noqa: BLE001 - the machine settles it, and raises it again where it stands
+            ended = error
+        else:
+            if not exchange.deferred:
+                member.finished += 1
+            return response
+        try:
+            return blocking.resume(view, exchange, member, now, view.deadline(now), ended)  # type: ignore[no-any-return]
+        finally:
+            del ended  # it refers to this frame
+
+    def sender(self, request: httpx.Request) -> Connections | Inner:
+        """Return what carries ``request``: the user's own transport, or our connections for its origin."""
+        if self._inner is not None:
+            return self._inner
+        key = origin_key(request)
+        found = self._connections.get(key)
+        if found is None:
+            found = self._connections.setdefault(key, Connections(self._dialing, request))
+        return found
+
+    def close(self) -> None:
+        """Close all connections of this transport; those in use when their answer has been read."""
+        connections, self._connections = self._connections, {}
+        for each in connections.values():
+            each.close()
+        if self._plain is not None:
+            self._plain.close()
+
+    def forget(self) -> None:
+        """In a forked child: the connections are the parent's."""
+        connections, self._connections = self._connections, {}
+        for each in connections.values():
+            each.forget()
+
+    def _call(self, view: View, exchange: BlockingHttp, now: float) -> httpx.Response:
+        if self._route.passthrough:
+            await_snapshot(view, view.deadline(now))
+            if is_unknown(view):
+                return self._pass_on(exchange.request)
+        return blocking.run(Call(view, exchange, now, view.deadline(now)), exchange)  # type: ignore[no-any-return]
+
+    def _is_elsewhere(self, view: View, request: httpx.Request) -> bool:
+        """Whether the port in the URL is not the service's; without passthrough that is refused."""
+        await_snapshot(view, view.deadline(view.clock.now()))
+        return is_elsewhere(view, request, passthrough=self._route.passthrough)
+
+    def _pass_on(self, request: httpx.Request) -> httpx.Response:
+        if self._plain is None:
+            self._plain = httpx.HTTPTransport(**self._plain_arguments)
+        return self._plain.handle_request(request)
+
+
+class BlockingHttp(HttpExchange):
+    """One logical request on blocking connections."""
+
+    def __init__(self, transport: MeshTransport, view: View, request: httpx.Request) -> None:
+        super().__init__(view, request)
+        self._transport = transport
+
+    def send(self, attempt: Attempt) -> httpx.Response:
+        """Make one attempt."""
+        trip = self.trip(attempt.member, attempt.started, attempt.until)
+        return self.read(self._transport.sender(self.request).send(trip), trip)
+
+    def discard(self, outcome: Outcome) -> None:
+        """Close an answer that nobody will see."""
+        outcome.value.close()

@@ -1,0 +1,77 @@
+"""One attempt to bring a request to an endpoint: what whoever sends it has to know."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from time import monotonic
+
+import httpx
+
+from svcmesh.core.clock import SYSTEM, Clock
+from svcmesh.core.deadline import ambient_on
+from svcmesh.engine.member import Member
+from svcmesh.engine.view import View
+from svcmesh.policy.policy import Policy
+
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+"""Source: RFC 9110, 9.2.2."""
+
+
+class Trip:
+    """One attempt.
+
+    Attributes:
+        view: whose call it is.
+        request: what to send; its URL is the logical one.
+        repeat: whether it may be sent again on a new connection, where a used one has turned out to be dead.
+        member: whom to send it to.
+        started: when, on the mesh's clock.
+        until: when it must end, on the machine's clock; None: never.
+        buffer: bytes up to which the answer is read inside the attempt; negative: not at all.
+    """
+
+    __slots__ = ("buffer", "member", "repeat", "request", "started", "until", "view")
+
+    def __init__(
+        self,
+        view: View,
+        request: httpx.Request,
+        *,
+        repeat: Callable[[], bool],
+        buffer: int,
+        member: Member,
+        started: float,
+        until: float,
+    ) -> None:
+        self.view = view
+        self.request = request
+        self.repeat = repeat
+        self.buffer = buffer
+        self.member = member
+        self.started = started
+        self.until = on_the_wire(view.clock, until)
+
+    def body_until(self) -> float | None:
+        """Return when the body of the answer must have come, on the machine's clock.
+
+        The policy's standard timeout ends with the headers; one that was set on purpose, and the ambient deadline, hold
+        to the last byte.
+        """
+        view = self.view
+        if view.policy.timeout_ends_streams:
+            return on_the_wire(view.clock, view.deadline(self.started))
+        ambient = ambient_on(view.clock)
+        return None if ambient is None else on_the_wire(view.clock, ambient)
+
+
+def is_idempotent(request: httpx.Request, policy: Policy) -> bool:
+    """Whether a request may be repeated although it may have been executed."""
+    return request.method in IDEMPOTENT or policy.idempotent is True
+
+
+def on_the_wire(clock: Clock, instant: float) -> float | None:
+    """Return an instant of ``clock`` on the machine's clock, on which sockets live; None for never."""
+    if instant == math.inf:
+        return None
+    return instant if clock is SYSTEM else monotonic() + instant - clock.now()
