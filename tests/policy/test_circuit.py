@@ -75,7 +75,7 @@ def test_equal_settings_are_equal_and_hash_alike():
 def test_an_exclusion_is_a_class_or_a_function():
     """A class with a metaclass is still a class; stock pybreaker calls it, and so excludes every error."""
 
-    class Abstract(Exception, metaclass=abc.ABCMeta):  # noqa: N818 - a name that says what is odd about it
+    class Abstract(Exception, metaclass=abc.ABCMeta):
         pass
 
     config = CircuitBreaker(exclude=[Abstract, lambda error: "quota" in str(error)])

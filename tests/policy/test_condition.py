@@ -87,7 +87,7 @@ def test_codes_of_grpc_itself_are_taken():
     ids=repr,
 )
 def test_what_is_no_condition_is_refused(wrong):
-    with pytest.raises(ConfigError, match="^on "):
+    with pytest.raises(ConfigError, match=r"^on "):
         check_on(wrong)
 
 

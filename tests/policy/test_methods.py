@@ -38,5 +38,5 @@ def test_any_other_is_not(method):
     ids=repr,
 )
 def test_a_malformed_method_is_refused(wrong):
-    with pytest.raises(ConfigError, match="^idempotent must"):
+    with pytest.raises(ConfigError, match=r"^idempotent must"):
         check_idempotent(wrong)

@@ -96,7 +96,7 @@ class TestReplace:
             Policy().replace(timeouts=1)
 
     def test_the_copy_is_checked_too(self):
-        with pytest.raises(ConfigError, match="^per_try_timeout must be at most timeout"):
+        with pytest.raises(ConfigError, match=r"^per_try_timeout must be at most timeout"):
             Policy.standard().replace(timeout=1.0)
 
     def test_a_timeout_that_somebody_chose_holds_for_streams(self):
