@@ -14,13 +14,16 @@ from threading import Lock
 from typing import Any
 
 import grpc
+import grpc.experimental
 
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.member import Closable, Member
+from svcmesh.engine.view import View
 from svcmesh.transport.grpc_method import Method
 from svcmesh.transport.grpc_outcome import CHANNEL_CLOSED
 from svcmesh.transport.grpc_settings import Settings, target
 
+SINGLE_THREADED = grpc.experimental.ChannelOptions.SingleThreadedUnaryStream
 MOST_METHODS = 1024
 """Multicallables kept per endpoint; callers may pass fresh lambdas as serializers each time."""
 
@@ -57,13 +60,18 @@ class Dialer:
     Args:
         cluster: the service. settings: for all its channels.
         make: turns settings and an endpoint's address into what is kept per endpoint.
+        owner: kept alive along with it: the mesh.
     """
 
-    def __init__(self, cluster: Cluster, settings: Settings, make: Callable[[Settings, str], Closable]) -> None:
+    def __init__(
+        self, cluster: Cluster, settings: Settings, make: Callable[[Settings, str], Closable], owner: object = None
+    ) -> None:
         self.cluster = cluster
         self.settings = settings
         self.closed = False
+        self.single_threaded = any(name == SINGLE_THREADED for name, _ in settings.options)
         self._make = make
+        self._owner = owner
         self._key = object()
         finalizer = weakref.finalize(self, _forget, cluster, self._key)
         finalizer.atexit = False  # the interpreter is going down, and the connections with it
@@ -74,13 +82,27 @@ class Dialer:
         Raises:
             ValueError: the mesh channel is closed, in the words of the stock channel.
         """
-        if self.closed:
-            raise ValueError(CHANNEL_CLOSED)
+        self.refuse_closed()
         found = member.attachment(self._key, partial(self._make, self.settings, member.endpoint.address))
         if self.closed:  # closed by another thread meanwhile, which may have looked before ours was there
             self.close()
             raise ValueError(CHANNEL_CLOSED)
         return found
+
+    def refuse_closed(self) -> None:
+        """Raise what the stock channel raises at a call after `close`."""
+        if self.closed:
+            raise ValueError(CHANNEL_CLOSED)
+
+    def dial_one(self, view: View) -> None:
+        """Make the channel to some endpoint, where none exists yet, so that there is a state to be had."""
+        if self.kept():
+            return
+        if not self.cluster.ready:
+            self.cluster.need()
+        member = view.picker.choose_from(None, ())
+        if isinstance(member, Member):
+            self.channel(member)
 
     def kept(self) -> list[Any]:
         """Return what is kept now, for all endpoints that were called."""

@@ -137,6 +137,16 @@ class GrpcAborted(EndedCall):
         return type(self), (self.code(), self.details())
 
 
+class CancelledCall(EndedCall):
+    """A call that was cancelled while no attempt was under way."""
+
+    _code = grpc.StatusCode.CANCELLED
+
+    def cancelled(self) -> bool:
+        """Return True."""
+        return True
+
+
 _SYNC: tuple[tuple[type[SvcmeshError], type[SvcmeshError]], ...] = (
     (NoEndpoints, GrpcNoEndpoints),
     (CircuitOpen, GrpcCircuitOpen),
@@ -151,9 +161,7 @@ def refusal(error: SvcmeshError) -> SvcmeshError:
     return translated(error, _SYNC)
 
 
-def translated(
-    error: SvcmeshError, table: tuple[tuple[type[SvcmeshError], type[SvcmeshError]], ...]
-) -> SvcmeshError:
+def translated(error: SvcmeshError, table: tuple[tuple[type[SvcmeshError], type[SvcmeshError]], ...]) -> SvcmeshError:
     """Return ``error`` as the class that ``table`` has for it, with its cause and its time to wait."""
     cls = next(ours for base, ours in table if isinstance(error, base))
     found = cls(str(error.args[0]) if error.args else "", retry_after=error.retry_after)

@@ -32,7 +32,15 @@ _BROKEN = re.compile(
 )
 _LOCAL_TIMEOUT = "Deadline Exceeded"
 _LOCAL_CANCEL = frozenset({"Locally cancelled by application!", "Channel closed!", "Channel deallocated!"})
-_LOCAL_INTERNAL = frozenset({"Exception serializing request!", "Invalid metadata", "Exception deserializing response!"})
+_CALLERS_OWN = frozenset(
+    {
+        "Exception serializing request!",
+        "Exception deserializing response!",
+        "Exception iterating requests!",
+        "Invalid metadata",
+    }
+)
+_CODES_OF_CALLERS_OWN = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
 
 
 def classify(error: BaseException) -> Outcome:
@@ -66,8 +74,8 @@ def _by_code(error: BaseException, code: grpc.StatusCode, details: str, *, bare:
         return Outcome(Kind.TIMEOUT, error, reason=PER_TRY_TIMEOUT, blames=True)
     if bare and code is grpc.StatusCode.CANCELLED and details in _LOCAL_CANCEL:
         return Outcome(Kind.CANCELLED, error, reason="cancelled")
-    if bare and code is grpc.StatusCode.INTERNAL and details in _LOCAL_INTERNAL:
-        return Outcome(Kind.ERROR, error, reason="INTERNAL")  # the request or the caller's code: no retry helps
+    if bare and code in _CODES_OF_CALLERS_OWN and details in _CALLERS_OWN:
+        return Outcome(Kind.ERROR, error, reason=code.name)  # the request or the caller's code: no retry helps
     return Outcome(Kind.STATUS, error, reason=code.name, blames=code is grpc.StatusCode.UNAVAILABLE)
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import quote
 
 import grpc
 
 from svcmesh.core.address import parse_address
+from svcmesh.engine.view import View
 
 AUTHORITY = "grpc.default_authority"
 TARGET_NAME = "grpc.ssl_target_name_override"
@@ -27,6 +29,18 @@ DEFAULTS: tuple[tuple[str, Any], ...] = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.service_config_disable_resolution", 1),
 )
+
+
+class Target(Protocol):
+    """What a channel needs of the service it is for."""
+
+    @property
+    def name(self) -> str:
+        """What the service was asked for by."""
+
+    @property
+    def view(self) -> View:
+        """The service under a policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +57,21 @@ class Settings:
     options: tuple[tuple[str, Any], ...] = ()
     compression: grpc.Compression | None = None
 
+    @classmethod
+    def of(
+        cls,
+        service: str,
+        credentials: grpc.ChannelCredentials | None,
+        options: Any,
+        compression: grpc.Compression | None,
+    ) -> Settings:
+        """Return the settings for a channel to ``service`` from what a user gave for it.
+
+        Raises:
+            TypeError: ``options`` is no collection of pairs.
+        """
+        return cls(authority(service), credentials, tuple(options or ()), compression)
+
     @property
     def arguments(self) -> list[tuple[str, Any]]:
         """The user's channel arguments with our defaults for what they leave open."""
@@ -51,6 +80,15 @@ class Settings:
         if not given & {AUTHORITY, TARGET_NAME}:
             arguments.append((AUTHORITY, self.authority))
         return [*arguments, *self.options]
+
+
+def authority(service: str) -> str:
+    """Return the authority that stands for a service: its name, or of a URI the part that names the service."""
+    _, scheme, rest = service.rpartition("://")
+    if scheme:
+        where, _, path = rest.partition("?")[0].partition("/")
+        service = path.rpartition("/")[2] or where.partition(",")[0]
+    return quote(service, safe=":[]._-~") or "service"
 
 
 def target(address: str) -> str:

@@ -1,0 +1,115 @@
+"""One attempt of a call that returned at once: the stock call under way, and the account of it.
+
+The stock call cancels itself when nobody refers to it any more, which is how a half-read stream that was dropped ends at
+the server. That works only as long as gRPC's own state does not refer back to it. So what gRPC calls at the end holds the
+call weakly, and strongly only the account, which is settled even when the call is gone.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from svcmesh.core.outcome import Kind, Outcome
+from svcmesh.engine.exchange import Attempt
+from svcmesh.engine.member import Member
+from svcmesh.engine.view import View
+
+Report = Callable[[Outcome], object]
+
+
+class Account:
+    """What one attempt owes: exactly one end.
+
+    Attributes:
+        report: takes the outcome of an attempt that the machine has open; None on the success path, and once the
+            machine has let go of it because its answer began to arrive.
+        attempt: what the machine calls it.
+    """
+
+    __slots__ = ("attempt", "member", "report", "started", "view")
+
+    def __init__(
+        self, view: View, member: Member, started: float, report: Report | None, attempt: Attempt | None = None
+    ) -> None:
+        self.attempt = attempt
+        self.view = view
+        self.member = member
+        self.started = started
+        self.report = report
+
+    def commit(self, stock: Any) -> None:
+        """Tell the machine that the attempt succeeded, though it stays in flight: we count its end from here on."""
+        report, self.report = self.report, None
+        if report is not None:
+            report(Outcome(Kind.SUCCESS, value=stock))
+
+    def end(self, outcome: Outcome) -> None:
+        """Settle the attempt, here or in the machine that has it open."""
+        if self.report is not None:
+            self.report(outcome)
+            return
+        now = self.view.clock.now()
+        if outcome.kind is not Kind.SUCCESS:
+            self.view.settle(self.member, (), outcome, now, now - self.started)
+        self.member.finished += 1
+
+
+class Owner(Protocol):
+    """What a leg reports its end to."""
+
+    def leg_over(self, leg: Leg) -> None:
+        """The stock call of ``leg`` has ended."""
+
+
+class Leg:
+    """An attempt as the call runs it.
+
+    Attributes:
+        stock: gRPC's call object. account: what is owed for it.
+        committed: something of its answer was handed out, so that it will not be repeated.
+        late: our timer cut it off. processed: its end has been dealt with.
+    """
+
+    __slots__ = ("__weakref__", "account", "committed", "late", "processed", "stock")
+
+    def __init__(self, stock: Any, account: Account) -> None:
+        self.stock = stock
+        self.account = account
+        self.committed = False
+        self.late = False
+        self.processed = False
+
+    def attend(self, owner: Owner, pins: list[object]) -> None:
+        """From now on tell ``owner``, weakly held, of the end; what is in ``pins`` is kept alive until then."""
+        at_end = partial(_over, weakref.ref(owner), weakref.ref(self), self.account, pins)
+        if not self.stock.add_callback(at_end):
+            at_end()
+
+    @property
+    def headers_came(self) -> bool:
+        """Whether the initial metadata have arrived; False when this grpcio does not let us see it without blocking."""
+        return getattr(getattr(self.stock, "_state", None), "initial_metadata", None) is not None
+
+    def canceller(self) -> Callable[[], object]:
+        """Return what cancels the stock call, if it still exists."""
+        stock = weakref.ref(self.stock)
+
+        def cancel() -> None:
+            found = stock()
+            if found is not None:
+                found.cancel()
+
+        return cancel
+
+
+def _over(owner: weakref.ref[Any], leg: weakref.ref[Leg], account: Account, pins: list[object]) -> None:
+    """Runs on gRPC's thread, once the stock call has ended."""
+    found, call = leg(), owner()
+    if found is not None and call is not None:
+        call.leg_over(found)
+    else:
+        account.end(Outcome(Kind.CANCELLED))  # dropped by its caller
+    pins.clear()

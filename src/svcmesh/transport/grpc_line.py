@@ -1,0 +1,105 @@
+"""What all calls of one method through one mesh channel have in common, and how a single one looks to the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from svcmesh.core.errors import SvcmeshError
+from svcmesh.core.outcome import Outcome
+from svcmesh.engine.member import NEVER, Member
+from svcmesh.engine.view import View
+from svcmesh.policy.fault import Abort
+from svcmesh.transport import grpc_errors, grpc_outcome
+from svcmesh.transport.grpc_channels import Dialer
+from svcmesh.transport.grpc_method import Method, option_says_idempotent
+
+WIRE_LIMIT = 3.0e8
+"""Seconds; a longer timeout than these ten years overflows gRPC's timestamps, so it is sent as none."""
+
+
+class Line:
+    """One method of one service, as one mesh channel calls it."""
+
+    __slots__ = ("_idempotent", "dialer", "method", "name", "view")
+
+    def __init__(self, view: View, dialer: Dialer, method: Method) -> None:
+        self.view = view
+        self.dialer = dialer
+        self.method = method
+        self.name = method.name
+        self._idempotent: bool | None = None
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether calls may be repeated although they may have been executed; asked only after a failure."""
+        if self._idempotent is None:
+            listed = self.view.policy.is_idempotent(self.name)
+            self._idempotent = listed or option_says_idempotent(self.name, self.method.serializer)
+        return self._idempotent
+
+    def stock(self, member: Member) -> Any:
+        """Return the stock multicallable for ``member``.
+
+        Raises:
+            ValueError: the mesh channel is closed.
+        """
+        return self.dialer.channel(member).bound(self.method)
+
+
+class GrpcExchange:
+    """One logical gRPC call, for the machine; subclasses add how an attempt is made."""
+
+    deferred = False
+    function: tuple[Callable[..., Any] | None, tuple[Any, ...], dict[str, Any]] = (None, (), {})
+
+    def __init__(self, line: Line, patient: bool) -> None:  # noqa: FBT001 - gRPC's wait_for_ready
+        self.line = line
+        self.method = line.name
+        self.patient = patient
+
+    @property
+    def idempotent(self) -> bool:
+        """What the policy or the .proto says of the method."""
+        return self.line.idempotent
+
+    def replayable(self) -> bool:
+        """A single request can always be sent again, unless the channel was closed meanwhile."""
+        return not self.line.dialer.closed
+
+    def classify(self, error: BaseException) -> Outcome:
+        """Read the error; one of a closed channel that is ours says so, one of an endpoint's means another pick."""
+        return grpc_outcome.classify(error)
+
+    def refusal(self, error: SvcmeshError) -> BaseException:
+        """Return ours as an ``RpcError`` that is also a ``Call``."""
+        return grpc_errors.refusal(error)
+
+    def aborted(self, abort: Abort) -> Outcome:
+        """Return the status that the fault asks for, as if a server had sent it."""
+        code = grpc.StatusCode[abort.grpc_code]
+        details = "injected fault"
+        return grpc_outcome.of_status(self._status_error(code, details), code, details)
+
+    def discard(self, outcome: Outcome) -> None:
+        """A response that is not wanted needs no release."""
+
+    def _status_error(self, code: grpc.StatusCode, details: str) -> BaseException:
+        return grpc_errors.GrpcAborted(code, details)
+
+
+def wire_timeout(seconds: float) -> float | None:
+    """Return ``seconds`` as gRPC takes them; None for no timeout."""
+    return seconds if seconds < WIRE_LIMIT else None
+
+
+def frozen(metadata: Any) -> Any:
+    """Return metadata that can be sent twice: what came as an iterator would be empty at the second attempt."""
+    return metadata if metadata is None or isinstance(metadata, tuple) else tuple(metadata)
+
+
+def open_end(deadline: float) -> bool:
+    """Whether nothing limits a call."""
+    return deadline == NEVER
