@@ -51,7 +51,7 @@ class FakeClock(Kernel):
         super().__init__(checks.number("start", start))
         self.autojump = autojump
         self.waits: list[float] = []
-        self._patience = checks.seconds("patience", patience, zero=True) or 0.0
+        self._patience = _duration("patience", patience)
         self._lock = threading.Lock()
         self._changed = threading.Condition()
         self._blocked = 0
@@ -75,7 +75,7 @@ class FakeClock(Kernel):
         Raises:
             ConfigError: negative or not finite.
         """
-        self.run(self._now + (checks.seconds("advance", seconds, zero=True) or 0.0))
+        self.run(self._now + _duration("seconds", seconds))
 
     async def advance_async(self, seconds: float) -> None:
         """Let ``seconds`` pass, and the running loop do what falls due in them, each at its own instant.
@@ -83,7 +83,7 @@ class FakeClock(Kernel):
         Raises:
             ConfigError: negative or not finite.
         """
-        target = self._now + (checks.seconds("advance", seconds, zero=True) or 0.0)
+        target = self._now + _duration("seconds", seconds)
         await _turns()
         while self.step(target):
             await _turns()
@@ -188,6 +188,10 @@ class _HomeTimer(LoopTimer):
     """A timer of the thread that made the clock: while it is pending the clock jumps by itself."""
 
     __slots__ = ("__weakref__",)
+
+
+def _duration(field: str, seconds: float) -> float:
+    return checks.seconds(field, checks.number(field, seconds), zero=True) or 0.0
 
 
 def _nothing() -> None:

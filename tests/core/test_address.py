@@ -1,0 +1,91 @@
+"""Addresses: what is accepted, and what the error says of what is not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from svcmesh import ConfigError
+from svcmesh.core.address import Address, join_address, parse_address
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("10.0.0.1:8080", Address("10.0.0.1", 8080)),
+        ("localhost:1", Address("localhost", 1)),
+        ("a-b.example.org:65535", Address("a-b.example.org", 65535)),
+        ("under_score:80", Address("under_score", 80)),
+        ("example.org.:80", Address("example.org.", 80)),
+        ("[::1]:8080", Address("::1", 8080)),
+        ("[fe80::1%eth0]:80", Address("fe80::1%eth0", 80)),
+        ("unix:/run/app.sock", Address("", 0, "/run/app.sock")),
+        ("unix:///run/app.sock", Address("", 0, "/run/app.sock")),
+    ],
+)
+def test_good(text, parsed):
+    assert parse_address(text) == parsed
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "non-empty"),
+        (None, "non-empty"),
+        (80, "non-empty"),
+        (["10.0.0.1:80"], "non-empty"),
+        ("10.0.0.1", "no port"),
+        ("10.0.0.1:", "port"),
+        ("10.0.0.1:0", "1 to 65535"),
+        ("10.0.0.1:70000", "1 to 65535"),
+        ("10.0.0.1:-1", "1 to 65535"),
+        ("10.0.0.1:8o", "1 to 65535"),
+        ("10.0.0.1:٨٠", "1 to 65535"),
+        ("10.0.0.1: 80", "1 to 65535"),
+        ("::1:80", "brackets"),
+        ("[::1]", "brackets"),
+        ("[::1]80", "brackets"),
+        ("[10.0.0.1]:80", "brackets"),
+        ("[::1:80", "brackets"),
+        (":80", "host"),
+        ("-a:80", "host"),
+        ("a b:80", "host"),
+        ("a/b:80", "host"),
+        ("10.0.0.256:80", "host"),
+        ("127.1:80", "host"),
+        ("http://a:80", "brackets"),
+        ("unix:", "absolute"),
+        ("unix:app.sock", "absolute"),
+        ("unix:/a\0b", "absolute"),
+    ],
+)
+def test_bad(text, says):
+    """Every malformed address is a ConfigError that quotes it."""
+    with pytest.raises(ConfigError, match=says) as caught:
+        parse_address(text)
+
+    assert repr(text) in str(caught.value)
+
+
+@given(st.ip_addresses(), st.integers(1, 65535))
+def test_round_trip(ip, port):
+    """Whatever IP and port are joined parse back to the same."""
+    parsed = parse_address(join_address(str(ip), port))
+
+    assert (parsed.host, parsed.port, parsed.path, parsed.is_ip) == (str(ip), port, None, True)
+
+
+@given(st.text())
+def test_any_text_parses_or_is_refused_clearly(text):
+    """No text makes anything but an address or a ConfigError."""
+    try:
+        address = parse_address(text)
+    except ConfigError:
+        return
+    assert address.path if text.startswith("unix:") else address.host
+    assert address.port in range(65536)
+
+
+def test_a_name_is_no_ip():
+    assert not parse_address("localhost:80").is_ip

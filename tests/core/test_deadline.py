@@ -1,0 +1,182 @@
+"""The ambient deadline: only ever shortened, and wherever the work goes it goes too."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from svcmesh import ConfigError, deadline, in_context, remaining
+from svcmesh.core.clock import SYSTEM
+from svcmesh.core.deadline import ambient_on, at
+from svcmesh.testing import FakeClock
+
+
+@pytest.mark.parametrize("seconds", [-1, math.nan, math.inf, "1", None, True])
+def test_a_wrong_budget_is_refused_when_it_is_made(seconds):
+    with pytest.raises(ConfigError, match="deadline"):
+        deadline(seconds)
+
+
+def test_without_one_there_is_none():
+    assert remaining() is None
+    assert ambient_on(SYSTEM) is None
+
+
+def test_it_counts_down_to_zero_and_not_below():
+    clock = FakeClock()
+    with deadline(2.0):
+        assert remaining() == pytest.approx(2.0, abs=0.5)
+        assert ambient_on(clock) == 2.0
+        clock.advance(1.5)
+        assert remaining() == pytest.approx(0.5, abs=0.01)
+        clock.advance(5)
+        assert remaining() == 0.0
+    assert remaining() is None
+
+
+def test_zero_is_a_budget():
+    with deadline(0):
+        assert remaining() == 0.0
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=6))
+def test_nesting_only_shortens(budgets):
+    """However blocks are nested, the shortest one inside which we are holds; leaving restores the outer one."""
+    clock = FakeClock()
+
+    def descend(depth):
+        if depth == len(budgets):
+            return
+        before = ambient_on(clock)
+        with deadline(budgets[depth]):
+            assert ambient_on(clock) == min(budgets[: depth + 1])
+            descend(depth + 1)
+        assert ambient_on(clock) == before
+
+    descend(0)
+
+
+def test_a_clock_made_inside_a_block_gets_what_is_left():
+    """A longer inner block gives no more time to a clock that the outer block did not know."""
+    with deadline(1.0):
+        clock = FakeClock(start=50)
+        assert ambient_on(clock) == pytest.approx(51, abs=0.5)
+        with deadline(100.0):
+            assert ambient_on(clock) <= 51
+            assert remaining() <= 1.0
+
+
+def test_each_clock_spends_it():
+    one, other = FakeClock(), FakeClock(start=7)
+    with deadline(3.0):
+        one.advance(3)
+        assert remaining() == 0.0
+        assert ambient_on(other) == 10
+
+
+async def test_it_follows_tasks_and_to_thread():
+    clock = FakeClock()
+    with deadline(4.0):
+        task = asyncio.create_task(asyncio.to_thread(ambient_on, clock))
+    assert await task == 4.0
+    assert remaining() is None
+
+
+async def test_a_block_in_one_task_is_none_in_another():
+    inside = asyncio.Event()
+
+    async def other():
+        await inside.wait()
+        return remaining()
+
+    task = asyncio.create_task(other())
+    with deadline(1.0):
+        inside.set()
+        assert await task is None
+
+
+async def test_one_object_may_serve_many_tasks_at_once():
+    """Blocks that overlap without nesting each end their own."""
+    clock, limit = FakeClock(), deadline(5.0)
+    entered = asyncio.Event()
+
+    async def first():
+        with limit:
+            entered.set()
+            await asyncio.sleep(0.01)
+            return ambient_on(clock)
+
+    async def second():
+        await entered.wait()
+        with limit:
+            await asyncio.sleep(0)
+            found = ambient_on(clock)
+        assert ambient_on(clock) is None
+        return found
+
+    assert await asyncio.gather(first(), second()) == [5.0, 5.0]
+
+
+def test_a_generator_closed_elsewhere_does_no_harm():
+    """A block in a generator that another thread closes ends without an error."""
+
+    def steps():
+        with deadline(1.0):
+            yield
+
+    generator = steps()
+    in_context(lambda: next(generator))()
+    generator.close()
+
+    assert remaining() is None
+
+
+def test_other_threads_need_in_context():
+    clock = FakeClock()
+    with ThreadPoolExecutor(2) as pool, deadline(4.0):
+        assert pool.submit(ambient_on, clock).result() is None
+        bound = in_context(ambient_on)
+        assert [f.result() for f in [pool.submit(bound, clock) for _ in range(4)]] == [4.0] * 4
+
+
+def test_in_context_serves_many_threads_at_once():
+    """The same bound function runs in several threads together, and each sees the deadline."""
+    barrier, clock, found = threading.Barrier(4), FakeClock(), []
+
+    def work():
+        barrier.wait(5)
+        found.append(ambient_on(clock))
+        barrier.wait(5)
+
+    with deadline(4.0):
+        bound = in_context(work)
+    threads = [threading.Thread(target=bound) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert found == [4.0] * 4
+
+
+def test_at_sets_an_instant_and_takes_it_back():
+    clock = FakeClock(start=10)
+    with at(clock, 12.0):
+        assert ambient_on(clock) == 12.0
+        assert remaining() == 2.0
+    with at(SYSTEM, math.inf):
+        assert remaining() is None
+    assert ambient_on(clock) is None
+
+
+def test_the_system_clock_alone_keeps_a_bare_instant():
+    """An instant of the system's clock can be read on a virtual clock that is made later."""
+    with at(SYSTEM, SYSTEM.now() + 5):
+        assert ambient_on(FakeClock(start=100)) == pytest.approx(105, abs=0.5)
+        assert remaining() == pytest.approx(5, abs=0.5)

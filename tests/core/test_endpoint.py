@@ -1,0 +1,79 @@
+"""Endpoints: values that can be compared, hashed, copied and pickled."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+
+import pytest
+
+from svcmesh import ConfigError, Endpoint, Locality
+from svcmesh.core.endpoint import PICKED, Health
+
+FULL = Endpoint(
+    "10.0.0.1:80",
+    weight=2.5,
+    locality=Locality("r", "z"),
+    priority=1,
+    metadata={"version": "2", "nested": {"a": [1]}},
+    health=Health.DEGRADED,
+)
+
+
+def test_defaults():
+    endpoint = Endpoint("a:1")
+
+    assert (endpoint.weight, endpoint.locality, endpoint.priority, endpoint.health) == (1, None, 0, Health.HEALTHY)
+    assert dict(endpoint.metadata) == {}
+    assert (endpoint.host, endpoint.port) == ("a", 1)
+
+
+def test_equality_is_by_all_fields_and_the_hash_by_address():
+    assert Endpoint("a:1", weight=2) != Endpoint("a:1")
+    assert hash(Endpoint("a:1", weight=2)) == hash(Endpoint("a:1"))
+    assert dataclasses.replace(FULL) == FULL
+
+
+@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
+@pytest.mark.parametrize("endpoint", [FULL, PICKED])
+def test_copies_are_equal_and_read_only(endpoint, twin):
+    """Copying and pickling keep every field, and the metadata stay read-only."""
+    copied = twin(endpoint)
+
+    assert copied == endpoint
+    with pytest.raises(TypeError):
+        copied.metadata["x"] = 1
+
+
+def test_it_is_frozen_and_keeps_no_reference_to_the_callers_dict():
+    metadata = {"a": 1}
+    endpoint = Endpoint("a:1", metadata=metadata)
+    metadata["a"] = 2
+
+    assert endpoint.metadata["a"] == 1
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        endpoint.weight = 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"address": "a"}, "no port"),
+        ({"weight": -1}, "weight"),
+        ({"weight": float("nan")}, "weight"),
+        ({"weight": float("inf")}, "weight"),
+        ({"weight": 10**400}, "weight"),
+        ({"weight": "1"}, "weight"),
+        ({"weight": True}, "weight"),
+        ({"priority": -1}, "priority"),
+        ({"priority": 0.5}, "priority"),
+        ({"metadata": None}, "metadata"),
+        ({"metadata": "ab"}, "metadata"),
+        ({"health": "healthy"}, "health"),
+        ({"locality": "zone-a"}, "locality"),
+    ],
+)
+def test_bad_fields_are_named(fields, says):
+    with pytest.raises(ConfigError, match=says):
+        Endpoint(**{"address": "a:1", **fields})
