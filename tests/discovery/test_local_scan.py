@@ -33,7 +33,9 @@ class Registry:
         """Return a scan that has seen nothing yet."""
         return Scan(str(self.root), "orders", clock=self.clock, emit=self.emitted)
 
-    def write(self, name_of_it, address="a:1", *, ttl=10.0, since=None, draining=False, service="orders", weight=1, name=None):
+    def write(
+        self, name_of_it, address="a:1", *, ttl=10.0, since=None, draining=False, service="orders", weight=1, name=None
+    ):
         announcement = Announcement(service, name_of_it, address, ttl=ttl, weight=weight)
         now = self.clock.now()
         content = encode(announcement, since=now if since is None else since, draining=draining, owner="x", pid=1)

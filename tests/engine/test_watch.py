@@ -22,7 +22,7 @@ def snapshot(text):
 class Scripted:
     """A backend whose n-th watch does what the n-th script says; the last one is repeated.
 
-    A script holds seconds to wait, letters to yield as endpoints, anything else to yield as it is, and an error to raise.
+    A script holds seconds to wait, letters to yield as endpoints, anything else to yield as it is, and errors.
     """
 
     def __init__(self, *scripts):

@@ -106,23 +106,20 @@ class _Watch:
             while True:
                 began = self._clock.now()
                 error = await self._watch_once()
+                if _cancelled():
+                    raise asyncio.CancelledError  # whatever the backend made of it while it was closed
                 await sleep_until(self._clock, self._back_off(error, began))
         finally:
             self.settler.close()
 
     async def _watch_once(self) -> BaseException:
-        """Watch until something breaks, and return it. What ends this task itself is not for us to catch."""
+        """Watch until something breaks, and return it: a backend may be anybody's code, and its bugs end no watch."""
         snapshots: AsyncIterator[Snapshot] | None = None
         try:
             snapshots = self._discovery.watch(self._service)
             async for snapshot in snapshots:
                 self._take(snapshot)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            return error  # a task of the backend's own was cancelled, not we
-        except Exception as error:  # noqa: BLE001 - a backend may be anybody's code, and its bugs must not end the watch
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - cancelled may be a task of the backend's
             return error
         finally:
             await _close(snapshots)
@@ -168,6 +165,12 @@ class _Watch:
         self._emit("discovery.failed", service=self._service, error=text, retry_in=retry_in)
         if self._failed is not None:
             self._failed(text)
+
+
+def _cancelled() -> bool:
+    """Whether this task has been asked to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _close(snapshots: AsyncIterator[Snapshot] | None) -> None:
