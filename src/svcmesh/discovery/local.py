@@ -14,7 +14,7 @@ import os
 from collections.abc import AsyncIterator
 from itertools import count
 
-from svcmesh.core.clock import Clock, sleep_until
+from svcmesh.core.clock import Clock
 from svcmesh.core.emit import Emit, silent
 from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.core.snapshot import Snapshot
@@ -28,11 +28,9 @@ from svcmesh.discovery.local_directory import (
     write_atomically,
 )
 from svcmesh.discovery.local_record import LARGEST, decode, edition, encode, stamp, stamped_at
+from svcmesh.discovery.local_rounds import Rounds
 from svcmesh.discovery.local_scan import SUFFIX, Scan
 from svcmesh.discovery.names import quote_name
-
-POLL = 0.25
-"""Seconds between two looks at a service's directory."""
 
 _registries = count()
 _editions = count(os.getpid())
@@ -60,6 +58,7 @@ class LocalRegistry:
         self._emit = emit
         self._number = next(_registries)
         self._marks: dict[tuple[str, str], tuple[int, int]] = {}  # inode and edition of what was written
+        self._rounds = Rounds(clock)
         self._draining: set[tuple[str, str]] = set()
         self._existed = False
         try:
@@ -78,11 +77,10 @@ class LocalRegistry:
             make_private(self.directory)
             self._existed = True
         scan = Scan(self.directory, service, clock=self._clock, emit=self._emit)
+        endpoints = scan.poll() or ()
         while True:
-            endpoints = scan.poll()
-            if endpoints is not None:
-                yield Snapshot(endpoints, authoritative=True)
-            await sleep_until(self._clock, self._clock.now() + POLL)
+            yield Snapshot(endpoints, authoritative=True)
+            endpoints = await self._rounds.news(scan)
 
     async def register(self, announcement: Announcement) -> None:
         """Announce, or announce again with other contents; an earlier registration of the same id is replaced.
