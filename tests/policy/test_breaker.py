@@ -212,6 +212,28 @@ class TestHalfOpen:
 
         assert breaker.state == "closed"
 
+    def test_a_circuit_that_another_thread_just_closed_admits(self):
+        breaker = opened()
+        permit = breaker.admit(5.0)
+        lock = breaker._lock
+
+        class Overtaken:
+            """A lock that another thread got first, and closed the circuit under."""
+
+            def __enter__(self):
+                breaker._lock = lock
+                breaker.settle(permit, True, 5.0, Traffic(1))
+                lock.acquire()
+
+            def __exit__(self, *_):
+                lock.release()
+
+        breaker._lock = Overtaken()
+        late = breaker.admit(5.0)
+
+        assert breaker.state == "closed"
+        assert late == breaker.admit(5.0)
+
 
 class TestErrors:
     def test_an_error_comes_back_exactly_as_it_went_in(self):

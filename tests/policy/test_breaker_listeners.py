@@ -231,6 +231,27 @@ class TestStorage:
         assert breaker.state == "closed"
         assert len(reported) == 1
 
+    def test_it_is_not_read_while_it_is_written(self):
+        """What it would say then may be older than what is known here."""
+
+        class Nosy(pybreaker.CircuitMemoryStorage):
+            reads = 0
+
+            @property
+            def state(self):
+                Nosy.reads += 1
+                return "closed"
+
+            @state.setter
+            def state(self, state):
+                breaker.sync(0.0)
+
+        breaker = make(CircuitBreaker(failure_rate=None, consecutive=2, storage=lambda name: Nosy("closed")))
+        self.fail_twice(breaker)
+
+        assert breaker.state == "open"
+        assert Nosy.reads == 0
+
     def test_what_talks_to_it_can_be_deferred(self):
         storage, config = self.shared()
         deferred: list[Any] = []

@@ -133,6 +133,7 @@ def test_threads_together_get_no_more_than_there_is():
     ("settings", "named"),
     [
         ({"ratio": -0.1}, "ratio"),
+        ({"ratio": 1.1}, "ratio"),
         ({"ratio": 20}, "ratio"),
         ({"ratio": float("nan")}, "ratio"),
         ({"per_second": -1}, "per_second"),

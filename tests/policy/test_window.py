@@ -93,3 +93,50 @@ def test_the_rate_is_that_of_a_model_which_remembers_everything(ends):
         bad = sum(1 for when in failures if when >= now - 10.0)
         calls = bad + traffic.succeeded - traffic.succeeded_at(now - 10.0)
         assert verdict == (calls >= 5 and bad >= 0.5 * calls)
+
+
+class TestSlow:
+    """Slow calls go by the same window as failures."""
+
+    def slow(self, window: Window, traffic: Traffic, now: float, fast: int = 0) -> bool:
+        """Let some calls succeed at ``now``, the last one slowly; return whether that was too much."""
+        traffic.instants.extend([now] * (fast + 1))
+        return window.count(window.look(now, traffic), failed=False, slow=True)
+
+    def config(self, rate: float) -> CircuitBreaker:
+        return CircuitBreaker(failure_rate=None, minimum_calls=4, window=10, slow=Slow(seconds=1, rate=rate))
+
+    def test_each_counts_once_and_fast_ones_count_against_them(self):
+        window, traffic = Window(self.config(0.75)), Traffic()
+
+        assert [self.slow(window, traffic, now, fast) for now, fast in ((1, 2), (2, 0), (3, 0))] == [False] * 3
+        assert [self.slow(window, traffic, 4) for _ in range(3)] == [False, False, True]
+
+    def test_those_before_the_window_do_not_count(self):
+        for restarted in (False, True):
+            window, traffic = Window(self.config(0.5)), Traffic()
+            if restarted:
+                window.restart(0)
+            for now in (1.0, 2.0, 3.0):
+                self.slow(window, traffic, now)
+
+            assert not self.slow(window, traffic, 30.0, fast=3)
+
+
+def test_failures_before_the_window_do_not_count_after_a_restart_either():
+    window, traffic = Window(CircuitBreaker(failure_rate=0.5, minimum_calls=3)), Traffic()
+    window.restart(2)
+
+    assert [fail(window, traffic, now) for now in (3, 4, 60)] == [False] * 3
+
+
+def test_what_is_shown_is_the_run_or_the_failures_of_the_window():
+    in_a_row, by_rate = Window(CircuitBreaker(failure_rate=None, consecutive=9)), Window(CircuitBreaker())
+    traffic, shown = Traffic(), []
+    for now in (0, 1, 2):
+        fail(in_a_row, traffic, now)
+        fail(by_rate, traffic, now)
+        shown.append((in_a_row.shown, by_rate.shown))
+        traffic.instants.extend([now] * (now == 1))  # a success before the third failure
+
+    assert shown == [(1, 1), (2, 2), (1, 3)]

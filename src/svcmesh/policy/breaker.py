@@ -12,6 +12,7 @@ comes with an old one is dropped. A probe that is never heard of again loses its
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock
 from typing import Protocol
 
@@ -226,13 +227,9 @@ class Breaker:
             return
         shown = error if isinstance(error, Exception) else SvcmeshError(f"{self.circuit.name} failed or was too slow")
         traceback, context = shown.__traceback__, shown.__context__
-        try:
+        with suppress(type(shown)):  # it is `shown` itself that comes back
             self.circuit.call(_fail, shown)
-        except Exception as raised:  # noqa: BLE001 - it is `shown` itself, back again
-            if raised is not shown:
-                self._on_listener_error(raised)
-        finally:
-            shown.__traceback__, shown.__context__ = traceback, context
+        shown.__traceback__, shown.__context__ = traceback, context
 
     def _changed(self, old: str, new: str) -> None:
         """Take over a change of state; pybreaker calls this in the middle of it."""

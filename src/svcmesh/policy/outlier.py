@@ -211,10 +211,8 @@ class OutlierDetector:
         return ejection
 
     def _restore(self, address: str) -> None:
-        self._ejected.pop(address)
-        record = self._records.get(address)
-        if record is not None:
-            record.clear()
+        del self._ejected[address]
+        self._records[address].clear()
 
 
 class _Record:
