@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import httpcore
 
 from svcmesh.core.address import Address
-from svcmesh.transport.http_wire import Limit, QuietSocket, extra_info
+from svcmesh.transport.http_wire import Limit, QuietSocket, apply, extra_info
 
 T = TypeVar("T")
 
@@ -80,8 +80,7 @@ class AsyncWire(httpcore.AsyncNetworkBackend):
                 found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self._source is not None:
                     found.bind((self._source, 0))
-            for option in self._options:
-                found.setsockopt(*option)
+            apply(self._options, found)
             await asyncio.get_running_loop().sock_connect(found, target)
         except BaseException:
             found.close()

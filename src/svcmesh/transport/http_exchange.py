@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import httpx
 
@@ -33,7 +32,6 @@ class HttpExchange:
     """
 
     patient = False
-    function: ClassVar[tuple[Callable[..., Any] | None, tuple[Any, ...], dict[str, Any]]] = (None, (), {})
 
     def __init__(self, view: View, request: httpx.Request) -> None:
         self.view = view
@@ -43,6 +41,11 @@ class HttpExchange:
         self.deferred = False
         retry = view.policy.retry
         self._buffer = retry.buffer_response if retry is not None and self.idempotent else -1
+
+    @property
+    def function(self) -> tuple[None, tuple[Any, ...], dict[str, Any]]:
+        """There is none: a request is no function call."""
+        return None, (), {}
 
     @property
     def method(self) -> str:

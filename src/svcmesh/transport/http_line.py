@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ssl
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -110,7 +111,5 @@ class Dialing:
 
 
 def _need_h2() -> None:
-    try:
-        import h2  # noqa: F401 - an extra
-    except ImportError:
-        raise ImportError("http2=True needs the package h2: pip install 'svcmesh[http2]'") from None
+    if importlib.util.find_spec("h2") is None:
+        raise ImportError("http2=True needs the package h2: pip install 'svcmesh[http2]'")

@@ -111,8 +111,7 @@ class Wire(httpcore.NetworkBackend):
             if self._address.path is not None:
                 found.settimeout(timeout)
                 found.connect(self._address.path)
-            for option in self._options:
-                found.setsockopt(*option)
+            apply(self._options, found)
         except BaseException:
             found.close()
             raise
@@ -174,6 +173,12 @@ class WireStream(httpcore.NetworkStream):
     def get_extra_info(self, info: str) -> Any:
         """Answer what httpcore and users of ``network_stream`` ask for."""
         return extra_info(self._socket, self._socket if isinstance(self._socket, ssl.SSLSocket) else None, info)
+
+
+def apply(options: Iterable[Any], connected: socket.socket) -> None:
+    """Set socket options: the arguments of ``setsockopt``, in any of its forms."""
+    for option in options:
+        connected.setsockopt(*option)
 
 
 def extra_info(connected: socket.socket, encrypted: ssl.SSLObject | ssl.SSLSocket | None, info: str) -> Any:
