@@ -36,14 +36,14 @@ class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):
         self._flow = flow
 
     @classmethod
-    def begin(cls, line: Line, request: Request, stock: Stock, timeout: float | None, patient: bool) -> Self:  # noqa: FBT001
+    def begin(cls, line: Line, request: Request, stock: Stock, timeout: float | None, patient: bool) -> Self:
         """Start a call."""
         flow = Flow(line, request, stock, timeout, patient)
         call = cls(flow)
         flow.begin()
         return call
 
-    # -- which attempt -----------------------------------------------------------------------------------------------------
+    # -- which attempt -------------------------------------------------------------------------------------------------
 
     def _newest(self) -> Leg | None:
         """Wait for an attempt; None when the call ended without one, or with an error that is no attempt's."""
@@ -69,13 +69,13 @@ class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):
                 break
         return flow.end
 
-    # -- grpc.Call -----------------------------------------------------------------------------------------------------------
+    # -- grpc.Call -----------------------------------------------------------------------------------------------------
 
     def initial_metadata(self) -> Any:
         """Wait for the initial metadata and return them. After that the call is not repeated any more."""
         while (leg := self._newest()) is not None:
             found = leg.stock.initial_metadata()
-            if leg.stock.is_active() and self._flow.line.method.streams_responses:
+            if leg.stock.is_active():
                 if self._flow.expose(leg):
                     return found
             elif self._stands(leg):
@@ -119,7 +119,7 @@ class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):
                 return True
         return False
 
-    # -- grpc.Future ---------------------------------------------------------------------------------------------------------
+    # -- grpc.Future ---------------------------------------------------------------------------------------------------
 
     def cancelled(self) -> bool:
         """Whether `cancel` ended the call."""
@@ -185,13 +185,28 @@ class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):
             if not flow.changed.wait_for(lambda: flow.end is not None, timeout):
                 raise grpc.FutureTimeoutError
 
-    # -- messages ------------------------------------------------------------------------------------------------------------
+    # -- messages ------------------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
         """Wait for the next message and return it."""
+        leg = self._flow.leg
+        if leg is not None and leg.committed:
+            return self._next_of(leg)
+        return self._first()
+
+    def _next_of(self, leg: Leg) -> Any:
+        """Return the next message of the attempt that the call is committed to."""
+        try:
+            return next(leg.stock)
+        except (StopIteration, grpc.RpcError):
+            self._stands(leg)  # whoever sees the end may rely on its being counted
+            raise
+
+    def _first(self) -> Any:
+        """Return the first message, from whichever attempt brings one."""
         while (leg := self._newest()) is not None:
             try:
                 message = next(leg.stock)

@@ -57,6 +57,9 @@ class EndpointChannel:
 class Dialer:
     """The endpoint channels of one mesh channel. Multicallables and calls refer to it, so it outlives the channel object.
 
+    Attributes:
+        closed: no channel is handed out any more. pins: calls to be kept alive until they are over.
+
     Args:
         cluster: the service. settings: for all its channels.
         make: turns settings and an endpoint's address into what is kept per endpoint.
@@ -72,6 +75,7 @@ class Dialer:
         self.single_threaded = any(name == SINGLE_THREADED for name, _ in settings.options)
         self._make = make
         self._owner = owner
+        self.pins: set[Any] = set()
         self._key = object()
         finalizer = weakref.finalize(self, _forget, cluster, self._key)
         finalizer.atexit = False  # the interpreter is going down, and the connections with it
@@ -94,15 +98,15 @@ class Dialer:
         if self.closed:
             raise ValueError(CHANNEL_CLOSED)
 
-    def dial_one(self, view: View) -> None:
-        """Make the channel to some endpoint, where none exists yet, so that there is a state to be had."""
-        if self.kept():
-            return
+    def dial_one(self, view: View) -> Any:
+        """Return what is kept for some endpoint, made now where nothing is; None while there is no endpoint."""
+        kept = self.kept()
+        if kept:
+            return kept[0]
         if not self.cluster.ready:
             self.cluster.need()
         member = view.picker.choose_from(None, ())
-        if isinstance(member, Member):
-            self.channel(member)
+        return self.channel(member) if isinstance(member, Member) else None
 
     def kept(self) -> list[Any]:
         """Return what is kept now, for all endpoints that were called."""
@@ -110,11 +114,13 @@ class Dialer:
 
     def close(self) -> None:
         """Close all endpoint channels; harmless when closed."""
+        for found in self.taken():
+            found.close()
+
+    def taken(self) -> list[Any]:
+        """Refuse new channels and take back all there are, to be closed by the caller."""
         self.closed = True
-        for member in _members(self.cluster):
-            found = member.detach(self._key)
-            if found is not None:
-                found.close()
+        return [found for member in _members(self.cluster) if (found := member.detach(self._key)) is not None]
 
 
 def sync_channel(settings: Settings, address: str) -> EndpointChannel:

@@ -30,7 +30,7 @@ def aggregate(states: Iterable[grpc.ChannelConnectivity]) -> grpc.ChannelConnect
     return next((state for state in _ORDER if state in found), grpc.ChannelConnectivity.IDLE)
 
 
-def state_of(channel: Any, try_to_connect: bool) -> grpc.ChannelConnectivity:  # noqa: FBT001 - gRPC's word
+def state_of(channel: Any, try_to_connect: bool) -> grpc.ChannelConnectivity:
     """Return the state of a stock sync channel without the thread that subscribing costs.
 
     The look is a private method of gRPC; where it is missing, the channel counts as idle.

@@ -38,7 +38,7 @@ class Flow:
         deadline: when the call must have ended (a stream: begun to answer). wire_end: what is passed to the server.
     """
 
-    def __init__(self, line: Line, request: Request, stock: Stock, timeout: float | None, patient: bool) -> None:  # noqa: FBT001
+    def __init__(self, line: Line, request: Request, stock: Stock, timeout: float | None, patient: bool) -> None:
         view = line.view
         self.line = line
         self.request = request
@@ -75,7 +75,7 @@ class Flow:
         ends = self.wire_end if self.line.method.streams_responses else self.deadline
         return None if ends == NEVER else max(0.0, ends - self.line.view.clock.now())
 
-    # -- starting --------------------------------------------------------------------------------------------------------
+    # -- starting ------------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Start the first attempt; raises what the stock call would raise at once."""
@@ -159,12 +159,13 @@ class Flow:
                 return False
             leg.committed = True
         self.request.commit()
+        self._exchange.deferred = True  # from here on the end is counted by us, whatever the machine thinks of it
         if self._disarm is not None:
             self._disarm()
         leg.account.commit(leg.stock)
         return True
 
-    # -- ends --------------------------------------------------------------------------------------------------------------
+    # -- ends ----------------------------------------------------------------------------------------------------------
 
     def leg_over(self, leg: Leg) -> None:
         """Deal with the end of an attempt. Runs on gRPC's thread."""
@@ -192,10 +193,10 @@ class Flow:
         return Outcome(Kind.SUCCESS, value=stock if self.line.method.streams_responses else stock.result())
 
     def machine_done(self, outcome: Outcome) -> None:
-        """Take the end of the call from the machine. To the machine a stream is done when it begins to answer."""
+        """Take the end of the call from the machine; to the machine a stream is done when it begins to answer."""
         if outcome.error is not None:
             self.finish(outcome.error)
-        elif not self.line.method.streams_responses and self.leg is not None:
+        elif self.leg is not None and not self.leg.committed:
             self.finish(self.leg.stock)
 
     def finish(self, end: Any) -> None:
@@ -234,7 +235,7 @@ class Flow:
 class CallbackAttempts(GrpcExchange):
     """The exchange of a flow; it holds the flow weakly, so that a call which was dropped can end."""
 
-    def __init__(self, flow: Flow, patient: bool) -> None:  # noqa: FBT001 - gRPC's wait_for_ready
+    def __init__(self, flow: Flow, patient: bool) -> None:
         super().__init__(flow.line, patient)
         self.deferred = flow.line.method.streams_responses
         self._flow = weakref.ref(flow)

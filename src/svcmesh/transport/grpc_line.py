@@ -55,7 +55,7 @@ class GrpcExchange:
     deferred = False
     function: tuple[Callable[..., Any] | None, tuple[Any, ...], dict[str, Any]] = (None, (), {})
 
-    def __init__(self, line: Line, patient: bool) -> None:  # noqa: FBT001 - gRPC's wait_for_ready
+    def __init__(self, line: Line, patient: bool) -> None:
         self.line = line
         self.method = line.name
         self.patient = patient

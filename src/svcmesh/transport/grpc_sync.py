@@ -55,7 +55,7 @@ class MeshChannel(grpc.Channel):
         self._multicallables: dict[tuple[Any, ...], Any] = {}
         self._subscriptions = Subscriptions(self._state)
 
-    # -- calls ---------------------------------------------------------------------------------------------------------------
+    # -- calls ---------------------------------------------------------------------------------------------------------
 
     def unary_unary(
         self,
@@ -113,7 +113,7 @@ class MeshChannel(grpc.Channel):
             self._multicallables[key] = found
         return found
 
-    # -- state ---------------------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
 
     def subscribe(self, callback: Callback, try_to_connect: bool | None = False) -> None:
         """Report to ``callback`` the best state that any endpoint's connection has, now and when it changes."""
@@ -123,14 +123,14 @@ class MeshChannel(grpc.Channel):
         """Stop reporting to ``callback``."""
         self._subscriptions.remove(callback)
 
-    def _state(self, try_to_connect: bool) -> grpc.ChannelConnectivity:  # noqa: FBT001 - gRPC's word
+    def _state(self, try_to_connect: bool) -> grpc.ChannelConnectivity:
         if self._dialer.closed:
             return grpc.ChannelConnectivity.SHUTDOWN
         if try_to_connect:
             self._dialer.dial_one(self._view)
         return aggregate(state_of(kept.channel, try_to_connect) for kept in self._dialer.kept())
 
-    # -- the end -------------------------------------------------------------------------------------------------------------
+    # -- the end -------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Close the connections to all endpoints: running calls end CANCELLED, new ones are refused. Twice is fine."""

@@ -1,0 +1,297 @@
+"""The asyncio channel of a service: a `grpc.aio.Channel` whose every call goes to the endpoint that is best for it."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import grpc.aio
+
+from svcmesh.transport.grpc_aio_calls import AioStreamStream, AioStreamUnary, AioUnaryStream, AioUnaryUnary
+from svcmesh.transport.grpc_aio_channels import LoopChannels
+from svcmesh.transport.grpc_aio_flow import AioFlow
+from svcmesh.transport.grpc_aio_request import AioStreamedRequest, Writer
+from svcmesh.transport.grpc_channels import Dialer, check
+from svcmesh.transport.grpc_connectivity import aggregate
+from svcmesh.transport.grpc_line import Line, frozen
+from svcmesh.transport.grpc_method import Kind, Method, Transform
+from svcmesh.transport.grpc_request import Request
+from svcmesh.transport.grpc_settings import Settings, Target
+
+MOST_MULTICALLABLES = 1024
+STATE_PERIOD = 0.05
+"""Seconds between looks at the connections, while somebody waits for a change of state."""
+
+_INTERCEPTORS = (
+    grpc.aio.UnaryUnaryClientInterceptor,
+    grpc.aio.UnaryStreamClientInterceptor,
+    grpc.aio.StreamUnaryClientInterceptor,
+    grpc.aio.StreamStreamClientInterceptor,
+)
+
+
+class _Multicallable:
+    """A method; calling it starts a call."""
+
+    def __init__(self, line: Line, running: weakref.WeakSet[Any]) -> None:
+        self._line = line
+        self._running = running
+
+    def _begin(self, call_class: Any, request: Request, timeout: float | None, stock: Any, patient: bool | None) -> Any:
+        flow = AioFlow(self._line, request, stock, timeout, bool(patient))
+        call = call_class(flow)
+        flow.begin()
+        if not flow.over:
+            self._running.add(call)
+        return call
+
+    def _requests(self, source: Any) -> tuple[AioStreamedRequest, Writer | None]:
+        writer = Writer() if source is None else None
+        return AioStreamedRequest(writer if source is None else source, self._line.method.serializer), writer
+
+
+class UnaryUnary(_Multicallable, grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
+    """A method with one request and one response."""
+
+    def __call__(
+        self,
+        request: Any,
+        *,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        """Start a call and return it."""
+        stock = (frozen(metadata), credentials, compression)
+        return self._begin(AioUnaryUnary, Request(request), timeout, stock, wait_for_ready)
+
+
+class UnaryStream(_Multicallable, grpc.aio.UnaryStreamMultiCallable[Any, Any]):
+    """A method with one request and streamed responses."""
+
+    def __call__(
+        self,
+        request: Any,
+        *,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        """Start a call and return it."""
+        stock = (frozen(metadata), credentials, compression)
+        return self._begin(AioUnaryStream, Request(request), timeout, stock, wait_for_ready)
+
+
+class StreamUnary(_Multicallable, grpc.aio.StreamUnaryMultiCallable[Any, Any]):
+    """A method with streamed requests and one response."""
+
+    call_class: Any = AioStreamUnary
+
+    def __call__(
+        self,
+        request_iterator: Any = None,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        """Start a call and return it; without an iterator its requests are written."""
+        stock = (frozen(metadata), credentials, compression)
+        requests, writer = self._requests(request_iterator)
+        call = self._begin(self.call_class, requests, timeout, stock, wait_for_ready)
+        if writer is not None:
+            call.writer = writer
+            call.add_done_callback(lambda _: writer.close())
+        return call
+
+
+class StreamStream(StreamUnary, grpc.aio.StreamStreamMultiCallable[Any, Any]):
+    """A method with streamed requests and streamed responses."""
+
+    call_class = AioStreamStream
+
+
+_CLASSES: dict[Kind, Any] = {
+    "unary_unary": UnaryUnary,
+    "unary_stream": UnaryStream,
+    "stream_unary": StreamUnary,
+    "stream_stream": StreamStream,
+}
+
+
+class MeshAioChannel(grpc.aio.Channel):
+    """A channel to a service, for any number of event loops.
+
+    Args:
+        service: whom it goes to; kept alive as long as the channel, its multicallables and its calls are.
+        credentials, options, compression: as the stock channels take them; None for plain text.
+        interceptors: run around each attempt.
+
+    Raises:
+        TypeError, ValueError, AttributeError: settings that the stock channel would refuse, in its own words.
+
+    Threads: each loop on its own thread.
+    """
+
+    def __init__(
+        self,
+        service: Target,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: Any = None,
+        compression: grpc.Compression | None = None,
+        interceptors: Any = None,
+    ) -> None:
+        settings = Settings.of(service.name, credentials, options, compression)
+        check(settings)
+        make = partial(LoopChannels, interceptors=_checked(interceptors))
+        self._view = service.view
+        self._dialer = Dialer(service.view.cluster, settings, make, service)
+        self._multicallables: dict[tuple[Any, ...], Any] = {}
+        self._running: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    # -- calls ---------------------------------------------------------------------------------------------------------
+
+    def unary_unary(
+        self,
+        method: Any,
+        request_serializer: Transform | None = None,
+        response_deserializer: Transform | None = None,
+        _registered_method: bool | None = False,
+    ) -> Any:
+        """Return a callable for a method with one request and one response."""
+        return self._multicallable("unary_unary", method, request_serializer, response_deserializer, _registered_method)
+
+    def unary_stream(
+        self,
+        method: Any,
+        request_serializer: Transform | None = None,
+        response_deserializer: Transform | None = None,
+        _registered_method: bool | None = False,
+    ) -> Any:
+        """Return a callable for a method with one request and streamed responses."""
+        return self._multicallable(
+            "unary_stream", method, request_serializer, response_deserializer, _registered_method
+        )
+
+    def stream_unary(
+        self,
+        method: Any,
+        request_serializer: Transform | None = None,
+        response_deserializer: Transform | None = None,
+        _registered_method: bool | None = False,
+    ) -> Any:
+        """Return a callable for a method with streamed requests and one response."""
+        return self._multicallable(
+            "stream_unary", method, request_serializer, response_deserializer, _registered_method
+        )
+
+    def stream_stream(
+        self,
+        method: Any,
+        request_serializer: Transform | None = None,
+        response_deserializer: Transform | None = None,
+        _registered_method: bool | None = False,
+    ) -> Any:
+        """Return a callable for a method with streamed requests and streamed responses."""
+        return self._multicallable(
+            "stream_stream", method, request_serializer, response_deserializer, _registered_method
+        )
+
+    def _multicallable(self, *key: Any) -> Any:
+        found = self._multicallables.get(key)
+        if found is None:
+            found = _CLASSES[key[0]](Line(self._view, self._dialer, Method(*key)), self._running)
+            if len(self._multicallables) >= MOST_MULTICALLABLES:
+                self._multicallables.clear()
+            self._multicallables[key] = found
+        return found
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """Return the best state that any endpoint's connection has on this loop."""
+        if self._dialer.closed:
+            return grpc.ChannelConnectivity.SHUTDOWN
+        loop = asyncio.get_running_loop()
+        if try_to_connect:
+            kept = self._dialer.dial_one(self._view)
+            if kept is not None:
+                kept.of(loop)
+        channels = [channel for kept in self._dialer.kept() if (channel := kept.here(loop)) is not None]
+        return aggregate(channel.get_state(try_to_connect) for channel in channels)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """Wait until the state is another one than ``last_observed_state``."""
+        while self.get_state() is last_observed_state:
+            await asyncio.sleep(STATE_PERIOD)
+
+    async def channel_ready(self) -> None:
+        """Wait until some endpoint is connected; nobody being there yet is waited for."""
+        while (state := self.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+            if state is grpc.ChannelConnectivity.SHUTDOWN:
+                raise grpc.aio.UsageError("Channel is closed.")
+            await asyncio.sleep(STATE_PERIOD)
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    async def close(self, grace: float | None = None) -> None:
+        """Refuse new calls, wait up to ``grace`` seconds for running ones, cancel the rest, close all connections.
+
+        Raises:
+            ValueError: a negative ``grace``.
+        """
+        if grace and grace < 0:
+            raise ValueError(f"grace must be non-negative, got {grace}.")
+        if self._dialer.closed:
+            return
+        self._dialer.closed = True
+        loop = asyncio.get_running_loop()
+        running = [call for call in self._running if not call.done()]
+        if grace and running:
+            ends = [loop.create_task(_ended(call)) for call in running]
+            _, late = await asyncio.wait(ends, timeout=grace)
+            for end in late:
+                end.cancel()
+        for call in running:
+            call.cancel()
+        for kept in self._dialer.taken():
+            await kept.aclose(loop)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the channel at once."""
+        await self.close()
+
+
+async def _ended(call: Any) -> None:
+    over = asyncio.get_running_loop().create_future()
+    call.add_done_callback(lambda _: over.done() or over.set_result(None))
+    await over
+
+
+def _checked(interceptors: Any) -> Any:
+    """Return the interceptors, if each is of a kind that gRPC knows.
+
+    Raises:
+        ValueError: in the words of the stock channel.
+    """
+    if interceptors is None:
+        return None
+    for interceptor in (found := list(interceptors)):
+        if not isinstance(interceptor, _INTERCEPTORS):
+            kinds = " or ".join(kind.__name__ for kind in _INTERCEPTORS)
+            raise ValueError(f"Interceptor {interceptor} must be {kinds}. ")  # noqa: TRY004 - as the stock channel does
+    return found

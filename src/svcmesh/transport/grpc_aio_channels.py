@@ -1,0 +1,74 @@
+"""One stock asyncio channel per endpoint and event loop: such a channel belongs to the loop that was current when it was made."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc.aio
+
+from svcmesh.transport.grpc_channels import EndpointChannel
+from svcmesh.transport.grpc_settings import Settings, target
+
+
+class LoopChannels:
+    """The stock channels to one endpoint. Threads: each loop asks for its own only."""
+
+    __slots__ = ("_address", "_by_loop", "_interceptors", "_settings")
+
+    def __init__(self, settings: Settings, address: str, interceptors: Any) -> None:
+        self._settings = settings
+        self._address = address
+        self._interceptors = interceptors
+        self._by_loop: dict[asyncio.AbstractEventLoop, EndpointChannel] = {}
+
+    def of(self, loop: asyncio.AbstractEventLoop) -> EndpointChannel:
+        """Return the channel of ``loop``, which is running; made at first need."""
+        found = self._by_loop.get(loop)
+        if found is None:
+            for ended in [other for other in list(self._by_loop) if other.is_closed()]:
+                self._by_loop.pop(ended, None)
+            found = self._by_loop[loop] = EndpointChannel(_channel(self._settings, self._address, self._interceptors))
+        return found
+
+    def here(self, loop: asyncio.AbstractEventLoop) -> Any:
+        """Return the stock channel of ``loop``, None when it has none."""
+        found = self._by_loop.get(loop)
+        return None if found is None else found.channel
+
+    def close(self) -> None:
+        """Close all channels, each on its own loop; one whose loop has ended is dropped, which closes it."""
+        while self._by_loop:
+            loop, kept = self._by_loop.popitem()
+            if not loop.is_closed():
+                _on(loop, kept)
+
+    async def aclose(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close the channel of ``loop``, which is running, now, and the others as `close` does."""
+        kept = self._by_loop.pop(loop, None)
+        if kept is not None:
+            await kept.channel.close()
+        self.close()
+
+
+def _on(loop: asyncio.AbstractEventLoop, kept: EndpointChannel) -> None:
+    def start() -> None:
+        task = loop.create_task(kept.channel.close())
+        _closing.add(task)
+        task.add_done_callback(_closing.discard)
+
+    try:
+        loop.call_soon_threadsafe(start)
+    except RuntimeError:  # it was closed just now
+        return
+
+
+_closing: set[asyncio.Task[None]] = set()
+"""Loops refer to their tasks weakly; these must live until they are done."""
+
+
+def _channel(settings: Settings, address: str, interceptors: Any) -> Any:
+    where, options, compression = target(address), settings.arguments, settings.compression
+    if settings.credentials is None:
+        return grpc.aio.insecure_channel(where, options, compression, interceptors)
+    return grpc.aio.secure_channel(where, settings.credentials, options, compression, interceptors)

@@ -1,0 +1,410 @@
+"""The course of an asyncio call: it starts when it is made, goes on whether it is awaited or not, and needs no task of ours.
+
+The stock call's done callback counts a plain success and decides everything else, before whoever awaits is resumed. Only
+then does the machine exist; its attempts are stock calls again. All of it happens on the call's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from svcmesh.core.deadline import ambient_on
+from svcmesh.core.errors import SvcmeshError
+from svcmesh.core.outcome import Kind, Outcome
+from svcmesh.engine.callback import CallbackDriver
+from svcmesh.engine.exchange import Attempt
+from svcmesh.engine.machine import Call
+from svcmesh.engine.member import NEVER
+from svcmesh.transport import grpc_aio_errors
+from svcmesh.transport.grpc_leg import Account, Report
+from svcmesh.transport.grpc_line import GrpcExchange, Line, wire_timeout
+from svcmesh.transport.grpc_outcome import ENDPOINT_GONE
+from svcmesh.transport.grpc_request import Request
+
+Stock = tuple[Any, Any, Any]
+LOCALLY_CANCELLED = "Locally cancelled by application!"
+CLOSED = "Channel is closed."
+"""What the stock asyncio channel says in its UsageError."""
+
+
+class AioLeg:
+    """An attempt: gRPC's call object, and what is owed for it. See `grpc_leg.Leg`."""
+
+    __slots__ = ("__weakref__", "account", "committed", "iterator", "late", "processed", "stock")
+
+    def __init__(self, stock: Any, account: Account) -> None:
+        self.stock = stock
+        self.account = account
+        self.committed = False
+        self.late = False
+        self.processed = False
+        self.iterator: Any = None
+
+    def messages(self) -> Any:
+        """Return the iterator over the messages of this attempt."""
+        if self.iterator is None:
+            self.iterator = aiter(self.stock)
+        return self.iterator
+
+
+class AioFlow:
+    """One call under way. Threads: its loop's.
+
+    Attributes:
+        over: whether the call has ended. error: what it ended with where that is no attempt's own end.
+        leg: the newest attempt; None before the first.
+    """
+
+    def __init__(self, line: Line, request: Request, stock: Stock, timeout: float | None, patient: bool) -> None:
+        view = line.view
+        self.line = line
+        self.loop = asyncio.get_running_loop()
+        self.request = request
+        self.stock = stock
+        self.began = view.clock.now()
+        self.deadline = view.deadline(self.began, timeout)
+        self.wire_end = self._wire_end(timeout)
+        self.over = False
+        self.cancelled = False
+        self.error: BaseException | None = None
+        self.leg: AioLeg | None = None
+        self.when_over: list[Callable[[], object]] = []
+        self._patient = patient
+        self._exchange: AioAttempts | None = None
+        self._machine: Call | None = None
+        self._driver: LoopDriver | None = None
+        self._timer: Any = None
+        self._judging: asyncio.Task[None] | None = None
+        self._moved: asyncio.Future[None] | None = None
+
+    def _wire_end(self, timeout: float | None) -> float:
+        """Return the deadline that the server learns: a stream may outlive the policy's timeout, not the caller's."""
+        view, streams = self.line.view, self.line.method.streams_responses
+        if timeout is not None or view.policy.timeout_ends_streams or not streams:
+            return self.deadline
+        ambient = ambient_on(view.clock)
+        return NEVER if ambient is None else ambient
+
+    @property
+    def exchange(self) -> AioAttempts:
+        """The machine's side of the call; made when something is no plain success."""
+        if self._exchange is None:
+            self._exchange = AioAttempts(self, self._patient)
+        return self._exchange
+
+    # -- starting --------------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Start the first attempt; raises what the stock call would raise at once."""
+        view = self.line.view
+        if self.line.dialer.closed:
+            raise grpc.aio.UsageError(CLOSED)
+        member = view.enter(self.began) if self.began < self.deadline else None
+        if member is None:
+            self._drive(Call(view, self.exchange, self.began, self.deadline)).go()
+            return
+        account = Account(view, member, self.began, None)
+        try:
+            self.dial(account, min(self.began + view.per_try, self.deadline))
+        except BaseException as error:  # the caller used it wrongly, or the channel was closed
+            outcome = self.exchange.classify(error)
+            if outcome.kind is not Kind.UNSENT:
+                account.end(outcome)
+                raise
+            self._adopt(account)
+            account.end(outcome)
+
+    def dial(self, account: Account, until: float) -> AioLeg:
+        """Start an attempt that has to end, or a stream to begin, by ``until``."""
+        method, now = self.line.method, self.line.view.clock.now()
+        call = self.line.dialer.channel(account.member).of(self.loop).bound(method)
+        ends = self.wire_end if method.streams_responses else until
+        metadata, credentials, compression = self.stock
+        stock = call(
+            self.request.again(),
+            timeout=wire_timeout(ends - now),
+            metadata=metadata,
+            credentials=credentials,
+            compression=compression,
+        )
+        leg = self.leg = AioLeg(stock, account)
+        self._wake()
+        if until < ends:
+            self._timer = self.line.view.clock.call_at(self.loop, until, partial(_too_late, weakref.ref(self), leg))
+        owner = weakref.ref(self) if method.streams_responses else partial(_itself, self)
+        stock.add_done_callback(partial(_over, owner, weakref.ref(leg), account))
+        if self.cancelled:
+            stock.cancel()
+        return leg
+
+    def _drive(self, call: Call) -> LoopDriver:
+        self._machine = call
+        owner = weakref.ref(self) if self.line.method.streams_responses else partial(_itself, self)
+        self._driver = LoopDriver(call, self.exchange, partial(_machine_done, owner), self.loop)
+        return self._driver
+
+    def _adopt(self, account: Account) -> None:
+        """Hand an attempt of the success path, which has ended, to the machine."""
+        call = Call(self.line.view, self.exchange, self.began, self.deadline)
+        driver = self._drive(call)
+        account.attempt = attempt = call.adopt(account.member, account.started)
+        account.report = lambda outcome: driver.ended(attempt, outcome)
+        driver.adopt(attempt, _nothing)
+
+    # -- waiting ---------------------------------------------------------------------------------------------------------
+
+    async def newest(self) -> AioLeg | None:
+        """Wait for an attempt; None when the call ended without one, or with an error that is no attempt's."""
+        while not self.over and (self.leg is None or self.leg.processed):
+            await self._change()
+        return self.leg if self.error is None else None
+
+    async def stands(self, leg: AioLeg) -> bool:
+        """Wait until the end of ``leg`` was dealt with; return whether the call ended with it."""
+        while not (leg.processed or self.over):
+            await self._change()
+        return self.over and self.error is None and leg is self.leg
+
+    async def _change(self) -> None:
+        if self._moved is None or self._moved.done():
+            self._moved = self.loop.create_future()
+        try:
+            await asyncio.shield(self._moved)
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+
+    def _wake(self) -> None:
+        if self._moved is not None and not self._moved.done():
+            self._moved.set_result(None)
+
+    # -- a stream's first sign of life ---------------------------------------------------------------------------------
+
+    def expose(self, leg: AioLeg) -> bool:
+        """Commit to ``leg``, because something of its answer is handed out; False: another attempt replaces it."""
+        if leg.committed:
+            return True
+        if leg is not self.leg or leg.late or self.error is not None:
+            return False
+        leg.committed = True
+        self.request.commit()
+        self._disarm()
+        if leg.account.report is not None:
+            self.exchange.deferred = True  # from here on the end is counted by us, whatever the machine thinks of it
+            leg.account.commit(leg.stock)
+        return True
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # -- ends --------------------------------------------------------------------------------------------------------------
+
+    def leg_over(self, leg: AioLeg) -> None:
+        """Deal with the end of an attempt."""
+        account = leg.account
+        self._disarm()
+        code = value_of(leg.stock.code())
+        plain = code is grpc.StatusCode.OK
+        if plain and account.report is None:
+            account.end(_GOOD)
+            self.finish(None)
+        else:
+            self._not_plain(leg, Outcome(Kind.SUCCESS, value=leg.stock) if plain else self._outcome(leg.stock))
+        leg.processed = self._judging is None
+        self._wake()
+
+    def _not_plain(self, leg: AioLeg, outcome: Outcome) -> None:
+        account = leg.account
+        if outcome.kind is Kind.SUCCESS:
+            if self._judges_results(account):
+                self._judging = self.loop.create_task(self._judge(leg))
+                return
+            self.expose(leg)
+        if leg.committed or self.cancelled:
+            account.end(outcome)
+            self.finish(None)
+            return
+        if account.report is None:
+            self._adopt(account)
+        if leg.late and self._machine is not None and account.attempt is not None:
+            outcome = self._machine.timed_out(account.attempt)
+        account.end(outcome)
+
+    def _judges_results(self, account: Account) -> bool:
+        """Whether a retry condition wants to see the response, which is there only after the status."""
+        retry = self.line.view.policy.retry
+        single = not self.line.method.streams_responses
+        return single and account.report is not None and retry is not None and retry.wants_results
+
+    async def _judge(self, leg: AioLeg) -> None:
+        leg.account.end(Outcome(Kind.SUCCESS, value=await leg.stock))
+        leg.processed = True
+        self._wake()
+
+    def _outcome(self, stock: Any) -> Outcome:
+        error = grpc.aio.AioRpcError(
+            value_of(stock.code()),
+            value_of(stock.initial_metadata()),
+            value_of(stock.trailing_metadata()),
+            details=value_of(stock.details()),
+            debug_error_string=value_of(stock.debug_error_string()),
+        )
+        return self.exchange.classify(error)
+
+    def machine_done(self, outcome: Outcome) -> None:
+        """Take the end of the call from the machine; what succeeded is over when its attempt is."""
+        if outcome.error is not None:
+            self.finish(outcome.error)
+        elif self.leg is not None and not self.leg.committed:
+            self.finish(None)
+
+    def finish(self, error: BaseException | None) -> None:
+        """Note the end of the call, once, and tell everybody; ``error`` where it is not that of the newest attempt."""
+        if self.over:
+            return
+        self.over, self.error = True, error
+        self._disarm()
+        close = getattr(self.request, "close", None)
+        if close is not None:
+            close()
+        callbacks, self.when_over = self.when_over, []
+        self._wake()
+        for callback in callbacks:
+            callback()
+
+    def cancel(self) -> bool:
+        """End the call at the caller's wish; False when it is over."""
+        if self.over or self.cancelled:
+            return False
+        self.cancelled = True
+        leg = self.leg
+        if leg is not None and not leg.processed:
+            leg.stock.cancel()
+        else:
+            self.finish(grpc_aio_errors.aborted(grpc.StatusCode.CANCELLED, LOCALLY_CANCELLED))
+        if self._driver is not None:
+            self._driver.cancel()
+        return True
+
+
+class LoopDriver(CallbackDriver):
+    """A driver whose timers and waits come back on the loop of the call."""
+
+    def __init__(
+        self, call: Call, exchange: AioAttempts, done: Callable[[Outcome], object], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(call, exchange, done)
+        self._loop = loop
+        self._thread = threading.get_ident()
+
+    def go(self) -> None:
+        """Start, or look again, on the loop; when that has ended, so has the call."""
+        if threading.get_ident() == self._thread:
+            super().go()
+            return
+        try:
+            self._loop.call_soon_threadsafe(super().go)
+        except RuntimeError:
+            self.cancel()
+
+
+class AioAttempts(GrpcExchange):
+    """The exchange of an asyncio call."""
+
+    def __init__(self, flow: AioFlow, patient: bool) -> None:
+        super().__init__(flow.line, patient)
+        self.deferred = flow.line.method.streams_responses
+        self._flow = weakref.ref(flow) if self.deferred else partial(_itself, flow)
+
+    def replayable(self) -> bool:
+        """Whether the request can be sent again, by somebody who still wants to know."""
+        flow = self._flow()
+        return flow is not None and flow.request.replayable and super().replayable()
+
+    def classify(self, error: BaseException) -> Outcome:
+        """Read the error; a channel that was closed under us, because its endpoint left, means another pick."""
+        if isinstance(error, grpc.aio.UsageError) and str(error) == CLOSED:
+            return Outcome(Kind.UNSENT, error, reason=ENDPOINT_GONE)
+        return super().classify(error)
+
+    def refusal(self, error: SvcmeshError) -> BaseException:
+        """Return ours as an ``AioRpcError``."""
+        return grpc_aio_errors.refusal(error)
+
+    def start(self, attempt: Attempt, ended: Report) -> Callable[[], object]:
+        """Start an attempt; its end, or its failure to start, goes to ``ended``."""
+        flow = self._flow()
+        if flow is None:
+            ended(Outcome(Kind.CANCELLED))
+            return _nothing
+        account = Account(flow.line.view, attempt.member, attempt.started, ended, attempt)
+        try:
+            stock = flow.dial(account, attempt.until).stock
+        except Exception as error:  # noqa: BLE001 - whatever it is, `classify` knows what it means
+            ended(self.classify(error))
+            return _nothing
+        cancel: Callable[[], object] = stock.cancel
+        return cancel
+
+    def _status_error(self, code: grpc.StatusCode, details: str) -> BaseException:
+        return grpc_aio_errors.aborted(code, details)
+
+
+_GOOD = Outcome(Kind.SUCCESS)
+
+
+def value_of(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Return the result of a coroutine that does not suspend, as those of a stock call that has ended do not."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    coroutine.close()
+    raise RuntimeError("a call that had ended was still waiting for its end")
+
+
+def _over(owner: Callable[[], Any], leg: weakref.ref[AioLeg], account: Account, _: Any) -> None:
+    flow, found = owner(), leg()
+    if flow is not None and found is not None:
+        flow.leg_over(found)
+    else:
+        account.end(Outcome(Kind.CANCELLED))  # dropped by its caller
+
+
+def _too_late(owner: Callable[[], Any], leg: AioLeg) -> None:
+    """The time for a stream's first sign of life is over."""
+    flow = owner()
+    if flow is None or leg.committed or leg.processed or leg is not flow.leg or _headers_came(leg.stock):
+        return
+    leg.late = True
+    leg.stock.cancel()
+
+
+def _headers_came(stock: Any) -> bool:
+    """Whether initial metadata have arrived; False when this grpcio does not let us see it without suspending."""
+    return getattr(getattr(stock, "_cython_call", None), "_initial_metadata", None) is not None
+
+
+def _machine_done(owner: Callable[[], Any], outcome: Outcome) -> None:
+    flow = owner()
+    if flow is not None:
+        flow.machine_done(outcome)
+
+
+def _itself(flow: AioFlow) -> AioFlow:
+    """Refer to a flow strongly: a unary call goes on when its caller keeps nothing of it."""
+    return flow
+
+
+def _nothing() -> None:
+    """Nothing to cancel."""

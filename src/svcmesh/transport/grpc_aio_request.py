@@ -1,0 +1,171 @@
+"""What an asyncio call sends, in a form that can be sent once more; see `grpc_request` for what is kept and how long.
+
+Callers either pass an iterator or write messages one by one. Writing is turned into an iterator here, so that an
+attempt that takes the place of another one sends what was written so far without the caller's help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from svcmesh.transport.grpc_request import BUFFER, Request
+
+_LOGGER = logging.getLogger("svcmesh.grpc")
+_END = object()
+
+
+class AioStreamedRequest(Request):
+    """A stream of messages. Threads: the loop's own.
+
+    Args:
+        source: the caller's iterator, asyncio or plain. serializer: makes bytes of its messages.
+    """
+
+    def __init__(self, source: Any, serializer: Callable[[Any], Any] | None) -> None:
+        super().__init__(None)
+        is_async = hasattr(source, "__aiter__")
+        self._source = aiter(source) if is_async else iter(source)
+        self._is_async = is_async
+        self._serializer = serializer
+        self._kept: list[Any] = []
+        self._room = BUFFER
+        self._keeping = True
+        self._owner: object = None
+        self._reading: asyncio.Task[Any] | None = None
+        self._ended: BaseException | None = None
+        self._exhausted = False
+
+    def again(self) -> AsyncIterator[Any]:
+        """Return an iterator over all messages as bytes. Iterators given out before yield nothing new any more."""
+        owner = self._owner = object()
+        return self._messages(owner)
+
+    @property
+    def replayable(self) -> bool:
+        """Whether everything that was read is still there."""
+        return self._keeping
+
+    def commit(self) -> None:
+        """Keep nothing from now on; the attempt that is under way still gets what it has not sent yet."""
+        self._keeping = False
+
+    def close(self) -> None:
+        """The call is over: stop waiting for the caller's iterator."""
+        self._owner = None
+        if self._reading is not None:
+            self._reading.cancel()
+
+    async def _messages(self, owner: object) -> AsyncIterator[Any]:
+        kept, position = self._kept, 0
+        while self._owner is owner:
+            while position < len(kept):
+                position += 1
+                yield kept[position - 1]
+            if not self._keeping and self._reading is None:
+                kept.clear()
+                message = await self._next()  # nobody else will need it: no task
+                position = len(kept)
+            else:
+                message = await self._shared()
+                if message is not _END and position < len(kept):
+                    continue
+            if message is _END:
+                break
+            yield message
+        if self._ended is not None and self._owner is owner:
+            raise self._ended
+
+    async def _shared(self) -> Any:
+        """Wait for the next message in a task that outlives this attempt."""
+        if self._reading is None:
+            self._reading = asyncio.get_running_loop().create_task(self._next())
+            self._reading.add_done_callback(self._read)
+        return await asyncio.shield(self._reading)
+
+    def _read(self, task: asyncio.Task[Any]) -> None:
+        self._reading = None
+        if not task.cancelled():
+            task.exception()
+
+    async def _next(self) -> Any:
+        if self._exhausted:
+            return _END
+        try:
+            message = await anext(self._source) if self._is_async else next(self._source)
+        except (StopIteration, StopAsyncIteration):
+            self._exhausted = True
+            return _END
+        except Exception as error:  # noqa: BLE001 - whatever it is, each attempt has to meet it
+            self._exhausted, self._ended = True, error
+            return _END
+        message = self._serialized(message)
+        self._room -= len(message) if isinstance(message, bytes) else 0
+        self._keeping = self._keeping and self._room >= 0
+        if self._keeping:
+            self._kept.append(message)
+        return message
+
+    def _serialized(self, message: Any) -> Any:
+        if self._serializer is None:
+            return message
+        try:
+            return self._serializer(message)
+        except Exception:
+            _LOGGER.exception("Exception serializing message!")
+            return None
+
+
+class Writer:
+    """The source of a call whose caller writes: an iterator that waits for what is written."""
+
+    def __init__(self) -> None:
+        self._written: deque[Any] = deque()
+        self._wanted: asyncio.Future[None] | None = None
+        self._asked: deque[asyncio.Future[None]] = deque()
+        self.finished = False
+
+    def __aiter__(self) -> Writer:
+        return self
+
+    async def __anext__(self) -> Any:
+        """Wait for the next message; being asked for one means that those before have been sent."""
+        self._release()
+        while not self._written:
+            if self.finished:
+                raise StopAsyncIteration
+            self._wanted = asyncio.get_running_loop().create_future()
+            await self._wanted
+        return self._written.popleft()
+
+    def write(self, message: Any) -> asyncio.Future[None]:
+        """Hand over a message; the future is done when it has been sent."""
+        self._written.append(message)
+        self._notify()
+        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asked.append(sent)
+        return sent
+
+    def finish(self) -> None:
+        """There will be no more messages."""
+        self.finished = True
+        self._notify()
+
+    def close(self) -> None:
+        """The call is over: whoever waits for a message to be sent, waits no more."""
+        self.finished = True
+        self._notify()
+        self._release()
+
+    def _notify(self) -> None:
+        if self._wanted is not None and not self._wanted.done():
+            self._wanted.set_result(None)
+
+    def _release(self) -> None:
+        while len(self._asked) > len(self._written):
+            sent = self._asked.popleft()
+            if not sent.done():
+                sent.set_result(None)
