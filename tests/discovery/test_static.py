@@ -80,3 +80,9 @@ async def test_the_watch_does_not_end(discovery):
 def test_mistakes_name_the_service(services, told):
     with pytest.raises(ConfigError, match=told):
         DictDiscovery(services)
+
+
+def test_what_is_given_needs_no_watch():
+    assert StaticDiscovery(["a:1"]).given("any").endpoints == (Endpoint("a:1"),)
+    assert DictDiscovery({"orders": ["a:1"]}).given("orders").endpoints == (Endpoint("a:1"),)
+    assert DictDiscovery({"orders": ["a:1"]}).given("nobody").authoritative
