@@ -70,6 +70,14 @@ class TestInARow:
 
         assert detector.ejected == {}
 
+    def test_a_total_that_catches_up_is_no_success(self):
+        """Of calls that fail together, some are missing from the total while the first of them is judged."""
+        detector = make(failure_percentage_threshold=None)
+        for missing in (1, 2, 3, 1):
+            assert fail(detector, times=1, traffic=Traffic(9 - missing)) is None
+
+        assert fail(detector, times=1, traffic=Traffic(9 - 2)) is not None
+
     def test_what_does_not_blame_the_endpoint_counts_for_nothing(self):
         assert fail(make(), times=50, outcome=MISTAKE) is None
 
@@ -234,6 +242,10 @@ class TestReturn:
         assert detector.resize(4) == []
         assert detector.resize(3) == [A]
         assert detector.resize(1) == [B, C]
+
+
+def test_the_longest_may_be_the_first():
+    assert OutlierDetection(base_ejection_time=7, max_ejection_time=7).max_ejection_time == 7
 
 
 class TestHowMany:

@@ -47,6 +47,21 @@ def test_a_quiet_gap_puts_all_it_added_into_its_first_tick():
     assert timeline.at(2) == 0
 
 
+def test_the_gap_begins_a_whole_tick_after_the_sample():
+    timeline = Timeline(10, 1)
+    timeline.roll(0, 0)
+    timeline.roll(5, 7)
+
+    assert [timeline.at(0.99), timeline.at(1.0)] == [0, 7]
+
+
+def test_after_the_last_sample_the_total_is_what_that_one_says():
+    timeline = Timeline(10, 1)
+    timeline.roll(0, 7)
+
+    assert timeline.at(9) == 7
+
+
 def test_a_total_that_a_racing_thread_reported_late_does_not_shrink():
     timeline = Timeline(10, 1)
     timeline.roll(0, 10)

@@ -46,6 +46,16 @@ def test_successes_that_left_with_their_endpoint_break_no_run():
     assert fail(window, traffic, 2)
 
 
+def test_a_total_that_catches_up_breaks_no_run():
+    """Of calls that fail together, some are missing from the total while the first of them is judged."""
+    window, traffic, opened = Window(CircuitBreaker(failure_rate=None, consecutive=6)), Traffic([0.0] * 9), []
+    for missing in (1, 2, 3, 1, 2, 3):
+        short = Traffic(traffic.instants[missing:])
+        opened.append(fail(window, short, 1))
+
+    assert opened == [False] * 5 + [True]
+
+
 def test_a_rate_needs_its_minimum_of_calls():
     window, traffic = Window(CircuitBreaker(failure_rate=0.5, minimum_calls=4)), Traffic([0.5])
 

@@ -240,23 +240,22 @@ class _Record:
         self.multiplier = 0
         self.until = -math.inf
         self._interval = interval
-        self._mark = 0
-        self._failures = 0
         self.clear()
 
     def clear(self) -> None:
         """Start counting afresh; how often it was ejected stays."""
-        self.run = 0
+        self.run = self._failures = self._mark = 0
         self.run_began = self.answered_at = -math.inf
-        self._failures = 0
         self._timeline = Timeline(self._interval, self._interval / _TICKS)
 
     def count(self, succeeded: int, refused: bool, now: float) -> None:
-        """Count a failure; the run starts anew when there were successes since the last one."""
+        """Count a failure; the run starts anew when there were successes, which only a new maximum proves.
+
+        For a moment the total may be short of calls whose end is just being counted.
+        """
         if self.run == 0 or succeeded > self._mark:
-            self.run, self.run_began = 0, now
+            self.run, self.run_began, self._mark = 0, now, succeeded
         self.run += 1
-        self._mark = succeeded
         if not refused:
             self.answered_at = now
         self._timeline.roll(now, self._failures)

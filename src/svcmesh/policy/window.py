@@ -1,7 +1,8 @@
 """Whether a failure is one too many: failures in a row, and rates over the last seconds.
 
-Successes are only known as a total that somebody else counts. A run of failures is broken when that total has grown
-since the last one; the rate of a window is what both totals have grown by since the window began.
+Successes are only known as a total that somebody else counts. A run of failures is broken when that total has passed
+the highest value seen in the run: below it, it may be short for a moment of calls whose end is just being counted,
+and catching up is no success. The rate of a window is what both totals have grown by since the window began.
 """
 
 from __future__ import annotations
@@ -62,8 +63,9 @@ class Window:
         if failed:
             self._failed.roll(look.now, self._failures)
             self._failures += 1
-            self._run = 1 if look.succeeded > self._mark else self._run + 1
-            self._mark = look.succeeded
+            if self._run == 0 or look.succeeded > self._mark:
+                self._run, self._mark = 0, look.succeeded
+            self._run += 1
         if slow:
             self._slowed.roll(look.now, self._slow)
             self._slow += 1
