@@ -8,7 +8,6 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
-from svcmesh.core.deadline import AMBIENT, ambient_on
 from svcmesh.core.errors import ConfigError
 from svcmesh.core.outcome import Outcome
 from svcmesh.engine import awaiting
@@ -53,18 +52,17 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
         if request.url.port is not None and await self._is_elsewhere(view, request):
             return await self._pass_on(request)
         now = view.clock.now()
-        until = now + view.limit
-        if AMBIENT.get() is not None:
-            until = min(until, ambient_on(view.clock) or until)
+        deadline = view.deadline(now)
+        until = min(now + view.limit, deadline)
         exchange = AwaitingHttp(self, view, request)
         reaper = view.runtime.reapers.of(loop)
         member = view.enter(now) if now < until else None
         if member is None:
-            return await self._call(view, exchange, now)
+            return await self._call(view, exchange, now, deadline)
         key = reaper.watch(until) if until < NEVER else None
         ended: BaseException
         try:
-            trip = exchange.trip(member, now, until)
+            trip = exchange.trip(member, now, until, final=until >= deadline)
             response = exchange.read(await self.sender(request, loop).send(trip), trip)
         except BaseException as error:  # noqa: BLE001 - the machine settles it, and raises it again where it stands
             ended, late = error, reaper.late(key)
@@ -74,7 +72,6 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
                 member.finished += 1
             return response
         try:
-            deadline = view.deadline(now)
             return await awaiting.resume(view, exchange, member, now, deadline, ended, late=late)  # type: ignore[no-any-return]
         finally:
             del ended  # it refers to this frame
@@ -109,12 +106,12 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
             for each in by_origin.values():
                 each.forget()
 
-    async def _call(self, view: View, exchange: AwaitingHttp, now: float) -> httpx.Response:
+    async def _call(self, view: View, exchange: AwaitingHttp, now: float, deadline: float) -> httpx.Response:
         if self._route.passthrough:
-            await await_snapshot_async(view, view.deadline(now))
+            await await_snapshot_async(view, deadline)
             if is_unknown(view):
                 return await self._pass_on(exchange.request)
-        call = Call(view, exchange, now, view.deadline(now))
+        call = Call(view, exchange, now, deadline)
         return await awaiting.run(call, exchange)  # type: ignore[no-any-return]
 
     async def _is_elsewhere(self, view: View, request: httpx.Request) -> bool:
@@ -145,7 +142,7 @@ class AwaitingHttp(HttpExchange):
 
     async def send(self, attempt: Attempt) -> httpx.Response:
         """Make one attempt."""
-        trip = self.trip(attempt.member, attempt.started, attempt.until)
+        trip = self.trip(attempt.member, attempt.started, attempt.until, final=attempt.final)
         sender = self._transport.sender(self.request, asyncio.get_running_loop())
         return self.read(await sender.send(trip), trip)
 

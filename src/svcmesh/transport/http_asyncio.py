@@ -1,6 +1,6 @@
 """The socket under an asyncio HTTP connection: as `http_wire`, and closed the moment a task is cancelled.
 
-The end of an attempt is such a cancellation (see `engine.reaper`); the limit here is for bodies, which come later.
+The end of an attempt is such a cancellation (see `engine.reaper`), and sockets give up just before it by themselves.
 
 A cancelled task may not be able to await anything any more, and what an await should have released is lost: this is
 how httpx 0.28 loses its pool (encode/httpcore#1093). So the sockets here are plain ones, watched by the loop only
@@ -46,7 +46,7 @@ class AsyncWire(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """Connect to the endpoint."""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(self.limit.clamp(timeout)):
                 found = await self._connect()
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(error) from error
@@ -136,7 +136,7 @@ class AsyncWireStream(httpcore.AsyncNetworkStream):
         """Shake hands; the stream itself goes on encrypted."""
         try:
             tls = Tls(ssl_context, server_hostname)
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(self._limit.clamp(timeout)):
                 await tls.perform(lambda shaking: shaking.do_handshake(), self, None)
         except TimeoutError as error:
             self.close()

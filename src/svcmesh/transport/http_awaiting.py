@@ -14,14 +14,14 @@ import httpx
 
 from svcmesh.core.outcome import Outcome
 from svcmesh.engine.member import Member
-from svcmesh.transport.http_errors import translated
 from svcmesh.transport.http_line import Dialing, Line
 from svcmesh.transport.http_message import core_request, core_url, fits, timeout_of
 from svcmesh.transport.http_outcome import is_stale, of_error
 from svcmesh.transport.http_pool import Place, Pool
 from svcmesh.transport.http_stream import AsyncResponseStream, Owed
 from svcmesh.transport.http_tenancy import Tenancy
-from svcmesh.transport.http_trip import Trip
+from svcmesh.transport.http_trip import MARGIN, Trip
+from svcmesh.transport.http_wire import clamp
 
 AsyncLine = Line[httpcore.AsyncHTTPConnection]
 AsyncPool = Pool[Member, AsyncLine]
@@ -78,7 +78,7 @@ class AsyncConnections:
             except httpx.PoolTimeout as error:
                 return of_error(error)
             used, line.used = line.used, True
-            line.wire.limit.until = None  # whoever runs the attempt cancels it when its time is up
+            line.wire.limit.until = before(trip.until)
             try:
                 raw = await line.http.handle_async_request(core_request(trip.request))
                 return await self._answer(trip, line, raw)
@@ -89,9 +89,9 @@ class AsyncConnections:
                 failure = error
             if used and isinstance(failure, httpcore.ConnectionNotAvailable):
                 continue  # it was closed between the look at it and its use: nothing was sent
-            found = translated(failure, trip.request)
-            if fresh or not (used and is_stale(found) and trip.repeat()):
-                return of_error(found, reused=used)
+            outcome = trip.ended(failure, used=used)
+            if fresh or not (used and is_stale(outcome.error) and trip.repeat()):
+                return outcome
             fresh = True
 
     def close(self) -> None:
@@ -125,7 +125,7 @@ class AsyncConnections:
 
     async def _wait(self, place: Place[Member, AsyncLine], trip: Trip) -> AsyncLine:
         try:
-            await place.wait(timeout_of(trip.request, "pool"))  # type: ignore[attr-defined]  # ours are all TaskPlaces
+            await place.wait(clamp(timeout_of(trip.request, "pool"), before(trip.until)))  # type: ignore[attr-defined]  # ours are all TaskPlaces
         except BaseException:
             self._give_up(place)
             raise
@@ -138,6 +138,11 @@ class AsyncConnections:
         line = self.pool.leave(place)
         if line is not None and place.key is not None:
             self.pool.give(place.key, line, monotonic(), keep=line.used)
+
+
+def before(until: float | None) -> float | None:
+    """Return the instant at which sockets give up, just before the attempt is cancelled."""
+    return None if until is None else until - MARGIN
 
 
 def _running() -> asyncio.AbstractEventLoop | None:

@@ -11,7 +11,6 @@ import httpx
 
 from svcmesh.core.outcome import Outcome
 from svcmesh.engine.member import Member
-from svcmesh.transport.http_errors import translated
 from svcmesh.transport.http_line import Dialing, Line
 from svcmesh.transport.http_message import core_request, core_url, fits, timeout_of
 from svcmesh.transport.http_outcome import is_stale, of_error
@@ -77,9 +76,9 @@ class Connections:
                 failure = error
             if used and isinstance(failure, httpcore.ConnectionNotAvailable):
                 continue  # it was closed between the look at it and its use: nothing was sent
-            found = translated(failure, trip.request)
-            if fresh or not (used and is_stale(found) and trip.repeat()):
-                return of_error(found, reused=used)
+            outcome = trip.ended(failure, used=used)
+            if fresh or not (used and is_stale(outcome.error) and trip.repeat()):
+                return outcome
             fresh = True
 
     def close(self) -> None:

@@ -76,7 +76,7 @@ class HttpExchange:
         response = httpx.Response(status, text=text, request=self.request)
         return Outcome(Kind.SUCCESS, value=response) if is_plain(status) else of_response(response, time.time)
 
-    def trip(self, member: Member, started: float, until: float) -> Trip:
+    def trip(self, member: Member, started: float, until: float, *, final: bool) -> Trip:
         """Return what a sender has to know of an attempt."""
         return Trip(
             self.view,
@@ -86,6 +86,7 @@ class HttpExchange:
             member=member,
             started=started,
             until=until,
+            final=final,
         )
 
     def read(self, sent: Sent, trip: Trip) -> httpx.Response:

@@ -95,7 +95,7 @@ def classify(error: Exception) -> Outcome:
     return outcome
 
 
-def is_stale(error: Exception) -> bool:
+def is_stale(error: BaseException | None) -> bool:
     """Whether an error is what a connection shows that the server closed while it was idle."""
     if isinstance(error, httpx.RemoteProtocolError):
         return "disconnected without sending" in str(error)

@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 
-from svcmesh.core.deadline import AMBIENT, ambient_on
 from svcmesh.core.outcome import Outcome
 from svcmesh.engine import blocking
 from svcmesh.engine.exchange import Attempt
@@ -47,14 +46,13 @@ class MeshTransport(httpx.BaseTransport):
         if request.url.port is not None and self._is_elsewhere(view, request):
             return self._pass_on(request)
         now = view.clock.now()
-        until = now + view.limit
-        if AMBIENT.get() is not None:
-            until = min(until, ambient_on(view.clock) or until)
+        deadline = view.deadline(now)
+        until = min(now + view.limit, deadline)
         exchange = BlockingHttp(self, view, request)
         member = view.enter(now) if now < until else None
         if member is None:
-            return self._call(view, exchange, now)
-        trip = exchange.trip(member, now, until)
+            return self._call(view, exchange, now, deadline)
+        trip = exchange.trip(member, now, until, final=until >= deadline)
         ended: BaseException
         try:
             response = exchange.read(self.sender(request).send(trip), trip)
@@ -65,7 +63,7 @@ class MeshTransport(httpx.BaseTransport):
                 member.finished += 1
             return response
         try:
-            return blocking.resume(view, exchange, member, now, view.deadline(now), ended)  # type: ignore[no-any-return]
+            return blocking.resume(view, exchange, member, now, deadline, ended)  # type: ignore[no-any-return]
         finally:
             del ended  # it refers to this frame
 
@@ -93,12 +91,12 @@ class MeshTransport(httpx.BaseTransport):
         for each in connections.values():
             each.forget()
 
-    def _call(self, view: View, exchange: BlockingHttp, now: float) -> httpx.Response:
+    def _call(self, view: View, exchange: BlockingHttp, now: float, deadline: float) -> httpx.Response:
         if self._route.passthrough:
-            await_snapshot(view, view.deadline(now))
+            await_snapshot(view, deadline)
             if is_unknown(view):
                 return self._pass_on(exchange.request)
-        return blocking.run(Call(view, exchange, now, view.deadline(now)), exchange)  # type: ignore[no-any-return]
+        return blocking.run(Call(view, exchange, now, deadline), exchange)  # type: ignore[no-any-return]
 
     def _is_elsewhere(self, view: View, request: httpx.Request) -> bool:
         """Whether the port in the URL is not the service's; without passthrough that is refused."""
@@ -120,7 +118,7 @@ class BlockingHttp(HttpExchange):
 
     def send(self, attempt: Attempt) -> httpx.Response:
         """Make one attempt."""
-        trip = self.trip(attempt.member, attempt.started, attempt.until)
+        trip = self.trip(attempt.member, attempt.started, attempt.until, final=attempt.final)
         return self.read(self._transport.sender(self.request).send(trip), trip)
 
     def discard(self, outcome: Outcome) -> None:

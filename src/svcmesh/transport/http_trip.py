@@ -10,9 +10,17 @@ import httpx
 
 from svcmesh.core.clock import SYSTEM, Clock
 from svcmesh.core.deadline import ambient_on
+from svcmesh.core.errors import DeadlineExceeded
+from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.member import Member
 from svcmesh.engine.view import View
 from svcmesh.policy.policy import Policy
+from svcmesh.transport.http_errors import as_httpx, translated
+from svcmesh.transport.http_outcome import of_error
+
+MARGIN = 0.005
+"""Seconds before the end of an awaited attempt at which its socket gives up, so that it can say what it was doing: a
+connect that came to nothing may go elsewhere, and a cancellation would not tell."""
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """Source: RFC 9110, 9.2.2."""
@@ -28,10 +36,11 @@ class Trip:
         member: whom to send it to.
         started: when, on the mesh's clock.
         until: when it must end, on the machine's clock; None: never.
+        final: that is the end of the whole call, so that it is nobody's fault.
         buffer: bytes up to which the answer is read inside the attempt; negative: not at all.
     """
 
-    __slots__ = ("buffer", "member", "repeat", "request", "started", "until", "view")
+    __slots__ = ("buffer", "final", "member", "repeat", "request", "started", "until", "view")
 
     def __init__(
         self,
@@ -43,6 +52,7 @@ class Trip:
         member: Member,
         started: float,
         until: float,
+        final: bool,
     ) -> None:
         self.view = view
         self.request = request
@@ -51,6 +61,23 @@ class Trip:
         self.member = member
         self.started = started
         self.until = on_the_wire(view.clock, until)
+        self.final = final
+
+    def ended(self, error: Exception, *, used: bool) -> Outcome:
+        """Return how the attempt ended that raised ``error``, on a connection that was ``used`` before.
+
+        A timeout is ours where the attempt's time is up, and httpx's where the caller set a shorter one.
+        """
+        found = translated(error, self.request)
+        outcome = of_error(found, reused=used)
+        if isinstance(found, httpx.TimeoutException) and self.until is not None and monotonic() >= self.until - MARGIN:
+            outcome.blames = outcome.blames and not self.final
+            if outcome.kind is Kind.TIMEOUT:
+                seconds = self.view.clock.now() - self.started
+                ours = DeadlineExceeded(f"no answer from {self.member.endpoint.address} within {seconds:.3g} s")
+                ours.__cause__ = found
+                outcome.error = as_httpx(ours, self.request)
+        return outcome
 
     def body_until(self) -> float | None:
         """Return when the body of the answer must have come, on the machine's clock.
