@@ -23,6 +23,9 @@ from svcmesh.policy.breaker import Breaker
 from svcmesh.policy.fault import Abort, FaultTarget, Injection, draw
 from svcmesh.policy.retry import Again, Ask
 
+PATIENCE = 0.1
+"""Seconds between attempts of a call that waits for a server to come up, once it has tried all endpoints."""
+
 
 @dataclass(slots=True)
 class _Held:
@@ -260,6 +263,11 @@ class Call:
 
     def _judge(self, outcome: Outcome, attempt: Attempt, now: float) -> None:
         """Schedule another attempt, or end the call with this outcome."""
+        if outcome.refused and self.exchange.patient and self.exchange.replayable():
+            self._last = None  # nobody is there yet: to wait for that is what was asked for
+            untried = self._ask(outcome, now).untried
+            self._wake = now if untried else now + PATIENCE
+            return
         retry = self._retry
         if retry is None or outcome.kind in {Kind.CANCELLED, Kind.DEADLINE, Kind.REJECTED}:
             self._reason = outcome.reason

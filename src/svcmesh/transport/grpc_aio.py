@@ -231,7 +231,7 @@ class MeshAioChannel(grpc.aio.Channel):
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
         """Wait until the state is another one than ``last_observed_state``."""
-        while self.get_state() is last_observed_state:
+        while self.get_state() is last_observed_state:  # noqa: ASYNC110 - connections are asked, none of them tells
             await asyncio.sleep(STATE_PERIOD)
 
     async def channel_ready(self) -> None:
@@ -276,9 +276,14 @@ class MeshAioChannel(grpc.aio.Channel):
         await self.close()
 
 
+def _set(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
+
+
 async def _ended(call: Any) -> None:
     over = asyncio.get_running_loop().create_future()
-    call.add_done_callback(lambda _: over.done() or over.set_result(None))
+    call.add_done_callback(lambda _: _set(over))
     await over
 
 

@@ -17,6 +17,7 @@ from svcmesh.engine.member import NEVER
 from svcmesh.transport.grpc_aio_flow import AioFlow, AioLeg
 from svcmesh.transport.grpc_aio_request import Writer
 
+EOF: Any = grpc.aio.EOF  # pyright: ignore[reportAttributeAccessIssue]  # its stubs leave it out
 _MIXED = "The iterator and read/write APIs may not be mixed on a single RPC."
 _FINISHED = "RPC already finished."
 _HALF_CLOSED = 'RPC is half closed after calling "done_writing".'
@@ -104,7 +105,7 @@ class AioCall(grpc.aio.Call):
         self._raise()
 
     async def _last(self) -> AioLeg | None:
-        """Wait for the end; return the attempt that the call ended with, None when it ended with an error of its own."""
+        """Wait for the end; return the attempt that the call ended with, None when its end is no attempt's."""
         while (leg := await self._flow.newest()) is not None:
             await leg.stock.code()
             if await self._flow.stands(leg):
@@ -196,7 +197,7 @@ class StreamedResponse(AioCall):
                 if await flow.stands(leg):
                     raise
                 continue
-            if message is grpc.aio.EOF:
+            if message is EOF:
                 if await flow.stands(leg):
                     return message
             elif flow.expose(leg):
@@ -204,7 +205,7 @@ class StreamedResponse(AioCall):
             else:
                 await flow.stands(leg)
         self._raise()
-        return grpc.aio.EOF
+        return EOF
 
     async def _read_of(self, leg: AioLeg) -> Any:
         if self._reads:
@@ -212,7 +213,7 @@ class StreamedResponse(AioCall):
         try:
             return await anext(leg.messages())
         except StopAsyncIteration:
-            return grpc.aio.EOF
+            return EOF
 
     def _choose(self, *, reads: bool) -> None:
         if self._reads is None:
@@ -283,7 +284,7 @@ class StreamedRequests(AioCall):
 
 async def _messages(call: StreamedResponse) -> AsyncIterator[Any]:
     message = await call.next_message()
-    if message is grpc.aio.EOF:
+    if message is EOF:
         return
     yield message
     leg = call.flow.leg

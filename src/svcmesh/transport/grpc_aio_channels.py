@@ -1,4 +1,4 @@
-"""One stock asyncio channel per endpoint and event loop: such a channel belongs to the loop that was current when it was made."""
+"""One stock asyncio channel per endpoint and event loop: such a channel belongs to the loop that it was made on."""
 
 from __future__ import annotations
 

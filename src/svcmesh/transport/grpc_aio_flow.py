@@ -1,7 +1,7 @@
-"""The course of an asyncio call: it starts when it is made, goes on whether it is awaited or not, and needs no task of ours.
+"""The course of an asyncio call: it starts when it is made, goes on whether awaited or not, and needs no task of ours.
 
-The stock call's done callback counts a plain success and decides everything else, before whoever awaits is resumed. Only
-then does the machine exist; its attempts are stock calls again. All of it happens on the call's loop.
+The stock call's done callback counts a plain success and decides everything else, before whoever awaits is resumed.
+Only then does the machine exist; its attempts are stock calls again. All of it happens on the call's loop.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class AioFlow:
             self._exchange = AioAttempts(self, self._patient)
         return self._exchange
 
-    # -- starting --------------------------------------------------------------------------------------------------------
+    # -- starting ------------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Start the first attempt; raises what the stock call would raise at once."""
@@ -159,7 +159,7 @@ class AioFlow:
         account.report = lambda outcome: driver.ended(attempt, outcome)
         driver.adopt(attempt, _nothing)
 
-    # -- waiting ---------------------------------------------------------------------------------------------------------
+    # -- waiting -------------------------------------------------------------------------------------------------------
 
     async def newest(self) -> AioLeg | None:
         """Wait for an attempt; None when the call ended without one, or with an error that is no attempt's."""
@@ -207,7 +207,7 @@ class AioFlow:
             self._timer.cancel()
             self._timer = None
 
-    # -- ends --------------------------------------------------------------------------------------------------------------
+    # -- ends ----------------------------------------------------------------------------------------------------------
 
     def leg_over(self, leg: AioLeg) -> None:
         """Deal with the end of an attempt."""

@@ -1,7 +1,7 @@
 """The call object of futures and streams: what gRPC promises of one, whichever attempt is behind it at the moment.
 
-Each question is put to the attempt of the moment, by gRPC's own object, and the answer counts unless that attempt turns
-out to have been replaced meanwhile. So an error that callers see is the stock error with all its details, and
+Each question is put to the attempt of the moment, by gRPC's own object, and the answer counts unless that attempt
+turns out to have been replaced meanwhile. So an error that callers see is the stock error with all its details, and
 callers wait as they would for a single call.
 """
 
@@ -23,7 +23,7 @@ from svcmesh.transport.grpc_request import Request
 _LOGGER = logging.getLogger("svcmesh.grpc")
 
 
-class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):
+class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]  # generic in the stubs only
     """A call that goes on while its caller does something else; a stream's messages are iterated over.
 
     It is cancelled when nobody refers to it any more, unless somebody waits for it by `add_done_callback`.
@@ -102,7 +102,7 @@ class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):
         """Whether the call is still under way."""
         return self._flow.end is None
 
-    def time_remaining(self) -> float | None:
+    def time_remaining(self) -> Any:
         """Return the seconds left of the call's deadline; None when it has none."""
         return self._flow.remaining()
 
@@ -146,12 +146,12 @@ class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):
             raise grpc.FutureCancelledError
         return self._flow.end.result()
 
-    def exception(self, timeout: float | None = None) -> BaseException | None:
+    def exception(self, timeout: float | None = None) -> Exception | None:
         """Wait for the end and return the error, None for none; raises as `result` does when it cannot."""
         self._wait(timeout)
         if self._flow.cancelled and self._flow.end.code() is not grpc.StatusCode.OK:
             raise grpc.FutureCancelledError
-        found: BaseException | None = self._flow.end.exception()
+        found: Exception | None = self._flow.end.exception()
         return found
 
     def traceback(self, timeout: float | None = None) -> TracebackType | None:

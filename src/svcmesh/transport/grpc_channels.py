@@ -1,8 +1,9 @@
 """One stock channel per endpoint, made at the first call that goes there and closed away from the calls.
 
-A mesh channel is many stock channels that share their settings. They live with the endpoints: when an endpoint leaves, the
-engine closes what it holds, and when the mesh channel is closed, or nobody refers to it any more, it takes its own
-back. Each stock channel keeps its multicallables, because making one costs as much as a tenth of an RPC.
+A mesh channel is many stock channels that share their settings. They live with the endpoints: when an endpoint
+leaves, the engine closes what it holds, and when the mesh channel is closed, or nobody refers to it any more, it
+takes its own back. Each stock channel keeps its multicallables, because making one costs as much as a tenth of an
+RPC.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from svcmesh.transport.grpc_method import Method
 from svcmesh.transport.grpc_outcome import CHANNEL_CLOSED
 from svcmesh.transport.grpc_settings import Settings, target
 
-SINGLE_THREADED = grpc.experimental.ChannelOptions.SingleThreadedUnaryStream
+_OPTIONS: Any = grpc.experimental.ChannelOptions  # pyright: ignore[reportAttributeAccessIssue]  # not in its stubs
+SINGLE_THREADED = _OPTIONS.SingleThreadedUnaryStream
 MOST_METHODS = 1024
 """Multicallables kept per endpoint; callers may pass fresh lambdas as serializers each time."""
 
@@ -55,7 +57,7 @@ class EndpointChannel:
 
 
 class Dialer:
-    """The endpoint channels of one mesh channel. Multicallables and calls refer to it, so it outlives the channel object.
+    """The endpoint channels of one mesh channel. Multicallables and calls refer to it, so it outlives the channel.
 
     Attributes:
         closed: no channel is handed out any more. pins: calls to be kept alive until they are over.

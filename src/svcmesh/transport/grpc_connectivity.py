@@ -1,7 +1,7 @@
 """The state of a channel that has many connections: ready if one of them is.
 
-Stock channels report their state by a polling thread each, which at a thousand endpoints is a thousand threads and two
-fifths of a core. So nothing is watched while nobody has subscribed, and then one thread asks all of them in turn.
+Stock channels report their state by a polling thread each, which at a thousand endpoints is a thousand threads and
+two fifths of a core. So nothing is watched while nobody has subscribed, and then one thread asks all of them in turn.
 """
 
 from __future__ import annotations

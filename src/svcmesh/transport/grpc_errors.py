@@ -1,8 +1,8 @@
 """Our own errors in the form that callers of gRPC catch: still ours, and also an ``RpcError`` with a code.
 
-Callers write ``except grpc.RpcError as error: error.code()``. So what svcmesh refuses must answer every question that a
-stock error answers; there was no RPC, hence no metadata. The code says what a caller may do: UNAVAILABLE where trying
-again later may help (gRFC A32 has it for limits too), DEADLINE_EXCEEDED where the time was used up.
+Callers write ``except grpc.RpcError as error: error.code()``. So what svcmesh refuses must answer every question that
+a stock error answers; there was no RPC, hence no metadata. The code says what a caller may do: UNAVAILABLE where
+trying again later may help (gRFC A32 has it for limits too), DEADLINE_EXCEEDED where the time was used up.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ def code_of(error: SvcmeshError) -> grpc.StatusCode:
 
 
 def _describe(error: Any) -> str:
-    return f'<{type(error).__name__} of RPC that terminated with:\n\tstatus = {error.code()}\n\tdetails = "{error.details()}"\n>'
+    name, code, details = type(error).__name__, error.code(), error.details()
+    return f'<{name} of RPC that terminated with:\n\tstatus = {code}\n\tdetails = "{details}"\n>'
 
 
-class EndedCall(grpc.RpcError, grpc.Call, grpc.Future):
+class EndedCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]  # generic in the stubs only
     """A call that is over before anything was sent, as an exception: all questions have an answer at once."""
 
     _code: grpc.StatusCode | None = None
@@ -60,8 +61,9 @@ class EndedCall(grpc.RpcError, grpc.Call, grpc.Future):
         """Return False."""
         return False
 
-    def time_remaining(self) -> None:
+    def time_remaining(self) -> Any:
         """Return None: nothing is running."""
+        return None
 
     def cancel(self) -> bool:
         """Return False: it is over."""
@@ -79,19 +81,19 @@ class EndedCall(grpc.RpcError, grpc.Call, grpc.Future):
         """Return True."""
         return True
 
-    def result(self, timeout: float | None = None) -> Any:  # noqa: ARG002 - the signature of grpc.Future
+    def result(self, timeout: float | None = None) -> Any:
         """Raise this error."""
         raise self
 
-    def exception(self, timeout: float | None = None) -> BaseException:  # noqa: ARG002 - the signature of grpc.Future
+    def exception(self, timeout: float | None = None) -> Exception:
         """Return this error."""
         return self
 
-    def traceback(self, timeout: float | None = None) -> TracebackType | None:  # noqa: ARG002 - as above
+    def traceback(self, timeout: float | None = None) -> TracebackType | None:
         """Return where it was raised."""
         return self.__traceback__
 
-    def add_callback(self, callback: Callable[[], None]) -> bool:  # noqa: ARG002 - the signature of grpc.RpcContext
+    def add_callback(self, callback: Callable[[], None]) -> bool:
         """Return False: the callback will not be called."""
         return False
 

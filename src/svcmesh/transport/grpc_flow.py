@@ -1,8 +1,8 @@
 """The course of a call that returned at once (a future, a stream): attempts one after the other, by callbacks.
 
-The first attempt runs without a machine. Its end comes on gRPC's thread; a plain success is counted there and nothing else
-happens. Anything else hands the attempt to the machine, whose next attempts start on whatever thread decides so. A
-stream is committed, and never repeated, once a message or the initial metadata were handed out; until then the
+The first attempt runs without a machine. Its end comes on gRPC's thread; a plain success is counted there and nothing
+else happens. Anything else hands the attempt to the machine, whose next attempts start on whatever thread decides so.
+A stream is committed, and never repeated, once a message or the initial metadata were handed out; until then the
 policy's timeouts hold for it, by a timer, because on the wire they would end the stream itself.
 """
 
@@ -20,7 +20,7 @@ from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.callback import CallbackDriver
 from svcmesh.engine.exchange import Attempt
 from svcmesh.engine.machine import Call
-from svcmesh.engine.member import NEVER, Member
+from svcmesh.engine.member import NEVER
 from svcmesh.transport.grpc_errors import EndedCall
 from svcmesh.transport.grpc_leg import Account, Leg, Report
 from svcmesh.transport.grpc_line import GrpcExchange, Line, wire_timeout

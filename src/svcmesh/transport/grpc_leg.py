@@ -1,8 +1,8 @@
 """One attempt of a call that returned at once: the stock call under way, and the account of it.
 
-The stock call cancels itself when nobody refers to it any more, which is how a half-read stream that was dropped ends at
-the server. That works only as long as gRPC's own state does not refer back to it. So what gRPC calls at the end holds the
-call weakly, and strongly only the account, which is settled even when the call is gone.
+The stock call cancels itself when nobody refers to it any more, which is how a half-read stream that was dropped ends
+at the server. That works only as long as gRPC's own state does not refer back to it. So what gRPC calls at the end
+holds the call weakly, and strongly only the account, which is settled even when the call is gone.
 """
 
 from __future__ import annotations

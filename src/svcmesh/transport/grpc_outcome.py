@@ -1,7 +1,7 @@
 """What the end of a gRPC attempt means: surely unsent, lost on the way, late, or answered with a status.
 
-gRPC reports all of these by one status code, most of them by UNAVAILABLE, and a call that was surely not processed may
-go elsewhere although it is not idempotent. Only the text of the details tells them apart. That text is the
+gRPC reports all of these by one status code, most of them by UNAVAILABLE, and a call that was surely not processed
+may go elsewhere although it is not idempotent. Only the text of the details tells them apart. That text is the
 library's own, so it is trusted as a hint and nothing more: it counts only where no server can have written it, that
 is without any metadata of an answer, and the tests pin it to the grpcio in use. Whatever is not recognised counts as
 maybe sent.

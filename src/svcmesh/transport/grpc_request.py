@@ -1,12 +1,12 @@
 """What a call sends, in a form that can be sent once more.
 
-A single message can always be repeated. A stream is the caller's iterator, which runs once: what it has yielded is kept,
-serialized, so that a further attempt can send it again and then go on. Serialized, because callers like to yield
-one object many times over with other contents. Beyond 256 KiB (gRPC's own limit) nothing is kept any more, and the
-call can no longer be repeated.
+A single message can always be repeated. A stream is the caller's iterator, which runs once: what it has yielded is
+kept, serialized, so that a further attempt can send it again and then go on. Serialized, because callers like to
+yield one object many times over with other contents. Beyond 256 KiB (gRPC's own limit) nothing is kept any more, and
+the call can no longer be repeated.
 
-gRPC reads an iterator on a thread of its own, ahead of the wire. The thread of an attempt that has failed may still be
-waiting for the caller's iterator when the next attempt's thread wants it; so one at a time reads, and what it
+gRPC reads an iterator on a thread of its own, ahead of the wire. The thread of an attempt that has failed may still
+be waiting for the caller's iterator when the next attempt's thread wants it; so one at a time reads, and what it
 reads is kept for whoever needs it.
 """
 

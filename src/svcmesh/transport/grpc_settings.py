@@ -2,8 +2,8 @@
 
 Each reason is measured (grpcio 1.85): a connection must belong to one endpoint of one channel alone, or an ejected
 endpoint lives on in another client; dialling must fail fast and be tried again soon, or a server that came back waits
-two minutes for its traffic; and a policy that DNS delivers, or a proxy that the environment names, is not ours. gRPC's
-transparent retries stay on: without them connections that age produce errors. What the user sets wins.
+two minutes for its traffic; and a policy that DNS delivers, or a proxy that the environment names, is not ours.
+gRPC's transparent retries stay on: without them connections that age produce errors. What the user sets wins.
 """
 
 from __future__ import annotations

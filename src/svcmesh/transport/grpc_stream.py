@@ -11,7 +11,7 @@ from svcmesh.transport.grpc_line import Line, frozen
 from svcmesh.transport.grpc_request import Request
 
 
-class UnaryStream(grpc.UnaryStreamMultiCallable):
+class UnaryStream(grpc.UnaryStreamMultiCallable):  # type: ignore[type-arg]  # generic in the stubs only
     """A method with one request and streamed responses."""
 
     def __init__(self, line: Line) -> None:
@@ -31,7 +31,7 @@ class UnaryStream(grpc.UnaryStreamMultiCallable):
         return MeshCall.begin(self._line, Request(request), stock, timeout, bool(wait_for_ready))
 
 
-class StreamStream(grpc.StreamStreamMultiCallable):
+class StreamStream(grpc.StreamStreamMultiCallable):  # type: ignore[type-arg]  # generic in the stubs only
     """A method with streamed requests and streamed responses."""
 
     def __init__(self, line: Line) -> None:

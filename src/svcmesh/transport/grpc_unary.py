@@ -23,7 +23,7 @@ Stock = tuple[Any, Any, Any]
 """Metadata, call credentials and compression: passed on as they are."""
 
 
-class UnaryUnary(grpc.UnaryUnaryMultiCallable):
+class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]  # generic in the stubs only
     """A method with one request and one response."""
 
     def __init__(self, line: Line) -> None:
@@ -109,7 +109,7 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):
         return blocking.run(Call(self._view, exchange, now, self._view.deadline(now, timeout)), exchange)
 
 
-class StreamUnary(grpc.StreamUnaryMultiCallable):
+class StreamUnary(grpc.StreamUnaryMultiCallable):  # type: ignore[type-arg]  # generic in the stubs only
     """A method with streamed requests and one response."""
 
     def __init__(self, line: Line) -> None:
