@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pybreaker
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -111,6 +111,7 @@ class PermitLaws(RuleBasedStateMachine):
 
 
 TestPermitLaws = PermitLaws.TestCase
+TestPermitLaws.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def test_threads_that_fail_together_open_it_once():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -335,6 +335,7 @@ class Laws(RuleBasedStateMachine):
 
 
 TestLaws = Laws.TestCase
+TestLaws.settings = settings(max_examples=60, stateful_step_count=30)
 
 
 @given(pauses=st.lists(st.floats(0, 400), max_size=20), draw=st.floats(0, 0.999))

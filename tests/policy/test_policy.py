@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 
 import pytest
+from tenacity import stop_after_attempt
 
 from svcmesh.balance import RoundRobin
 from svcmesh.core.errors import ConfigError
@@ -120,6 +123,16 @@ def test_breakers_of_both_scopes_go_together():
 
     assert Policy(circuit_breaker=[endpoint, service]).breakers == (endpoint, service)
     assert Policy(circuit_breaker=service).breakers == (service,)
+
+
+def test_policies_travel_to_other_processes():
+    """With settings of one's own too, as long as these can be pickled."""
+    policy = Policy.standard().replace(faults=[FAULT], retry=Retry(on=[503, OSError], stop=stop_after_attempt(7)))
+    copied = pickle.loads(pickle.dumps(policy))
+
+    assert pickle.loads(pickle.dumps(Policy.standard())) == copy.deepcopy(Policy.standard()) == Policy.standard()
+    assert (copied.faults, copied.retry.on) == (policy.faults, policy.retry.on)
+    assert copied.retry.stop.max_attempt_number == 7
 
 
 def test_one_fault_may_come_alone():

@@ -6,7 +6,8 @@ retries that somebody believed in never happen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from svcmesh.core.errors import ConfigError
@@ -35,20 +36,30 @@ def check_on(on: object) -> frozenset[Condition]:
     return frozenset(_check_condition(condition) for condition in on)
 
 
-def compile_on(on: frozenset[Condition]) -> Callable[[Outcome], bool]:
-    """Return a function that says whether an outcome meets one of the conditions.  Cost of it: O(1)."""
-    reasons = frozenset(str(condition) for condition in on if not isinstance(condition, type)) - {RATE_LIMITED}
-    classes = tuple(condition for condition in on if isinstance(condition, type))
-    rate_limited = RATE_LIMITED in on
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """Conditions, ready to be asked. A class and no closure, so that policies can be pickled.  Cost: O(1)."""
 
-    def matches(outcome: Outcome) -> bool:
+    reasons: frozenset[str]
+    classes: tuple[type[Exception], ...]
+    rate_limited: bool
+
+    def __call__(self, outcome: Outcome) -> bool:
+        """Return whether ``outcome`` meets one of the conditions."""
         return (
-            outcome.reason in reasons
-            or (rate_limited and outcome.reason == "429" and outcome.retry_after is not None)
-            or isinstance(outcome.error, classes)
+            outcome.reason in self.reasons
+            or (self.rate_limited and outcome.reason == "429" and outcome.retry_after is not None)
+            or isinstance(outcome.error, self.classes)
         )
 
-    return matches
+
+def compile_on(on: frozenset[Condition]) -> Matcher:
+    """Return what says whether an outcome meets one of the conditions ``on``, which have been checked."""
+    return Matcher(
+        reasons=frozenset(str(condition) for condition in on if not isinstance(condition, type)) - {RATE_LIMITED},
+        classes=tuple(condition for condition in on if isinstance(condition, type)),
+        rate_limited=RATE_LIMITED in on,
+    )
 
 
 def _check_condition(condition: Any) -> Condition:
