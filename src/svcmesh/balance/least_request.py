@@ -15,7 +15,7 @@ Source: Mitzenmacher, IEEE TPDS 12(10), 2001; Envoy least_request_lb.cc; gRFC A4
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from svcmesh.balance.cell import Cell
@@ -23,8 +23,8 @@ from svcmesh.balance.configuration import Configuration
 from svcmesh.balance.load import Load, by_weight, least_of, least_of_all, load_of
 from svcmesh.balance.picker import Picker, Rng
 from svcmesh.balance.random_choice import Random, random_choice
-from svcmesh.balance.redraw import Among, Draw, RedrawPicker, equal_weights, excluding, serving
-from svcmesh.balance.schedule import laps
+from svcmesh.balance.redraw import ChooseFrom, Draw, RedrawPicker, equal_weights, excluding, serving
+from svcmesh.balance.schedule import Lap, laps
 from svcmesh.core import checks
 from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
@@ -78,7 +78,9 @@ class LeastRequest(Configuration):
         if self.full_scan:
             choose: Draw = lambda: least_of_all(drawn, load, rng)  # noqa: E731 - one of five ways to choose
         elif equal and together == 2:
-            return _of_two(cells, drawn, rng, among)
+            new_lap = laps(drawn, rng, 2)
+            choose = _of_two(new_lap)
+            return _PairPicker(cells, new_lap, choose, excluding(drawn, choose, among))
         elif equal:
             choose = _of_many(drawn, rng, together)
         elif together == 2 and self.active_request_bias == 1:
@@ -88,13 +90,42 @@ class LeastRequest(Configuration):
         return RedrawPicker(cells, choose, excluding(drawn, choose, among))
 
 
-def _of_two(cells: Sequence[Cell], drawn: Sequence[Cell], rng: Rng, among: Among) -> Picker:
+class _PairPicker(RedrawPicker):
+    """The default, least of two equals, with `pick` written out.
+
+    `pick` and `choose` have the same five lines, since a call from one to the other would cost a third of it. Each
+    walks laps of its own.
+    """
+
+    def __init__(
+        self, cells: Sequence[Cell], new_lap: Callable[[], Lap], choose: Draw, choose_from: ChooseFrom
+    ) -> None:
+        super().__init__(cells, choose, choose_from)
+        self._new_lap = new_lap
+        self._pair = new_lap()
+
+    def pick(
+        self,
+        key: int | None = None,
+        exclude: Collection[Endpoint] = (),  # noqa: ARG002 - no affinity
+    ) -> Endpoint | None:
+        """Return an endpoint that is not excluded, or None when there is none; the key is ignored."""
+        if exclude:
+            return self.pick_from(exclude)
+        pair = self._pair
+        try:
+            one, other = pair()
+        except StopIteration:
+            self._pair = pair = self._new_lap()
+            one, other = pair()
+        return (one if one.started - one.finished <= other.started - other.finished else other).endpoint
+
+
+def _of_two(new_lap: Callable[[], Lap]) -> Draw:
     """Compare two: the success path of the default. It calls nothing but the C iterator of the lap.
 
-    The same five lines stand in `choose` and in `pick`, since a call from one to the other would cost a third of it.
     Two threads may both begin a new lap: one lap is lost then, which does no harm.
     """
-    new_lap = laps(drawn, rng, 2)
     pair = new_lap()
 
     def begin_lap() -> tuple[Cell, ...]:
@@ -109,19 +140,7 @@ def _of_two(cells: Sequence[Cell], drawn: Sequence[Cell], rng: Rng, among: Among
             one, other = begin_lap()
         return one if one.started - one.finished <= other.started - other.finished else other
 
-    choose_from = excluding(drawn, choose, among)
-
-    def pick(key: int | None = None, exclude: Collection[Endpoint] = ()) -> Endpoint | None:  # noqa: ARG001 - no affinity
-        if exclude:
-            cell = choose_from(exclude)
-            return None if cell is None else cell.endpoint
-        try:
-            one, other = pair()
-        except StopIteration:
-            one, other = begin_lap()
-        return (one if one.started - one.finished <= other.started - other.finished else other).endpoint
-
-    return RedrawPicker(cells, choose, choose_from, pick)
+    return choose
 
 
 def _of_many(cells: Sequence[Cell], rng: Rng, together: int) -> Draw:

@@ -13,7 +13,7 @@ from svcmesh.balance.alias import columns, draw
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.configuration import Configuration
 from svcmesh.balance.picker import Picker, Rng
-from svcmesh.balance.redraw import ChooseFrom, Draw, EmptyPicker, Pick, RedrawPicker, equal_weights, excluding, serving
+from svcmesh.balance.redraw import ChooseFrom, Draw, EmptyPicker, RedrawPicker, equal_weights, excluding, serving
 from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
 
@@ -32,8 +32,9 @@ class Random(Configuration):
             return EmptyPicker(cells)
         choose = random_choice(drawn, rng)
         choose_from = excluding(drawn, choose, lambda allowed: draw(columns(allowed), rng))
-        pick = _uniform_pick(drawn, rng, choose_from) if equal_weights(drawn) else None
-        return RedrawPicker(cells, choose, choose_from, pick)
+        if equal_weights(drawn):
+            return _UniformPicker(cells, drawn, rng, choose, choose_from)
+        return RedrawPicker(cells, choose, choose_from)
 
 
 def random_choice(cells: Sequence[Cell], rng: Rng) -> Draw:
@@ -51,15 +52,24 @@ def random_choice(cells: Sequence[Cell], rng: Rng) -> Draw:
     return weighted
 
 
-def _uniform_pick(cells: Sequence[Cell], rng: Rng, choose_from: ChooseFrom) -> Pick:
-    """Return `Picker.pick` with the draw written out, and one step from the draw to the endpoint instead of two."""
-    random, size = rng.random, len(cells)
-    endpoints = [cell.endpoint for cell in cells]
+class _UniformPicker(RedrawPicker):
+    """Random choice among equals, with the draw written out and one step from it to the endpoint instead of two."""
 
-    def pick(key: int | None = None, exclude: Collection[Endpoint] = ()) -> Endpoint | None:  # noqa: ARG001 - no affinity
+    def __init__(
+        self, cells: Sequence[Cell], drawn: Sequence[Cell], rng: Rng, choose: Draw, choose_from: ChooseFrom
+    ) -> None:
+        super().__init__(cells, choose, choose_from)
+        self._endpoints = [cell.endpoint for cell in drawn]
+        self._size = len(drawn)
+        self._random = rng.random
+
+    def pick(
+        self,
+        key: int | None = None,
+        exclude: Collection[Endpoint] = (),  # noqa: ARG002 - no affinity
+    ) -> Endpoint | None:
+        """Return an endpoint that is not excluded, or None when there is none; the key is ignored."""
         if exclude:
-            cell = choose_from(exclude)
-            return None if cell is None else cell.endpoint
-        return endpoints[(random() * size).__trunc__()]
-
-    return pick
+            return self.pick_from(exclude)
+        random = self._random
+        return self._endpoints[(random() * self._size).__trunc__()]

@@ -8,7 +8,6 @@ answer is exact: None means that nothing is left.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
 
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.picker import Picker
@@ -26,13 +25,6 @@ ChooseFrom = Callable[[Collection[Endpoint]], Cell | None]
 """Return a cell whose endpoint is not among these, or None when there is none."""
 
 
-class Pick(Protocol):
-    """What `Picker.pick` is, when it is a function of the instance."""
-
-    def __call__(self, key: int | None = None, exclude: Collection[Endpoint] = ()) -> Endpoint | None:
-        """Return an endpoint, or None when there is none to choose from."""
-
-
 class RedrawPicker(Picker):
     """A picker that ignores the key and excludes by drawing again.
 
@@ -40,18 +32,33 @@ class RedrawPicker(Picker):
         cells: all endpoints, those of weight 0 included: calls to them may still have to be counted.
         choose: how to draw one that takes traffic.
         choose_from: the same with something excluded, see `excluding`.
-        pick: what `pick` does, where ``choose`` written out in it saves a call that counts; None for the plain way.
     """
 
-    def __init__(self, cells: Sequence[Cell], choose: Draw, choose_from: ChooseFrom, pick: Pick | None = None) -> None:
+    def __init__(self, cells: Sequence[Cell], choose: Draw, choose_from: ChooseFrom) -> None:
         super().__init__(cells)
         self.choose = choose
+        self._draw = choose
         self._choose_from = choose_from
-        self.pick = pick or _pick(choose, choose_from)  # type: ignore[method-assign] # a function is faster
 
     def choose_from(self, key: int | None, exclude: Collection[Endpoint]) -> Cell | None:  # noqa: ARG002 - no affinity
         """Return a cell whose endpoint is not excluded, or None when there is none; the key is ignored."""
         return self._choose_from(exclude)
+
+    def pick(
+        self,
+        key: int | None = None,
+        exclude: Collection[Endpoint] = (),  # noqa: ARG002 - no affinity
+    ) -> Endpoint | None:
+        """Return an endpoint that is not excluded, or None when there is none; the key is ignored."""
+        if exclude:
+            return self.pick_from(exclude)
+        draw = self._draw  # reading it first is faster than a call through the attribute, here and in subclasses
+        return draw().endpoint
+
+    def pick_from(self, exclude: Collection[Endpoint]) -> Endpoint | None:
+        """Return an endpoint that is not excluded, or None when there is none."""
+        cell = self._choose_from(exclude)
+        return None if cell is None else cell.endpoint
 
 
 def excluding(serving: Sequence[Cell], choose: Draw, among: Among) -> ChooseFrom:
@@ -73,16 +80,6 @@ def excluding(serving: Sequence[Cell], choose: Draw, among: Among) -> ChooseFrom
         return among(allowed) if allowed else None
 
     return choose_from
-
-
-def _pick(choose: Draw, choose_from: ChooseFrom) -> Pick:
-    def pick(key: int | None = None, exclude: Collection[Endpoint] = ()) -> Endpoint | None:  # noqa: ARG001 - no affinity
-        if exclude:
-            cell = choose_from(exclude)
-            return None if cell is None else cell.endpoint
-        return choose().endpoint
-
-    return pick
 
 
 class EmptyPicker(Picker):

@@ -27,16 +27,16 @@ from svcmesh.balance.picker import Rng
 
 FEW = 256  # fewer endpoints than this: one round is too short to be worth making anew, so rounds are kept in a table
 ROUNDS = 24  # of them in such a table, about
-LONG = 1024  # candidates in a lap, at least, so that beginning it costs nothing per call
+LONG = 256  # candidates in a lap, at least: beginning one costs a microsecond, which so many calls share
 
-Draw = Callable[[], tuple[Cell, ...]]
+Lap = Callable[[], tuple[Cell, ...]]
 """Return the next candidates; raises StopIteration when the lap is over."""
 
 Round = list[list[Cell]]
 """First candidates, second candidates, and so on."""
 
 
-def laps(cells: Sequence[Cell], rng: Rng, together: int) -> Callable[[], Draw]:
+def laps(cells: Sequence[Cell], rng: Rng, together: int) -> Callable[[], Lap]:
     """Return a function that starts a new lap on each call.
 
     Args:
@@ -52,7 +52,7 @@ def laps(cells: Sequence[Cell], rng: Rng, together: int) -> Callable[[], Draw]:
     table = _table(new_round, len(cells))
     random, length = rng.random, len(table[0])
 
-    def lap() -> Draw:
+    def lap() -> Lap:
         start = int(random() * length)
         return zip(*[column[start:] + column[:start] for column in table], strict=False).__next__
 
