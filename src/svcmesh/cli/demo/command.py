@@ -1,0 +1,91 @@
+"""`svcmesh demo` on the command line: its options, and what its exit status means."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from pathlib import Path
+
+NAME = "demo"
+HELP = "play real servers being killed, frozen and disturbed while a client calls them"
+DESCRIPTION = """\
+Starts three Greeter servers (gRPC) and two order services (HTTP), each in a process of its own. They register
+themselves in an embedded registry made for the demo, and a client finds them there by name and calls them some three
+hundred times a second: by gRPC and by HTTP, blocking and asyncio, and by a decorated function. Meanwhile servers are
+killed (SIGKILL), frozen (SIGSTOP), thawed, joined by new ones, and disturbed by injected aborts and delays.
+
+All calls are idempotent, so none of them has to fail. The exit status is 0 when none did, 1 when one did, 2 when the
+demo could not be played. It leaves no process, and no file but the picture of the run.
+"""
+
+SECONDS = 35.0
+SHORTEST, LONGEST = 5.0, 600.0
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand to a parser."""
+    parser = commands.add_parser(
+        NAME, help=HELP, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seconds",
+        type=_seconds,
+        default=SECONDS,
+        metavar="N",
+        help=f"how long all acts take together, from {SHORTEST:g} to {LONGEST:g} (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        default=Path("svcmesh-demo.svg"),
+        metavar="PATH",
+        help="where the picture of the run goes, an SVG file (default: %(default)s)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Play the demo as the options say; return the exit status."""
+    problem = _unwritable(options.picture)
+    if problem is not None:
+        print(f"svcmesh demo: --picture {options.picture}: {problem}", file=sys.stderr)
+        return 2
+    from svcmesh.cli.demo.acts import ACTS, lasting
+    from svcmesh.cli.demo.interruption import Interrupted
+    from svcmesh.cli.demo.play import Settings, play
+    from svcmesh.cli.demo.stage import DemoError
+
+    try:
+        return play(Settings(lasting(ACTS, options.seconds), options.picture, sys.stdout))
+    except Interrupted as interrupted:
+        print("svcmesh demo: interrupted; all servers have been ended", file=sys.stderr)
+        return interrupted.status
+    except (DemoError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        print(f"svcmesh demo: {error}", file=sys.stderr)
+        return 2
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not SHORTEST <= value <= LONGEST:
+        raise argparse.ArgumentTypeError(f"must be a number from {SHORTEST:g} to {LONGEST:g}, not {text!r}")
+    return value
+
+
+def _unwritable(path: Path) -> str | None:
+    """Say why a picture could not be written there, before half a minute is spent on it."""
+    directory = path.parent
+    if path.is_dir():
+        return "this is a directory; name a file in it"
+    if not directory.is_dir():
+        return f"there is no directory {directory}"
+    if not os.access(path if path.exists() else directory, os.W_OK):
+        return "it cannot be written"
+    return None

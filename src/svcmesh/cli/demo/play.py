@@ -1,0 +1,140 @@
+"""The run: servers up, calls on, one act after the other, and everything gone at the end, whatever the end."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from svcmesh.cli.demo.acts import GREETERS, ORDERS, Act
+from svcmesh.cli.demo.fleet import Fleet
+from svcmesh.cli.demo.interruption import Interruptible
+from svcmesh.cli.demo.load import CALLERS, Load
+from svcmesh.cli.demo.picture import Picture
+from svcmesh.cli.demo.record import EVENTS, Record, name_of
+from svcmesh.cli.demo.screen import Screen, screen_for
+from svcmesh.cli.demo.stage import POLICY, SERVICES, DemoError, ProcessStage
+from svcmesh.cli.demo.summary import summary, verdict
+from svcmesh.mesh import Mesh
+
+READY = 30.0
+"""Seconds that the first servers get to start and register, on a machine however busy."""
+
+TICK = 0.2
+"""Seconds between two looks at the run."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one run is made of.
+
+    Attributes:
+        acts: what happens. picture: where the picture goes, or None for none. output: where the rest is shown.
+    """
+
+    acts: Sequence[Act]
+    picture: Path | None
+    output: TextIO
+
+
+def play(settings: Settings) -> int:
+    """Play the demo; return its exit status: 0, or 1 when a call failed or nothing could be called.
+
+    Raises:
+        DemoError: the servers could not be started.
+        Interrupted: it was told to end, and has cleaned up.
+        OSError: the picture could not be written.
+    """
+    with Interruptible() as signals, tempfile.TemporaryDirectory(prefix="svcmesh-demo-") as home:
+        try:
+            record = _perform(settings, Path(home), signals)
+        finally:
+            signals.hush()  # all that follows is cleaning up and writing down
+        return _conclude(settings, record)
+
+
+def _perform(settings: Settings, home: Path, signals: Interruptible) -> Record:
+    say = settings.output
+    with ExitStack() as stack:
+        fleet = stack.enter_context(Fleet(home))
+        mesh = stack.enter_context(Mesh(f"local://{fleet.registry}", policy=POLICY))
+        stage = stack.enter_context(ProcessStage(fleet, mesh))
+        print(f"starting {', '.join((*GREETERS, *ORDERS))}, each in its own process", file=say, flush=True)
+        stage.start(*GREETERS, *ORDERS)
+        _wait_until_ready(stage)
+        record = Record(time.monotonic)
+        _know_first(mesh, record)
+        stack.enter_context(mesh.events.subscribe(record.hear, *EVENTS))
+        load = Load(mesh, record)
+        stack.callback(load.stop)
+        stack.callback(signals.hush)  # run first: what the stack undoes must not be interrupted half-way
+        load.start()
+        with screen_for(say, record, sum(act.seconds for act in settings.acts)) as screen:
+            for act in settings.acts:
+                _play_act(act, stage, screen, mesh, record)
+        record.mark("end", "")
+    return record
+
+
+def _play_act(act: Act, stage: ProcessStage, screen: Screen, mesh: Mesh, record: Record) -> None:
+    record.mark("act", act.title)
+    screen.act(act)
+    until = time.monotonic() + act.seconds
+    act.begin(stage)
+    while (left := until - time.monotonic()) > 0:
+        screen.refresh(status_of(mesh))
+        time.sleep(min(TICK, left))
+    act.end(stage)
+
+
+def _wait_until_ready(stage: ProcessStage) -> None:
+    until = time.monotonic() + READY
+    while missing := stage.missing():
+        if time.monotonic() >= until:
+            raise DemoError(f"{', '.join(sorted(missing))} did not register within {READY:g} s")
+        time.sleep(0.05)
+
+
+def _know_first(mesh: Mesh, record: Record) -> None:
+    """Let the record know the servers that were there before it listened."""
+    for service in SERVICES:
+        for endpoint in mesh.service(service).endpoints:
+            record.addresses[name_of(endpoint)] = (service, endpoint.address)
+
+
+def status_of(mesh: Mesh) -> dict[str, str]:
+    """Return how each server is that discovery offers: ``up``, or why it takes no calls."""
+    found: dict[str, str] = {}
+    state = mesh.state()["services"]
+    for service in SERVICES:
+        known = {endpoint["address"]: endpoint for endpoint in state[service]["endpoints"]}
+        for endpoint in mesh.service(service).endpoints:
+            now = known.get(endpoint.address, {})
+            word = "up"
+            if now.get("ejected"):
+                word = "ejected"
+            elif "open" in now.get("breakers", ()):
+                word = "breaker open"
+            found[name_of(endpoint)] = word
+    return found
+
+
+def _conclude(settings: Settings, record: Record) -> int:
+    say = settings.output
+    length = next((mark.at for mark in record.marks if mark.kind == "end"), record.elapsed())
+    if settings.picture is not None:
+        settings.picture.write_bytes(Picture(record, length).encoded())
+    print(file=say)
+    for line in summary(record):
+        print(line, file=say)
+    if settings.picture is not None:
+        print(f"picture of the run: {settings.picture}", file=say)
+    problems = verdict(record, CALLERS)
+    for line in problems or [f"all {len(record.calls):,} calls succeeded"]:
+        print(line, file=say)
+    say.flush()
+    return 1 if problems else 0

@@ -1,0 +1,46 @@
+"""The parser of the command, and nothing that a subcommand needs: `svcmesh --help` loads no gRPC."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from svcmesh.cli.demo import command as demo
+
+DESCRIPTION = "svcmesh: what a service mesh gives a cluster, inside the process."
+EPILOG = "'svcmesh COMMAND --help' explains a command and its options, all of which have defaults."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status.
+
+    Args:
+        arguments: what stands behind the name of the program; default: those of this process.
+    """
+    options = parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `svcmesh demo | head`: who reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter's end flushes, and fails
+        return 1
+    return status
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser, with all subcommands."""
+    found = argparse.ArgumentParser(prog="svcmesh", description=DESCRIPTION, epilog=EPILOG)
+    found.add_argument("--version", action="version", version=f"svcmesh {_version()}")
+    commands = found.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    demo.add_to(commands)
+    return found
+
+
+def _version() -> str:
+    try:
+        return version("svcmesh")
+    except PackageNotFoundError:  # run from a source tree
+        return "(not installed)"
