@@ -63,10 +63,9 @@ def rows(sizes: Sequence[int] = SIZES, rounds: int = ROUNDS) -> Iterator[dict[st
         for size in sizes:
             picker = config.picker(endpoints(size, weighted=weighted), rng=random.Random(1))
             context = {"picker": picker, "choose": picker.choose}
-            timers = {key: timeit.Timer(text, globals=context) for key, text in STATEMENTS.items()}
-            best = fastest({**yardsticks(), **timers}, rounds)
-            for operation in STATEMENTS:
-                yield row(name, operation, size, best)
+            for operation, statement in STATEMENTS.items():
+                timer = timeit.Timer(statement, globals=context)
+                yield row(name, operation, size, fastest({**yardsticks(), operation: timer}, rounds))
 
 
 def endpoints(size: int, *, weighted: bool) -> list[Endpoint]:

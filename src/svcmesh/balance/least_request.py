@@ -106,8 +106,8 @@ class _PairPicker(RedrawPicker):
 
     def pick(
         self,
-        key: int | None = None,
-        exclude: Collection[Endpoint] = (),  # noqa: ARG002 - no affinity
+        key: int | None = None,  # noqa: ARG002 - no affinity
+        exclude: Collection[Endpoint] = (),
     ) -> Endpoint | None:
         """Return an endpoint that is not excluded, or None when there is none; the key is ignored."""
         if exclude:
