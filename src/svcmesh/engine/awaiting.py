@@ -29,12 +29,23 @@ async def run(call: Call, exchange: AwaitingExchange) -> Any:
                 await exchange.discard(effect.outcome)
             elif isinstance(effect, Done):
                 break
-    except BaseException:  # a cancellation, above all: give back whatever is held
+    except GeneratorExit:  # closed by hand or by the garbage collector: nothing can be awaited any more
         call.abandon(now())
+        raise
+    except BaseException:  # a cancellation, above all: give back whatever is held
+        await give_up(call, exchange)
         raise
     if effect.outcome.error is not None:
         raise effect.outcome.error
     return effect.outcome.value
+
+
+async def give_up(call: Call, exchange: AwaitingExchange) -> None:
+    """Abandon ``call``, and release the answers that it held."""
+    now = call.view.clock.now
+    call.abandon(now())
+    while isinstance(effect := call.poll(now()), Discard):
+        await exchange.discard(effect.outcome)
 
 
 async def resume(
@@ -84,14 +95,12 @@ async def perform(call: Call, exchange: AwaitingExchange, attempt: Attempt) -> O
     key = reaper.watch(attempt.until) if attempt.until < NEVER else None
     try:
         outcome = Outcome(Kind.SUCCESS, value=await exchange.send(attempt))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the exchange knows what it means
-        if reaper.late(key):  # a library turned our cancellation into an error of its own
+    except BaseException as error:
+        if reaper.late(key):  # also where a library turned our cancellation into an error of its own
             return call.timed_out(attempt)
+        if not isinstance(error, Exception):
+            raise
         return read(exchange, error)
-    except asyncio.CancelledError:
-        if reaper.late(key):
-            return call.timed_out(attempt)
-        raise
     reaper.late(key)  # an answer that came in spite of a cancellation is an answer
     return outcome
 
@@ -119,7 +128,7 @@ async def wait(call: Call, effect: Wait) -> None:
 
     cluster.add_waiter(wake)
     try:
-        if not call.view.picker.cells:  # they may have come since the machine looked
+        if not call.view.has_news:  # it may have come since the machine looked
             await wait_for(clock, changed, None if effect.until == NEVER else effect.until)
     finally:
         cluster.remove_waiter(wake)

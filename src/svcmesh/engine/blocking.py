@@ -29,11 +29,19 @@ def run(call: Call, exchange: BlockingExchange) -> Any:
             elif isinstance(effect, Done):
                 break
     except BaseException:  # KeyboardInterrupt and the like: give back whatever is held
-        call.abandon(now())
+        give_up(call, exchange)
         raise
     if effect.outcome.error is not None:
         raise effect.outcome.error
     return effect.outcome.value
+
+
+def give_up(call: Call, exchange: BlockingExchange) -> None:
+    """Abandon ``call``, and release the answers that it held."""
+    now = call.view.clock.now
+    call.abandon(now())
+    while isinstance(effect := call.poll(now()), Discard):
+        exchange.discard(effect.outcome)
 
 
 def resume(
@@ -86,7 +94,7 @@ def wait(call: Call, effect: Wait) -> None:
     if effect.endpoints:
         call.view.cluster.add_waiter(event.set)
     try:
-        if not (effect.endpoints and call.view.picker.cells):  # they may have come since the machine looked
+        if not (effect.endpoints and call.view.has_news):  # it may have come since the machine looked
             call.view.clock.wait(event, until)
     finally:
         call.view.cluster.remove_waiter(event.set)

@@ -12,9 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from svcmesh.core.endpoint import PICKED, Endpoint
-from svcmesh.core.errors import CircuitOpen, DeadlineExceeded, DiscoveryError, NoEndpoints, SvcmeshError
+from svcmesh.core.errors import DeadlineExceeded, SvcmeshError
 from svcmesh.core.info import CallInfo, attach
 from svcmesh.core.outcome import PER_TRY_TIMEOUT, Kind, Outcome
+from svcmesh.engine import refusal
 from svcmesh.engine.effects import Discard, Done, Effect, Start, Wait
 from svcmesh.engine.exchange import Attempt, Exchange
 from svcmesh.engine.member import NEVER, Member
@@ -25,6 +26,10 @@ from svcmesh.policy.retry import Again, Ask
 
 PATIENCE = 0.1
 """Seconds between attempts of a call that waits for a server to come up, once it has tried all endpoints."""
+
+_EARLY = 0.05
+"""Share of its time by which an attempt may end before it is up and still have run into it: timers of others are
+set from here, and theirs count a little differently."""
 
 
 @dataclass(slots=True)
@@ -70,8 +75,9 @@ class Call:
         self._wake = now
         self._fault: Injection | None = None
         self._admitted = False
-        self._service_permits: list[tuple[Breaker, int]] = []
+        self._service_permits: list[tuple[Breaker, int | None]] = []
         self._last: Outcome | None = None
+        self._elsewhere = False
         self._unused: list[Outcome] = []
         self._reason = ""
         self._result: Outcome | None = None
@@ -81,7 +87,7 @@ class Call:
     def adopt(self, member: Member, started: float) -> Attempt:
         """Take over the attempt of the success path, which was admitted without permits: every breaker was closed."""
         self._admitted = True
-        self._service_permits = [(b, p) for b in self.view.service_breakers if (p := b.admit(started)) is not None]
+        self._service_permits = [(breaker, None) for breaker in self.view.service_breakers]
         return self._begin(member, (), started)
 
     def poll(self, now: float) -> Effect:
@@ -103,19 +109,22 @@ class Call:
     def ended(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
         """Take the end of ``attempt``; decide whether another one follows."""
         self._open.remove(attempt)
-        if outcome.kind is Kind.TIMEOUT and attempt.final:
+        if outcome.kind is Kind.TIMEOUT and attempt.final and _ran_out(attempt, now):
             outcome.kind, outcome.blames, outcome.reason = Kind.DEADLINE, False, "deadline"
         self._settle(attempt, outcome, now)
-        if outcome.kind is Kind.SUCCESS and not self._unwanted(outcome, now):
-            self._finish(outcome, now)
-            return
-        if self._last is not None and self._last.value is not None:
-            self._unused.append(self._last)
+        self._lay_aside(self._last)
         self._last = outcome
-        self._judge(outcome, attempt, now)
+        if outcome.kind is Kind.SUCCESS and (self._retry is None or not self._retry.wants_results):
+            self._finish(outcome, now)
+        else:
+            self._judge(outcome, now)
 
     def abandon(self, now: float) -> None:
-        """Settle everything that is open as cancelled: the caller is gone. Harmless when the call is over."""
+        """Settle everything that is open as cancelled: the caller is gone, and must not have been told `Done`.
+
+        Poll on afterwards: answers that nobody will see are still to be discarded.
+        """
+        self._lay_aside(self._last)
         if self._result is not None:
             return
         for attempt in list(self._open):
@@ -124,9 +133,14 @@ class Call:
         self._held.clear()
         self._finish(Outcome(Kind.CANCELLED, reason="cancelled"), now)
 
+    def _lay_aside(self, outcome: Outcome | None) -> None:
+        if outcome is not None and outcome.value is not None:
+            self._unused.append(outcome)
+
     # -- starting an attempt ---------------------------------------------------------------------------------------
 
     def _next(self, now: float) -> Effect:
+        self.view.cluster.look(now)
         if not self._admitted:
             refused = self._admit(now)
             if refused is not None:
@@ -138,10 +152,13 @@ class Call:
         if not isinstance(found, tuple):
             return found
         member, permits = found
+        if now >= member.edge:
+            member.roll(now)
         member.started += 1
         attempt = self._begin(member, permits, now)
         faults = (*self.view.policy.faults, *self.view.cluster.faults)
-        injection = draw(faults, "attempt", self._target(member.endpoint), self.view.runtime.rng) if faults else None
+        target = self._target(member.endpoint, attempt.number)
+        injection = draw(faults, "attempt", target, self.view.runtime.rng) if faults else None
         if injection is None:
             return Start(attempt)
         self._report_fault(injection)
@@ -165,51 +182,55 @@ class Call:
         for breaker in self.view.service_breakers:
             permit = breaker.admit(now)
             if permit is None:
-                error = CircuitOpen(f"the circuit breaker of service {self._service!r} is open")
-                return self._reject(error, "breaker", now, breaker.retry_after(now))
+                return self._reject(refusal.service_open(self.view.cluster, breaker.retry_after(now)), "breaker", now)
             self._service_permits.append((breaker, permit))
         return None
 
     def _pick(self, now: float) -> tuple[Member, Permits] | Effect:
         """Pick whom to ask: first those not tried yet, then anybody; a breaker's refusal is a free re-pick."""
         refused: set[Endpoint] = set()
-        for exclude in ({*self.endpoints}, set[Endpoint]()) if self.endpoints else (set[Endpoint](),):
-            while True:
-                member = self.view.picker.choose_from(self.key, exclude | refused)
-                if member is None:
-                    break
-                assert isinstance(member, Member)  # noqa: S101 - cells of an engine are members
-                permits = self.view.admit(member, now)
-                if permits is not None:
-                    return member, permits
-                refused.add(member.endpoint)
-        return self._nobody(now)
+        found = self._ask_for(now, {*self.endpoints}, refused)
+        if found is None and self._elsewhere:
+            self._turn_back(now)
+            return self.poll(now)
+        if found is None and self.endpoints:
+            found = self._ask_for(now, set(), refused)
+        return self._nobody(now, breakers=bool(refused)) if found is None else found
 
-    def _nobody(self, now: float) -> Effect:
-        """Say why there is nobody to ask, or wait where waiting may help."""
+    def _turn_back(self, now: float) -> None:
+        """Wait and pay after all: the next attempt was free only as long as it went to somebody else."""
+        self._elsewhere = False
+        if self._last is None:
+            self._wake = now + PATIENCE
+        else:
+            self.waits.pop()
+            self._judge(self._last, now, elsewhere=False)
+
+    def _ask_for(self, now: float, exclude: set[Endpoint], refused: set[Endpoint]) -> tuple[Member, Permits] | None:
+        """Pick until one admits the call; those whose breakers do not are added to ``refused``."""
+        while True:
+            member = self.view.picker.choose_from(self.key, exclude | refused)
+            if member is None:
+                return None
+            assert isinstance(member, Member)  # noqa: S101 - cells of an engine are members
+            permits = self.view.admit(member, now)
+            if permits is not None:
+                return member, permits
+            refused.add(member.endpoint)
+
+    def _nobody(self, now: float, *, breakers: bool) -> Effect:
+        """Say why there is nobody to ask, or wait where waiting may help; ``breakers``: some have just refused."""
         cluster = self.view.cluster
         if self._last is not None:
             self._reason = self._reason or "no other endpoint"
             return self._finish(self._last, now)
         wait = self.view.retry_after(now)
-        if wait is not None:
-            error: SvcmeshError = CircuitOpen(
-                f"the circuit breakers of all {len(cluster.members)} endpoints of service {self._service!r} are open"
-            )
-            return self._reject(error, "breaker", now, wait)
-        if not cluster.ready or self.exchange.patient:
-            cluster.need()
-            return Wait(self.deadline, endpoints=True)
-        return self._reject(self._no_endpoints(), "no endpoints", now)
-
-    def _no_endpoints(self) -> SvcmeshError:
-        cluster = self.view.cluster
-        known = len(cluster.members)
-        why = f"none of its {known} endpoints may take traffic" if known else "its discovery lists none"
-        failure = f"; discovery fails: {cluster.failure}" if cluster.failure else ""
-        return NoEndpoints(
-            f"service {self._service!r} has no endpoint: {why}{failure}. Is the name right, and does an instance run?"
-        )
+        if breakers or wait is not None:
+            return self._reject(refusal.endpoints_open(cluster, wait), "breaker", now)
+        if cluster.runtime.closed or (cluster.ready and not self.exchange.patient):
+            return self._reject(refusal.no_endpoints(cluster), "no endpoints", now)
+        cluster.need()
+        return Wait(self.deadline, endpoints=True)
 
     def _begin(self, member: Member, permits: Permits, now: float) -> Attempt:
         until = now + self.view.per_try  # the deadline holds the policy's timeout, or the caller's longer one
@@ -237,11 +258,7 @@ class Call:
 
     def timed_out(self, attempt: Attempt) -> Outcome:
         """Return the outcome of an attempt that used up its time, for drivers that cut it off themselves."""
-        took = attempt.until - attempt.started
-        error = DeadlineExceeded(
-            f"attempt {attempt.number} of a call to service {self._service!r} at {attempt.member.endpoint.address} "
-            f"got no answer within {took:.3g} s"
-        )
+        error = refusal.no_answer(self.view.cluster, attempt)
         return Outcome(Kind.TIMEOUT, self.exchange.refusal(error), reason=PER_TRY_TIMEOUT, blames=True)
 
     def _settle(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
@@ -254,52 +271,48 @@ class Call:
             seconds, kind = now - attempt.started, outcome.kind.value
             bus.emit("attempt.finished", self._service, endpoint=member.endpoint, seconds=seconds, outcome=kind)
 
-    def _unwanted(self, outcome: Outcome, now: float) -> bool:
-        """Whether a retry condition on results wants this result repeated."""
-        retry = self._retry
-        if retry is None or not retry.wants_results:
-            return False
-        return retry.matches(outcome, retry.state(self._ask(outcome, now)))
-
-    def _judge(self, outcome: Outcome, attempt: Attempt, now: float) -> None:
-        """Schedule another attempt, or end the call with this outcome."""
+    def _judge(self, outcome: Outcome, now: float, *, elsewhere: bool = True) -> None:
+        """Schedule another attempt, or end the call with this outcome; ``elsewhere``: others may be left to try."""
         if outcome.refused and self.exchange.patient and self.exchange.replayable():
             self._last = None  # nobody is there yet: to wait for that is what was asked for
-            untried = self._ask(outcome, now).untried
-            self._wake = now if untried else now + PATIENCE
+            self._elsewhere = self._ask(outcome, now, elsewhere=True).untried
+            self._wake = now if self._elsewhere else now + PATIENCE
             return
         retry = self._retry
         if retry is None or outcome.kind in {Kind.CANCELLED, Kind.DEADLINE, Kind.REJECTED}:
             self._reason = outcome.reason
             self._finish(outcome, now)
             return
-        answer = retry.decide(self._ask(outcome, now), self.view.budget, self.view.runtime.rng)
+        ask = self._ask(outcome, now, elsewhere=elsewhere)
+        answer = retry.decide(ask, self.view.budget, self.view.runtime.rng)
         emit = self.view.runtime.events.emit
         if isinstance(answer, Again):
             self._wake = now + answer.seconds
+            self._elsewhere = ask.untried and outcome.kind is Kind.UNSENT
             self.waits.append(answer.seconds)
             emit(
                 "retry.scheduled",
                 self._service,
-                attempt=attempt.number,
-                endpoint=attempt.member.endpoint,
+                attempt=ask.attempts,
+                endpoint=self.endpoints[-1],
                 delay=answer.seconds,
                 reason=outcome.reason,
             )
             return
-        self._reason = f"{outcome.reason or outcome.kind.value}; {answer.reason}"
         if answer.reason != "not-retryable":
             emit("retry.refused", self._service, reason=answer.reason)
+        if answer.reason != "not-retryable" or outcome.kind is not Kind.SUCCESS:
+            self._reason = f"{outcome.reason or outcome.kind.value}; {answer.reason}"
         self._finish(outcome, now)
 
-    def _ask(self, outcome: Outcome, now: float) -> Ask:
+    def _ask(self, outcome: Outcome, now: float, *, elsewhere: bool) -> Ask:
         sendable = self.exchange.replayable()
         tried = {endpoint.address for endpoint in self.endpoints}
         fn, args, kwargs = self.exchange.function
         return Ask(
             outcome=outcome,
             attempts=len(self.endpoints),
-            untried=any(cell.endpoint.address not in tried for cell in self.view.picker.cells),
+            untried=elsewhere and any(cell.endpoint.address not in tried for cell in self.view.picker.cells),
             safe=sendable and self.exchange.idempotent,
             sendable=sendable,
             began=self.began,
@@ -318,25 +331,15 @@ class Call:
         if self._last is not None:
             self._reason = "deadline"
             return self._finish(self._last, now)
-        waited = now - self.began
-        why = "waiting for its endpoints" if not self.view.cluster.ready else "before an attempt was made"
-        failure = f" (discovery fails: {self.view.cluster.failure})" if self.view.cluster.failure else ""
-        error = DeadlineExceeded(
-            f"the time of a call to service {self._service!r} ended after {waited:.3g} s, {why}{failure}"
-        )
-        if not self.view.cluster.ready and self.view.cluster.failure:
-            error.__cause__ = DiscoveryError(self.view.cluster.failure)
-        return self._reject(error, "deadline", now)
+        return self._reject(refusal.out_of_time(self.view.cluster, now - self.began), "deadline", now)
 
-    def _reject(self, error: SvcmeshError, reason: str, now: float, retry_after: float | None = None) -> Effect:
+    def _reject(self, error: SvcmeshError, reason: str, now: float) -> Effect:
         """End the call with an error of ours, in the form that callers of this transport catch."""
-        if retry_after is not None:
-            error.retry_after = retry_after
         self._reason = reason
-        self.view.runtime.events.emit("call.rejected", self._service, reason=reason, retry_after=retry_after)
+        emit, after = self.view.runtime.events.emit, error.retry_after
+        emit("call.rejected", self._service, reason=reason, retry_after=after)
         kind = Kind.DEADLINE if isinstance(error, DeadlineExceeded) else Kind.REJECTED
-        refusal = self.exchange.refusal(error)
-        return self._finish(Outcome(kind, refusal, reason=reason, retry_after=retry_after), now)
+        return self._finish(Outcome(kind, self.exchange.refusal(error), reason=reason, retry_after=after), now)
 
     def _finish(self, outcome: Outcome, now: float) -> Effect:
         self._result = outcome
@@ -344,9 +347,10 @@ class Call:
         for breaker, permit in self._service_permits:
             breaker.settle(permit, good, now, self.view.traffic, outcome.error, now - self.began)
         self._service_permits = []
-        target = outcome.error if outcome.error is not None else outcome.value
-        if target is not None and (outcome.error is not None or len(self.endpoints) > 1):
-            attach(target, self._info(outcome, now))
+        if outcome.error is not None:
+            attach(outcome.error, self._info(outcome, now))
+        elif outcome.value is not None and len(self.endpoints) > 1 and self.exchange.function[0] is None:
+            attach(outcome.value, self._info(outcome, now))  # an answer; what a function returns is its caller's own
         bus = self.view.runtime.events
         if "call.finished" in bus.wanted:
             attempts, seconds = len(self.endpoints), now - self.began
@@ -372,8 +376,8 @@ class Call:
     def _service(self) -> str:
         return self.view.cluster.name
 
-    def _target(self, endpoint: Endpoint | None) -> FaultTarget:
-        return FaultTarget(service=self._service, method=self.exchange.method, endpoint=endpoint)
+    def _target(self, endpoint: Endpoint | None, attempt: int = 1) -> FaultTarget:
+        return FaultTarget(self._service, endpoint, self.exchange.method, attempt)
 
     def _report_fault(self, injection: Injection) -> None:
         emit = self.view.runtime.events.emit
@@ -381,3 +385,8 @@ class Call:
             emit("fault.injected", self._service, kind="delay")
         if injection.abort is not None:
             emit("fault.injected", self._service, kind="abort")
+
+
+def _ran_out(attempt: Attempt, now: float) -> bool:
+    """Whether an attempt that timed out had used up its time; a library's own, shorter timeout leaves some of it."""
+    return attempt.until < NEVER and now >= attempt.until - _EARLY * (attempt.until - attempt.started)

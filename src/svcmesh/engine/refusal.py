@@ -1,0 +1,56 @@
+"""What svcmesh says where it refuses: whom it was about, why, and until when or what to do."""
+
+from __future__ import annotations
+
+from svcmesh.core.errors import CircuitOpen, DeadlineExceeded, DiscoveryError, NoEndpoints
+from svcmesh.engine.cluster import Cluster
+from svcmesh.engine.exchange import Attempt
+
+
+def service_open(cluster: Cluster, wait: float) -> CircuitOpen:
+    """The breaker of the whole service is open for ``wait`` seconds more."""
+    return CircuitOpen(f"the circuit breaker of service {cluster.name!r} is open, {_until(wait)}", retry_after=wait)
+
+
+def endpoints_open(cluster: Cluster, wait: float | None) -> CircuitOpen:
+    """No endpoint is left whose breaker lets a call through; the first one does after ``wait`` seconds."""
+    known = len(cluster.members)
+    text = f"circuit breakers keep calls from all {known} endpoints of service {cluster.name!r}, {_until(wait)}"
+    return CircuitOpen(text, retry_after=wait)
+
+
+def no_endpoints(cluster: Cluster) -> NoEndpoints:
+    """There is nobody to ask, and waiting would not help."""
+    if cluster.runtime.closed:
+        return NoEndpoints(f"the mesh of service {cluster.name!r} has been closed; make its calls before that")
+    known = len(cluster.members)
+    why = f"none of its {known} endpoints may take traffic" if known else "its discovery lists none"
+    failure = f"; discovery fails: {cluster.failure}" if cluster.failure else ""
+    return NoEndpoints(
+        f"service {cluster.name!r} has no endpoint: {why}{failure}. Is the name right, and does an instance run?"
+    )
+
+
+def out_of_time(cluster: Cluster, waited: float) -> DeadlineExceeded:
+    """The call's time was used up before an attempt could be made."""
+    why = "before an attempt was made" if cluster.ready else "waiting for its endpoints"
+    failure = f" (discovery fails: {cluster.failure})" if cluster.failure else ""
+    error = DeadlineExceeded(
+        f"the time of a call to service {cluster.name!r} ended after {waited:.3g} s, {why}{failure}"
+    )
+    if cluster.failure and not cluster.ready:
+        error.__cause__ = DiscoveryError(cluster.failure)
+    return error
+
+
+def no_answer(cluster: Cluster, attempt: Attempt) -> DeadlineExceeded:
+    """An attempt used up its time."""
+    took = attempt.until - attempt.started
+    return DeadlineExceeded(
+        f"attempt {attempt.number} of a call to service {cluster.name!r} at {attempt.member.endpoint.address} "
+        f"got no answer within {took:.3g} s"
+    )
+
+
+def _until(wait: float | None) -> str:
+    return f"for {wait:.3g} s more" if wait else "and their probes are under way"
