@@ -49,7 +49,11 @@ class Handler:
 
     async def run(self) -> None:
         while True:
-            head = await self.reader.readuntil(b"\r\n\r\n")
+            first = await self.reader.readexactly(1)
+            if first == b"\x16":  # somebody speaks TLS to a server that does not
+                self.writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                return
+            head = first + await self.reader.readuntil(b"\r\n\r\n")
             line, *lines = head.decode("latin-1").split("\r\n")
             self.method, self.target, _ = line.split(" ")
             self.headers = [item.split(": ", 1) for item in lines if item]

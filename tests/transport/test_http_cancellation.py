@@ -63,7 +63,7 @@ async def test_a_storm_of_cancellations_leaves_every_connection_usable(service: 
 
 
 async def test_a_second_cancellation_cannot_interrupt_the_clean_up(service: svcmesh.Service) -> None:
-    """Whoever cancels twice in a row hits the clean-up of the first: what is given back is given back without awaiting."""
+    """Whoever cancels twice in a row hits the clean-up of the first: nothing is given back by awaiting."""
     async with service.http_async_client(limits=LIMITS, timeout=2) as client:
         for delay in range(12):
             task = asyncio.create_task(client.get("/slow/0.5"))
