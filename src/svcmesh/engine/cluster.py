@@ -55,6 +55,7 @@ class Cluster:
     Attributes:
         members: the endpoints in force, by address. offered: those that discovery does not call unhealthy.
         ready: whether a snapshot is in force. changed_at: since when.
+        departed: successes of endpoints that have left, so that sums over the service never shrink.
         failure: what discovery failed with last, while it fails.
         need: starts discovery; called by whoever first waits for endpoints.
     """
@@ -69,6 +70,7 @@ class Cluster:
         self.changed_at: float | None = None
         self.faults: tuple[Fault, ...] = ()
         self.draining: set[Member] = set()
+        self.departed = 0
         self.failure: str | None = None
         self.need: Callable[[], object] = _nothing
         self.follower: Followed | None = None
@@ -126,10 +128,11 @@ class Cluster:
             self.offered = tuple(e for e in snapshot.endpoints if e.health is not Health.UNHEALTHY)
             self.draining.update(left)
             self.ready, self.changed_at = True, now
-            for member in left:
-                for detector in self._detectors.values():
-                    detector.forget(member.endpoint.address)
+            self.departed += sum(member.succeeded for member in left)
+            restored = self._forget(left)
         self.rebuild()
+        for endpoint in restored:
+            self.runtime.events.emit("endpoint.restored", self.name, endpoint=endpoint)
         if change:
             self.runtime.events.emit(
                 "endpoints.changed",
@@ -142,6 +145,18 @@ class Cluster:
         self.wake()
         if left:
             self._retire(left, now + self._drain)
+
+    def _forget(self, left: list[Member]) -> list[Endpoint]:
+        """Drop the history of those who left; return whom that brings back, since fewer may be ejected of fewer."""
+        restored: set[str] = set()
+        for detector in self._detectors.values():
+            for member in left:
+                detector.forget(member.endpoint.address)
+            restored.update(detector.resize(self._population()))
+        return [self.members[address].endpoint for address in restored if address in self.members]
+
+    def _population(self) -> int:
+        return sum(1 for member in self.members.values() if member.endpoint.health is not Health.UNHEALTHY)
 
     def _member(self, endpoint: Endpoint) -> Member:
         member = self.members.get(endpoint.address)
@@ -189,9 +204,8 @@ class Cluster:
         with self.lock:
             if self.members.get(member.endpoint.address) is not member:
                 return  # it left meanwhile
-            population = sum(1 for m in self.members.values() if m.endpoint.health is not Health.UNHEALTHY)
             address = member.endpoint.address
-            ejection = self.detector(config).failed(address, member, outcome, now, population)
+            ejection = self.detector(config).failed(address, member, outcome, now, self._population())
             if ejection is None:
                 return
             self.look_at(ejection.until)

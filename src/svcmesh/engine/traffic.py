@@ -14,12 +14,12 @@ class ClusterTraffic:
 
     @property
     def succeeded(self) -> int:
-        """Attempts that ended well, ever, at the endpoints that are there now."""
-        return sum(member.succeeded for member in self._members())
+        """Attempts that ended well, ever."""
+        return self._cluster.departed + sum(member.succeeded for member in self._members())
 
     def succeeded_at(self, instant: float) -> int:
-        """Return the same as it was at ``instant``."""
-        return sum(member.succeeded_at(instant) for member in self._members())
+        """Return the same as it was at ``instant``; those who left since then count with all they did."""
+        return self._cluster.departed + sum(member.succeeded_at(instant) for member in self._members())
 
     def _members(self) -> list[Member]:
         return list(self._cluster.members.values())
