@@ -18,7 +18,7 @@ class ClusterTraffic:
         return self._cluster.departed + sum(member.succeeded for member in self._members())
 
     def succeeded_at(self, instant: float) -> int:
-        """Return the same as it was at ``instant``; those who left since then count with all they did."""
+        """Return the same as it was at ``instant``; what those who have left did counts as older than that."""
         return self._cluster.departed + sum(member.succeeded_at(instant) for member in self._members())
 
     def _members(self) -> list[Member]:
