@@ -23,8 +23,16 @@ class HttpServer:
         name: what its answers carry in ``x-server``. address: where it listens, as an endpoint's address.
     """
 
-    def __init__(self, name: str = "server", *, listen: str = "127.0.0.1:0", arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        name: str = "server",
+        *,
+        listen: str = "127.0.0.1:0",
+        arguments: Sequence[str] = (),
+        module: str = "tests.servers.http_server",
+    ) -> None:
         self.name = name
+        self._module = module
         self._listen = listen
         self._arguments = tuple(arguments)
         self.start()
@@ -41,7 +49,7 @@ class HttpServer:
 
     def start(self) -> None:
         """Start the process (again), on the port it had."""
-        command = [sys.executable, "-m", "tests.servers.http_server", "--name", self.name]
+        command = [sys.executable, "-m", self._module, "--name", self.name]
         command += ["--listen", self._listen, *self._arguments]
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE

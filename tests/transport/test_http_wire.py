@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -20,6 +22,11 @@ from tests.transport.http_colours import COLOURS, Caller, Colour, in_flight
 
 TLS = ROOT / "tests" / "servers" / "tls"
 CERTIFICATE = ["--certificate", str(TLS / "orders.pem")]
+
+
+def _has_ipv6_loopback() -> bool:
+    with socket.socket(socket.AF_INET6) as found:
+        return found.connect_ex(("::1", 1)) == errno.ECONNREFUSED
 
 
 @pytest.fixture(params=COLOURS)
@@ -116,9 +123,12 @@ def test_a_silent_handshake_ends_with_the_attempt(caller: Colour) -> None:
 
 def test_unix_sockets(caller: Colour, tmp_path: Path) -> None:
     address = f"unix:{tmp_path}/server"
-    with HttpServer("unix", listen=address), svcmesh.Mesh({"orders": [address]}) as mesh:
-        with caller(mesh.service("orders")) as client:
-            assert client.get("/echo").json()["server"] == "unix"
+    with (
+        HttpServer("unix", listen=address),
+        svcmesh.Mesh({"orders": [address]}) as mesh,
+        caller(mesh.service("orders")) as client,
+    ):
+        assert client.get("/echo").json()["server"] == "unix"
 
 
 def test_a_unix_socket_that_is_not_there(caller: Colour, tmp_path: Path) -> None:
@@ -130,17 +140,24 @@ def test_a_unix_socket_that_is_not_there(caller: Colour, tmp_path: Path) -> None
         client.get("/echo")
 
 
+@pytest.mark.skipif(not socket.has_ipv6 or not _has_ipv6_loopback(), reason="this machine has no IPv6 loopback")
 def test_ipv6(caller: Colour) -> None:
-    with HttpServer("six", listen="[::1]:0") as server, svcmesh.Mesh({"orders": [server.address]}) as mesh:
-        with caller(mesh.service("orders")) as client:
-            assert client.get("/echo").json()["server"] == "six"
+    with (
+        HttpServer("six", listen="[::1]:0") as server,
+        svcmesh.Mesh({"orders": [server.address]}) as mesh,
+        caller(mesh.service("orders")) as client,
+    ):
+        assert client.get("/echo").json()["server"] == "six"
 
 
 def test_a_name_is_resolved_when_it_is_dialled(caller: Colour) -> None:
     """Names may stand for several addresses; the one that answers is used."""
-    with HttpServer("named") as server, svcmesh.Mesh({"orders": [f"localhost:{server.port}"]}) as mesh:
-        with caller(mesh.service("orders")) as client:
-            assert client.get("/echo").json()["server"] == "named"
+    with (
+        HttpServer("named") as server,
+        svcmesh.Mesh({"orders": [f"localhost:{server.port}"]}) as mesh,
+        caller(mesh.service("orders")) as client,
+    ):
+        assert client.get("/echo").json()["server"] == "named"
 
 
 def test_a_name_that_resolves_to_nothing(caller: Colour) -> None:
@@ -191,8 +208,6 @@ def test_an_answer_that_does_not_end_is_cut_off_where_the_timeout_was_set_on_pur
 
 def test_socket_options_and_local_address_are_applied(caller: Colour) -> None:
     """They are arguments of httpx's transport, and they reach the socket."""
-    import socket
-
     with HttpServer("one") as server, svcmesh.Mesh({"orders": [server.address]}) as mesh:
         options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
         transport = mesh.service("orders").http_transport(socket_options=options, local_address="127.0.0.1")

@@ -96,7 +96,7 @@ def _sorted(kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     for name, why in _REFUSED.items():
         if kwargs.get(name):
-            raise ConfigError(f"{name}={kwargs[name]!r} is not possible here: {why}")
+            raise ConfigError(f"{name}=… is not possible here: {why}")  # not its value: a proxy's may be a secret
     given = {name: value for name, value in kwargs.items() if name not in _REFUSED}
     dialing = {name: given[name] for name in _DIALING if name in given}
     return dialing, {name: value for name, value in given.items() if name not in dialing}

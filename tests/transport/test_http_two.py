@@ -1,0 +1,93 @@
+"""HTTP/2, where it was asked for: over TLS, by ALPN, one request at a time on each connection."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+import svcmesh
+from svcmesh import Policy
+from tests.servers.http_process import HttpServer
+from tests.transport.http_colours import COLOURS, Colour, in_flight
+from tests.transport.test_http_wire import CERTIFICATE, TLS
+
+pytest.importorskip("h2")
+
+
+@pytest.fixture(params=COLOURS)
+def caller(request: pytest.FixtureRequest) -> Colour:
+    return COLOURS[request.param]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[HttpServer]:
+    with HttpServer("two", arguments=CERTIFICATE, module="tests.servers.h2_server") as server:
+        yield server
+
+
+@pytest.fixture
+def orders(server: HttpServer) -> Iterator[svcmesh.Service]:
+    with svcmesh.Mesh({"orders": [server.address]}) as mesh:
+        yield mesh.service("orders")
+
+
+def arguments() -> dict[str, object]:
+    return {
+        "http2": True,
+        "verify": ssl.create_default_context(cafile=TLS / "ca.pem"),
+        "base_url": "https://orders",
+    }
+
+
+def test_http2_is_spoken_under_the_logical_name(caller: Colour, orders: svcmesh.Service) -> None:
+    with caller(orders, **arguments()) as client:
+        for _ in range(3):
+            response = client.get("/path")
+            assert response.http_version == "HTTP/2"
+            assert response.json() == {"path": "/path", "authority": "orders"}
+    assert in_flight(orders) == 0
+
+
+def test_a_refused_stream_was_not_sent(caller: Colour, orders: svcmesh.Service) -> None:
+    """So even a POST is repeated."""
+    with caller(orders, **arguments()) as client:
+        client.get("/path")
+        response = client.request("POST", f"/refuse/{caller.__name__}", content=b"once")
+    assert response.status_code == 200
+    info = svcmesh.info(response)
+    assert info is not None
+    assert info.attempts == 2
+
+
+def test_http2_is_off_unless_asked_for(caller: Colour, server: HttpServer, orders: svcmesh.Service) -> None:
+    """The server speaks nothing else here, and is not offered it: that fails, in words of httpx."""
+    with caller(orders, **{**arguments(), "http2": False}) as client, pytest.raises(httpx.TransportError):
+        client.get("/path")
+
+
+def test_siblings_survive_a_timeout(orders: svcmesh.Service) -> None:
+    """A stream that is given up takes no other one with it, as it does where they share a connection of httpcore."""
+
+    async def check() -> None:
+        service = orders.with_policy(Policy())
+        async with service.http_async_client(**arguments()) as client:
+            await client.get("/path")
+            hurried = asyncio.create_task(client.get("/slow", timeout=0.1))
+            patient = asyncio.create_task(client.get("/slow", timeout=5))
+            with pytest.raises(httpx.ReadTimeout):
+                await hurried
+            assert (await patient).status_code == 200
+
+    asyncio.run(check())
+    assert in_flight(orders) == 0
+
+
+def test_http2_without_its_package(orders: svcmesh.Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra is named."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"svcmesh\[http2\]"):
+        orders.http_client(http2=True)
