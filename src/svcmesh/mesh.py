@@ -72,10 +72,9 @@ class Mesh:
         self._lock = RLock()
         self._clusters: dict[str, Cluster] = {}
         self._services: dict[str, Service] = {}
-        self._opened: dict[str, Discovery] = {}
         self._discovery = open_discovery(discovery, clock=self._runtime.clock, emit=self._runtime.events.emit)
-        self._settings = {name: _settings(name, given) for name, given in (services or {}).items()}
-        self._registrations: WeakSet[Registration] = WeakSet()
+        self._settings = self._read_settings(services)
+        self._registrations: list[Registration] = []
         self.faults = Faults(self)
         self._runtime.listeners_changed.append(_rebuilder(self._clusters))
         self._finalizer = finalize(self, _shut, self._runtime, self._clusters)
@@ -98,29 +97,47 @@ class Mesh:
             raise ConfigError(f"a service is asked for by its name, a non-empty string, not by {name_or_uri!r}")
         with self._lock:
             service = self._services.get(name_or_uri)
+            follower = None
             if service is None:
-                service = self._services[name_or_uri] = self._new_service(name_or_uri, policy)
+                service, follower = self._new_service(name_or_uri, policy)
+                self._services[name_or_uri] = service
             elif policy is not None and policy != service.policy:
                 raise ConfigError(
-                    f"service {name_or_uri!r} has another policy; for a second one use service.with_policy(policy)"
+                    f"service {service.name!r} has another policy; for a second one use service.with_policy(policy)"
                 )
-            return service
+        if follower is not None:
+            follower.prime()
+        return service
 
-    def _new_service(self, name: str, policy: Policy | None) -> Service:
+    def _new_service(self, name: str, policy: Policy | None) -> tuple[Service, Follower]:
         self._check_open()
-        uri, configured = self._settings.get(name, (None, None))
+        own, configured = self._settings.get(name, (None, None))
         if policy is not None and configured is not None and policy != configured:
             raise ConfigError(f"service {name!r} has another policy in Mesh(services=…); give it in one place")
         clock, emit = self._runtime.clock, self._runtime.events.emit
         if is_uri(name):
             discovery, shown = open_service(name, clock=clock, emit=emit), redacted(name)
-        elif uri is not None:
-            discovery, shown = open_discovery(uri, clock=clock, emit=emit), name
         else:
-            discovery, shown = self._discovery, name
-        cluster = self._clusters[name] = Cluster(shown, self._runtime)
-        Follower(cluster, discovery, name)
-        return Service(self, cluster, check_policy(policy or configured or self._policy))
+            discovery, shown = own or self._discovery, name
+        service = Service(self, Cluster(shown, self._runtime), check_policy(policy or configured or self._policy))
+        cluster = self._clusters[name] = service.view.cluster
+        return service, Follower(cluster, discovery, name)
+
+    def _read_settings(
+        self, services: Mapping[str, ServiceSettings] | None
+    ) -> dict[str, tuple[Discovery | None, Policy]]:
+        if not isinstance(services, Mapping | None):
+            raise ConfigError(f"services must be a mapping of names to a Policy or (uri, Policy), not {services!r}")
+        settings: dict[str, tuple[Discovery | None, Policy]] = {}
+        for name, given in (services or {}).items():
+            if isinstance(given, Policy):
+                settings[name] = None, given
+            elif isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str):
+                clock, emit = self._runtime.clock, self._runtime.events.emit
+                settings[name] = open_discovery(given[0], clock=clock, emit=emit), check_policy(given[1])
+            else:
+                raise ConfigError(f"services[{name!r}] must be a Policy or (uri, Policy), not {given!r}")
+        return settings
 
     # -- registering this process ----------------------------------------------------------------------------------
 
@@ -174,7 +191,8 @@ class Mesh:
             ttl=ttl,
             check=check,
         )
-        self._registrations.add(registration)
+        with self._lock:
+            self._registrations = [*(r for r in self._registrations if not r.left), registration]
         return registration
 
     # -- transports for any service --------------------------------------------------------------------------------
@@ -211,8 +229,8 @@ class Mesh:
     def state(self) -> dict[str, Any]:
         """Return the state now, as values that JSON can hold: services, endpoints, health, breakers, budgets."""
         with self._lock:
-            services = dict(self._services)
-        return {"services": {name: describe(service.view) for name, service in services.items()}}
+            services = list(self._services.values())
+        return {"services": {service.name: describe(service.view) for service in services}}
 
     def explain(self, name: str) -> str:
         """Say in words what a call to ``name`` would meet now, and why.
@@ -222,18 +240,18 @@ class Mesh:
         """
         with self._lock:
             service = self._services.get(name)
-            known = ", ".join(sorted(self._services)) or "none"
+            known = ", ".join(sorted(service.name for service in self._services.values())) or "none"
         if service is None:
-            raise ConfigError(f"service {name!r} has not been used in this mesh; used are: {known}")
+            raise ConfigError(f"service {redacted(name)!r} has not been used in this mesh; used are: {known}")
         return explain(describe(service.view))
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Leave all registries, stop the worker, close all connections. Repeating it is harmless."""
-        for registration in list(self._registrations):
-            registration.deregister()
+        self._leave()
         self._finalizer()
+        self._runtime.worker.join()
 
     async def aclose(self) -> None:
         """Close without blocking the event loop."""
@@ -261,13 +279,27 @@ class Mesh:
         """Close it."""
         await self.aclose()
 
+    def _leave(self) -> None:
+        """Leave all registries, at the same time."""
+        registrations, self._registrations = self._registrations, []
+        for registration in registrations:
+            registration.begin_to_leave()
+        for registration in registrations:
+            registration.deregister()
+
+    def _end_with_interpreter(self) -> None:
+        """Leave and stop the worker, but fail no call: threads that still make one are about to be frozen."""
+        self._leave()
+        self._runtime.worker.close()
+        self._runtime.worker.join()
+
     def _check_open(self) -> None:
         if self._runtime.closed:
             raise RuntimeError("this mesh has been closed")
 
     def _reset_after_fork(self) -> None:
         self._lock = RLock()
-        self._registrations = WeakSet()
+        self._registrations = []
         self._runtime.reset_after_fork()
         for cluster in self._clusters.values():
             cluster.reset_after_fork()
@@ -297,14 +329,6 @@ class Faults:
             disarm()
 
 
-def _settings(name: str, given: object) -> tuple[str | None, Policy]:
-    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str):
-        return given[0], check_policy(given[1])
-    if isinstance(given, Policy):
-        return None, given
-    raise ConfigError(f"services[{name!r}] must be a Policy or (uri, Policy), not {given!r}")
-
-
 def _rebuilder(clusters: dict[str, Cluster]) -> Callable[[], None]:
     """Return what rebuilds all views, without holding the mesh itself."""
 
@@ -324,7 +348,7 @@ def _shut(runtime: Runtime, clusters: dict[str, Cluster]) -> None:
 def _close_all() -> None:
     """At the interpreter's end: leave registries and join workers while threads still run."""
     for mesh in list(_meshes):
-        mesh.close()
+        mesh._end_with_interpreter()  # noqa: SLF001 - this module's own
 
 
 def _reset_all() -> None:

@@ -35,7 +35,7 @@ class Registration:
         self._announcer = announcer
         self._pid = os.getpid()
         self._lock = Lock()
-        self._left = False
+        self._leaving: Future[bool] | None = None
         self._running: Future[None] | None = runtime.worker.submit(announcer.run())
 
     @property
@@ -57,6 +57,15 @@ class Registration:
         """Ask callers to send nothing new, while calls in flight are finished; it stays registered. Does not wait."""
         if self._is_mine():
             self._runtime.worker.submit(self._announcer.drain())
+
+    @property
+    def left(self) -> bool:
+        """Whether it has been told to leave."""
+        return self._leaving is not None
+
+    def begin_to_leave(self) -> None:
+        """Drain and leave in the background."""
+        self._leave()
 
     def deregister(self) -> None:
         """Drain and leave; returns when the registry knows: within 5 s, or 2 s when the registry is down."""
@@ -96,10 +105,9 @@ class Registration:
         if not self._is_mine():
             return None
         with self._lock:
-            if self._left:
-                return None
-            self._left = True
-        return self._runtime.worker.submit(self._announcer.leave(DRAIN))
+            if self._leaving is None:
+                self._leaving = self._runtime.worker.submit(self._announcer.leave(DRAIN))
+            return self._leaving
 
     def _is_mine(self) -> bool:
         return os.getpid() == self._pid

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from threading import RLock
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
@@ -57,10 +58,16 @@ class Cluster:
         ready: whether a snapshot is in force. changed_at: since when.
         departed: successes of endpoints that have left, so that sums over the service never shrink.
         failure: what discovery failed with last, while it fails.
-        need: starts discovery; called by whoever first waits for endpoints.
+        need: starts discovery; asked by each call that is no plain one. Cost once it runs: one comparison.
+        asleep: the endpoints are those of the process that forked this one, and nothing follows them yet.
+
+    Args:
+        drain: seconds after which the connections to an endpoint that left are closed in any case.
+        timers: whether the worker looks after what is due when no call does; only listeners and readers of the state
+            can tell.
     """
 
-    def __init__(self, name: str, runtime: Runtime, *, drain: float = 30.0) -> None:
+    def __init__(self, name: str, runtime: Runtime, *, drain: float = 30.0, timers: bool = True) -> None:
         self.name = name
         self.runtime = runtime
         self.lock = RLock()
@@ -73,8 +80,10 @@ class Cluster:
         self.departed = 0
         self.failure: str | None = None
         self.need: Callable[[], object] = _nothing
+        self.asleep = False
         self.follower: Followed | None = None
         self._drain = drain
+        self._timers = timers
         self._shared: dict[Hashable, Any] = {}
         self._detectors: dict[OutlierDetection, OutlierDetector] = {}
         self._views: WeakSet[Subscriber] = WeakSet()
@@ -131,8 +140,8 @@ class Cluster:
             self.departed += sum(member.succeeded for member in left)
             restored = self._forget(left)
         self.rebuild()
-        for endpoint in restored:
-            self.runtime.events.emit("endpoint.restored", self.name, endpoint=endpoint)
+        self.wake()
+        self._report_restored(restored)
         if change:
             self.runtime.events.emit(
                 "endpoints.changed",
@@ -142,7 +151,6 @@ class Cluster:
                 changed=change.changed,
                 age=age,
             )
-        self.wake()
         if left:
             self._retire(left, now + self._drain)
 
@@ -154,6 +162,10 @@ class Cluster:
                 detector.forget(member.endpoint.address)
             restored.update(detector.resize(self._population()))
         return [self.members[address].endpoint for address in restored if address in self.members]
+
+    def _report_restored(self, endpoints: list[Endpoint]) -> None:
+        for endpoint in endpoints:
+            self.runtime.events.emit("endpoint.restored", self.name, endpoint=endpoint)
 
     def _population(self) -> int:
         return sum(1 for member in self.members.values() if member.endpoint.health is not Health.UNHEALTHY)
@@ -195,7 +207,8 @@ class Cluster:
         with self.lock:
             waiters = list(self._waiters)
         for wake in waiters:
-            wake()
+            with suppress(RuntimeError):  # its loop has been closed meanwhile
+                wake()
 
     # -- health ----------------------------------------------------------------------------------------------------
 
@@ -240,7 +253,8 @@ class Cluster:
             self._due = when
             for member in self.members.values():
                 member.edge = min(member.edge, when)
-        self.runtime.call_at(when, lambda: self.look(self.runtime.clock.now()))
+        if self._timers:
+            self.runtime.call_at(when, lambda: self.look(self.runtime.clock.now()))
 
     def look(self, now: float) -> float:
         """Do what is due (ejections that end, breakers that half-open); return the next instant to look."""
@@ -252,8 +266,7 @@ class Cluster:
             for detector in self._detectors.values():
                 restored.extend(self.members[a].endpoint for a in detector.due(now) if a in self.members)
         self.rebuild()
-        for endpoint in restored:
-            self.runtime.events.emit("endpoint.restored", self.name, endpoint=endpoint)
+        self._report_restored(restored)
         with self.lock:
             for detector in self._detectors.values():
                 self.look_at(detector.next_return() or NEVER)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from threading import Lock
 
 from svcmesh.core.snapshot import Snapshot
@@ -24,27 +23,37 @@ class Follower:
         self._discovery = discovery
         self._service = service
         self._lock = Lock()
-        self._watching: Future[None] | None = None
+        self._following = False
         cluster.follower = self
-        if isinstance(discovery, Given):
-            cluster.apply(discovery.given(service))
-        else:
-            cluster.need = self.start
+        cluster.need = self.start
+
+    def prime(self) -> None:
+        """Put what was given in force, since that starts nothing; a watch waits for the first need."""
+        if isinstance(self._discovery, Given):
+            self.start()
 
     def start(self) -> None:
-        """Start the watch, unless it runs already or the mesh is closed. Cost when it runs: one comparison."""
-        if self._watching is not None:
+        """Follow discovery, unless that is done already or the mesh is closed. Cost then: one comparison."""
+        if self._following:
             return
         with self._lock:
-            if self._watching is None:
-                self._watching = self._cluster.runtime.worker.submit(self._watch())
+            first, self._following = not self._following, True
+        if not first:
+            return
+        if isinstance(self._discovery, Given):
+            self._cluster.apply(self._discovery.given(self._service))  # listeners hear of it: no lock may be held
+            return
+        self._cluster.runtime.worker.submit(self._watch())
+        if self._cluster.asleep:
+            self._cluster.asleep = False
+            self._cluster.rebuild()
 
     def reset_after_fork(self) -> None:
-        """In a forked child nothing watches; the next call that finds no endpoints, or asks for them, starts it."""
+        """In a forked child nothing watches: what was known stays in force, and the next call starts a watch."""
         self._lock = Lock()
-        started, self._watching = self._watching is not None, None
-        if started:
-            self._cluster.ready = False
+        if self._following and not isinstance(self._discovery, Given):
+            self._following = False
+            self._cluster.asleep = True
 
     async def _watch(self) -> None:
         runtime = self._cluster.runtime

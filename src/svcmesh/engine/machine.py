@@ -141,6 +141,7 @@ class Call:
 
     def _next(self, now: float) -> Effect:
         self.view.cluster.look(now)
+        self.view.cluster.need()
         if not self._admitted:
             refused = self._admit(now)
             if refused is not None:
@@ -229,7 +230,6 @@ class Call:
             return self._reject(refusal.endpoints_open(cluster, wait), "breaker", now)
         if cluster.runtime.closed or (cluster.ready and not self.exchange.patient):
             return self._reject(refusal.no_endpoints(cluster), "no endpoints", now)
-        cluster.need()
         return Wait(self.deadline, endpoints=True)
 
     def _begin(self, member: Member, permits: Permits, now: float) -> Attempt:

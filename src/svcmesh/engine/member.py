@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock
 from typing import Protocol, TypeVar
 
@@ -107,4 +108,5 @@ class Member(Cell):
             kept = list(self._attachments.values())
             self._attachments.clear()
         for attachment in kept:
-            attachment.close()
+            with suppress(Exception):  # one that cannot be closed must not keep the others open
+                attachment.close()

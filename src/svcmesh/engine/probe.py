@@ -37,7 +37,7 @@ async def answers(endpoint: Endpoint, timeout: float = CONNECT_TIMEOUT) -> bool:
                 _, writer = await asyncio.open_unix_connection(address.path)
             else:
                 _, writer = await asyncio.open_connection(address.host, address.port)
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError, UnicodeError):  # the last one: a name that no resolver can be asked for
         return False
     writer.transport.abort()  # nothing was sent; a reset tells the server so without a lingering state
     return True

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from weakref import WeakKeyDictionary
 
 from svcmesh.core.clock import Clock, Timer
 
@@ -67,22 +66,32 @@ class Reaper:
             if entry[0] <= now:
                 self._expired[key] = self.open.pop(key)
                 entry[1].cancel()
-        if self.open:
-            self.arm(min(entry[0] for entry in self.open.values()))
+        earliest = min((entry[0] for entry in self.open.values()), default=math.inf)
+        if earliest < math.inf:
+            self.arm(earliest)
 
 
 class Reapers:
-    """The reapers of one mesh, one per loop, forgotten with their loop."""
+    """The reapers of one mesh, one per loop; those of closed loops are forgotten when another loop comes.
+
+    Threads: any. When two loops come at once one reaper may be lost from here: its attempts hold it, the next ones get
+    another, and two on one loop disturb each other in nothing.
+    """
 
     __slots__ = ("_by_loop", "_clock")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Reaper] = WeakKeyDictionary()
+        self._by_loop: dict[asyncio.AbstractEventLoop, Reaper] = {}
 
     def of(self, loop: asyncio.AbstractEventLoop) -> Reaper:
         """Return the reaper of ``loop``."""
         reaper = self._by_loop.get(loop)
         if reaper is None:
-            reaper = self._by_loop.setdefault(loop, Reaper(self._clock, loop))
+            reaper = Reaper(self._clock, loop)
+            self._by_loop = {**{old: its for old, its in self._by_loop.items() if not old.is_closed()}, loop: reaper}
         return reaper
+
+    def reset_after_fork(self) -> None:
+        """Forget all loops: what they watched goes on in the parent."""
+        self._by_loop = {}

@@ -37,14 +37,15 @@ class Runtime:
         return timer.cancel
 
     def close(self) -> None:
-        """Stop the worker; nothing can be started any more."""
+        """Stop the worker, without waiting for it; nothing can be started any more."""
         self.closed = True
         self.worker.close()
 
     def reset_after_fork(self) -> None:
         """Start afresh in a forked child: no thread, no loop's reaper, and chance of its own."""
         self.worker.reset_after_fork()
-        self.reapers = Reapers(self.clock)
+        self.reapers.reset_after_fork()
+        self.events.reset_after_fork()
         if self._own_rng:
             self.rng = random.Random()  # else all children would pick the same endpoints
 

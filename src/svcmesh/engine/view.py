@@ -21,6 +21,7 @@ from svcmesh.core.endpoint import Health
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.cluster import Cluster, Report
 from svcmesh.engine.member import NEVER, Member
+from svcmesh.engine.runtime import Runtime
 from svcmesh.engine.traffic import ClusterTraffic
 from svcmesh.observe.events import PER_CALL
 from svcmesh.policy.breaker import Breaker, CircuitBreaker
@@ -200,6 +201,7 @@ class View:
         policy, retry = self.policy, self.policy.retry
         return not (
             probing
+            or self.cluster.asleep
             or policy.faults
             or self.cluster.faults
             or self.runtime.events.wanted & PER_CALL
@@ -232,16 +234,9 @@ class View:
             on_listener_error=self._listener_failed,
             defer=lambda deed: worker.call(lambda _: deed()),
         )
-        self._sync(ref(breaker))
+        weak, runtime = ref(breaker), self.runtime
+        worker.call(lambda _: _sync(runtime, weak))
         return breaker
-
-    def _sync(self, breaker: ref[Breaker]) -> None:
-        """Take over what others wrote to a breaker's storage, now and every second."""
-        found = breaker()
-        if found is not None and not self.runtime.closed:
-            now = self.clock.now()
-            found.sync(now)
-            self.runtime.call_at(now + SYNC_EVERY, lambda: self._sync(breaker))
 
     def _listener_failed(self, error: Exception) -> None:
         told = f"{type(error).__name__}: {error}"
@@ -251,6 +246,15 @@ class View:
         """In a forked child: join the cluster anew."""
         self.choose = _nobody
         self._join()
+
+
+def _sync(runtime: Runtime, breaker: ref[Breaker]) -> None:
+    """Take over what others wrote to a breaker's storage, now and every second, for as long as there is the breaker."""
+    found = breaker()
+    if found is not None and not runtime.closed:
+        now = runtime.clock.now()
+        found.sync(now)
+        runtime.call_at(now + SYNC_EVERY, lambda: _sync(runtime, breaker))
 
 
 def _nobody() -> None:

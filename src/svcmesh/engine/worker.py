@@ -14,6 +14,10 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_inherited: list[asyncio.AbstractEventLoop] = []
+"""Loops of threads that a fork left behind. Their selector is shared with the parent's: closing it would wake nobody
+there any more, so they are kept as they are."""
+
 
 class Worker:
     """Runs coroutines and timers on a thread of its own. Threads: any may call it."""
@@ -27,50 +31,52 @@ class Worker:
 
     @property
     def running(self) -> bool:
-        """Whether the thread has been started."""
-        return self._thread is not None
+        """Whether the thread runs."""
+        return self._thread is not None and self._thread.is_alive()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T] | None:
         """Run ``coroutine`` on the worker; its future can be cancelled from any thread. None once closed."""
-        loop = self._started()
-        if loop is None:
-            coroutine.close()
-            return None
-        return asyncio.run_coroutine_threadsafe(coroutine, loop)
+        with self._lock:
+            loop = self._started()
+            if loop is not None:
+                return asyncio.run_coroutine_threadsafe(coroutine, loop)
+        coroutine.close()
+        return None
 
     def call(self, callback: Callable[[asyncio.AbstractEventLoop], object]) -> None:
         """Run ``callback`` soon on the worker, with its loop as argument; nothing happens once closed."""
-        loop = self._started()
-        if loop is not None:
-            loop.call_soon_threadsafe(callback, loop)
+        with self._lock:
+            loop = self._started()
+            if loop is not None:
+                loop.call_soon_threadsafe(callback, loop)
 
-    def close(self, timeout: float = 5.0) -> None:
-        """Cancel everything, let it clean up, and join the thread for at most ``timeout`` seconds."""
+    def close(self) -> None:
+        """Have everything cancelled and the thread ended. Waits for nothing: a garbage collection may call it."""
         with self._lock:
             self._closed = True
-            loop, thread = self._loop, self._thread
-            self._loop = self._thread = None
-        if loop is None or thread is None:
-            return
-        loop.call_soon_threadsafe(loop.stop)
-        if thread is not threading.current_thread():
+            loop, self._loop = self._loop, None
+            if loop is not None:
+                loop.call_soon_threadsafe(loop.stop)
+
+    def join(self, timeout: float = 5.0) -> None:
+        """Wait until a closed worker has cleaned up, at most ``timeout`` seconds; not on its own thread."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 
     def reset_after_fork(self) -> None:
-        """Forget the parent's thread and loop: neither exists in this process."""
-        self._lock = threading.RLock()  # a mesh may be collected, and so closed, in the middle of anything
+        """Forget the parent's thread and loop: neither runs in this process."""
+        self._lock = threading.RLock()
+        if self._loop is not None:
+            _inherited.append(self._loop)
         self._loop = self._thread = None
 
     def _started(self) -> asyncio.AbstractEventLoop | None:
-        loop = self._loop
-        if loop is not None:
-            return loop
-        with self._lock:
-            if self._loop is None and not self._closed:
-                self._loop = loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_run, args=(loop,), name=self._name, daemon=True)
-                self._thread.start()
-            return self._loop
+        if self._loop is None and not self._closed:
+            self._loop = loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=_run, args=(loop,), name=self._name, daemon=True)
+            self._thread.start()
+        return self._loop
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
@@ -83,5 +89,6 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
         if tasks:
             loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())  # a probe of a host name resolved it there
     finally:
         loop.close()

@@ -85,6 +85,10 @@ class Events:
             if name in subscription.names:
                 self._call(subscription.listener, event)
 
+    def reset_after_fork(self) -> None:
+        """In a forked child: a new lock, since a thread that is gone may have held the old one."""
+        self._lock = Lock()
+
     def _call(self, listener: Listener, event: Event) -> None:
         try:
             listener(event)
