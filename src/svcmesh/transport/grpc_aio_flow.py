@@ -331,11 +331,11 @@ class AioAttempts(GrpcExchange):
         flow = self._flow()
         return flow is not None and flow.request.replayable and super().replayable()
 
-    def classify(self, error: BaseException) -> Outcome:
+    def classify(self, error: BaseException, *, answered: bool | None = None) -> Outcome:
         """Read the error; a channel that was closed under us, because its endpoint left, means another pick."""
         if isinstance(error, grpc.aio.UsageError) and str(error) == CLOSED:
             return Outcome(Kind.UNSENT, error, reason=ENDPOINT_GONE)
-        return super().classify(error)
+        return super().classify(error, answered=answered)
 
     def refusal(self, error: SvcmeshError) -> BaseException:
         """Return ours as an ``AioRpcError``."""

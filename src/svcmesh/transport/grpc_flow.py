@@ -171,7 +171,7 @@ class Flow:
         """Deal with the end of an attempt. Runs on gRPC's thread."""
         stock, account = leg.stock, leg.account
         streams = self.line.method.streams_responses
-        outcome = self._outcome(stock)
+        outcome = self._outcome(leg)
         if outcome.kind is Kind.SUCCESS and streams:
             self.expose(leg)
         if leg.committed or self.cancelled or (outcome.kind is Kind.SUCCESS and account.report is None):
@@ -187,9 +187,10 @@ class Flow:
             leg.processed = True
             self.changed.notify_all()
 
-    def _outcome(self, stock: Any) -> Outcome:
+    def _outcome(self, leg: Leg) -> Outcome:
+        stock = leg.stock
         if stock.code() is not grpc.StatusCode.OK:
-            return self._exchange.classify(stock)
+            return self._exchange.classify(stock, answered=leg.has_headers)
         return Outcome(Kind.SUCCESS, value=stock if self.line.method.streams_responses else stock.result())
 
     def machine_done(self, outcome: Outcome) -> None:

@@ -91,7 +91,16 @@ class Leg:
     @property
     def headers_came(self) -> bool:
         """Whether the initial metadata have arrived; False when this grpcio does not let us see it without blocking."""
-        return getattr(getattr(self.stock, "_state", None), "initial_metadata", None) is not None
+        return self._headers is not None
+
+    @property
+    def has_headers(self) -> bool:
+        """Whether they have arrived and there is something in them."""
+        return bool(self._headers)
+
+    @property
+    def _headers(self) -> Any:
+        return getattr(getattr(self.stock, "_state", None), "initial_metadata", None)
 
     def canceller(self) -> Callable[[], object]:
         """Return what cancels the stock call, if it still exists."""

@@ -69,9 +69,9 @@ class GrpcExchange:
         """A single request can always be sent again, unless the channel was closed meanwhile."""
         return not self.line.dialer.closed
 
-    def classify(self, error: BaseException) -> Outcome:
-        """Read the error; one of a closed channel that is ours says so, one of an endpoint's means another pick."""
-        return grpc_outcome.classify(error)
+    def classify(self, error: BaseException, *, answered: bool | None = None) -> Outcome:
+        """Read the error; see `grpc_outcome.classify`."""
+        return grpc_outcome.classify(error, answered=answered)
 
     def refusal(self, error: SvcmeshError) -> BaseException:
         """Return ours as an ``RpcError`` that is also a ``Call``."""

@@ -43,10 +43,11 @@ _CALLERS_OWN = frozenset(
 _CODES_OF_CALLERS_OWN = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
 
 
-def classify(error: BaseException) -> Outcome:
+def classify(error: BaseException, *, answered: bool | None = None) -> Outcome:
     """Return the outcome of an attempt that ended in ``error``, whether sync or asyncio.
 
-    A call object that has ended badly may be given in place of the exception; sync errors are call objects.
+    A call object that has ended badly may be given in place of the exception; sync errors are call objects. Then
+    ``answered`` has to say whether it has initial metadata: asking it may block on the thread that brings them.
     """
     if not isinstance(error, grpc.RpcError):
         if isinstance(error, ValueError) and str(error) == CHANNEL_CLOSED:
@@ -57,7 +58,9 @@ def classify(error: BaseException) -> Outcome:
     known: Any = error  # every other RpcError that reaches callers is also a Call
     code, details = known.code(), known.details() or ""
     trailing = known.trailing_metadata()
-    outcome = _by_code(error, code, details, bare=not trailing and not known.initial_metadata())
+    if answered is None:
+        answered = bool(known.initial_metadata())
+    outcome = _by_code(error, code, details, bare=not trailing and not answered)
     outcome.retry_after = pushback(trailing)
     return outcome
 
