@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `svcmesh demo | head`: who reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter's end flushes, and fails
         return 1
+    except KeyboardInterrupt:  # where a command has nothing to clean up, yet or any more
+        return 130
     return status
 
 

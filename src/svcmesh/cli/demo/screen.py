@@ -71,7 +71,7 @@ class PlainScreen:
         elapsed = self._record.elapsed()
         if elapsed < self._due:
             return
-        self._due = max(self._due + EVERY, elapsed)
+        self._due = elapsed - elapsed % EVERY + EVERY  # the next whole second, however late this one is
         now, failed = _calls_now(self._record), len(self._record.failures)
         shares = "  ".join(
             f"{found.name} {percent(found.share)}{'' if status.get(found.name) == 'up' else '!'}"
@@ -125,7 +125,9 @@ class LiveScreen:
         footer = Text(f"{len(record.calls):,} calls, ")
         footer.append(f"{failed} failed", style="bold red" if failed else "bold green")
         footer.append(f", {record.retries} retries, {ejected} ejections, {record.faults} faults injected")
-        progress = ProgressBar(total=self._seconds, completed=min(elapsed, self._seconds), width=60)
+        progress = Table.grid(padding=(0, 2))
+        bar = ProgressBar(total=self._seconds, completed=min(elapsed, self._seconds), width=60)
+        progress.add_row(bar, f"{elapsed:.0f} of {self._seconds:.0f} s")
         return Group(title, progress, self._instances(status), self._protocols(elapsed), footer)
 
     def _instances(self, status: Mapping[str, str]) -> Table:

@@ -1,0 +1,77 @@
+"""Options of `svcmesh demo`, and what its exit status says. The demo itself is played in test_play."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from svcmesh.cli.demo.interruption import Interrupted
+from svcmesh.cli.demo.play import Settings
+from svcmesh.cli.demo.stage import DemoError
+from svcmesh.cli.main import main
+
+PLAY = "svcmesh.cli.demo.play.play"
+
+
+@pytest.mark.parametrize("seconds", ["4.9", "601", "nan", "-1", "soon", ""])
+def test_bad_seconds_are_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Too short, too long and no number at all: status 2, and the range."""
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", f"--seconds={seconds}"])
+
+    assert ended.value.code == 2
+    assert "must be a number from 5 to 600" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_written_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory, and a file in a directory that is not there: status 2 before anything is started."""
+    monkeypatch.setattr(PLAY, lambda _: pytest.fail("the demo was played"))
+
+    assert main(["demo", "--picture", str(tmp_path)]) == 2
+    assert main(["demo", "--picture", str(tmp_path / "no" / "where.svg")]) == 2
+    said = capsys.readouterr().err
+    assert "this is a directory" in said
+    assert f"there is no directory {tmp_path / 'no'}" in said
+
+
+def test_options_reach_the_play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The acts last as long as was asked for, the picture goes where it was asked to, and the status is the play's."""
+    played: list[Settings] = []
+    monkeypatch.setattr(PLAY, lambda settings: played.append(settings) or 1)
+
+    assert main(["demo", "--seconds", "12", "--picture", str(tmp_path / "run.svg")]) == 1
+    assert sum(act.seconds for act in played[0].acts) == pytest.approx(12)
+    assert played[0].picture == tmp_path / "run.svg"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (Interrupted(15), 143, "interrupted"),
+        (DemoError("orders-1 did not register within 30 s"), 2, "did not register"),
+        (OSError(28, "No space left on device"), 2, "No space left"),
+    ],
+)
+def test_what_prevents_the_play_is_said(
+    error: BaseException,
+    status: int,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A signal has the status that shells give it, anything else 2; both are one line on standard error."""
+
+    def fail(_: Settings) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(PLAY, fail)
+
+    assert main(["demo", "--picture", str(tmp_path / "run.svg")]) == status
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1

@@ -1,0 +1,48 @@
+"""Being told to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from svcmesh.cli.demo.interruption import ENDING, Interrupted, Interruptible
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_the_first_signal_is_an_exception_and_others_are_ignored(number: signal.Signals) -> None:
+    """Cleaning up after the first signal is not disturbed by a second one; afterwards all is as before."""
+    before = [signal.getsignal(one) for one in ENDING]
+    cleaned: list[bool] = []
+
+    def run() -> None:
+        with Interruptible():
+            try:
+                os.kill(os.getpid(), number)
+            finally:
+                for other in ENDING:
+                    os.kill(os.getpid(), other)
+                cleaned.append(True)
+
+    with pytest.raises(Interrupted) as interrupted:
+        run()
+
+    assert cleaned == [True]
+    assert interrupted.value.status == 128 + number
+    assert [signal.getsignal(one) for one in ENDING] == before
+
+
+def test_a_hushed_block_is_not_interrupted() -> None:
+    """After `hush` not even the first signal raises."""
+    with Interruptible() as signals:
+        signals.hush()
+        for number in ENDING:
+            os.kill(os.getpid(), number)
+
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+def test_it_is_no_error() -> None:
+    """Code that handles all errors does not swallow it."""
+    assert not issubclass(Interrupted, Exception)

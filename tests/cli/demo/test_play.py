@@ -1,0 +1,117 @@
+"""The demo as it is: real processes, real calls, and nothing left of it, however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from svcmesh.cli.demo.acts import ACTS
+from svcmesh.cli.demo.svg import NAMESPACE
+
+SOURCE = Path(__file__).parents[3] / "src"
+
+ALL_KILLED = """
+import sys
+from pathlib import Path
+from svcmesh.cli.demo.acts import GREETERS, ORDERS, Act
+from svcmesh.cli.demo.play import Settings, play
+end = Act("end", "all are killed", 1.0, begin=lambda stage: stage.kill(*GREETERS, *ORDERS))
+acts = [Act("steady", "all is well", 1.5), end]
+sys.exit(play(Settings(acts, Path("run.svg"), sys.stdout)))
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Return the directory in which the demo is played; its temporary files go beside it."""
+    for name in ("home", "tmp"):
+        (tmp_path / name).mkdir()
+    return tmp_path / "home"
+
+
+def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start an interpreter there, with warnings as errors and temporary files of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=home,
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "TMPDIR": str(home.parent / "tmp")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def leftovers(home: Path) -> list[str]:
+    """Return what is left of a demo beside its picture: temporary files, and processes that name its directory."""
+    until = time.monotonic() + 5
+    while True:
+        found = [str(path) for path in (home.parent / "tmp").iterdir()] + processes(str(home.parent / "tmp"))
+        if not found or time.monotonic() > until:
+            return found
+        time.sleep(0.02)
+
+
+def processes(word: str) -> list[str]:
+    """Return the command lines that hold ``word``."""
+    found: list[str] = []
+    for listing in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = listing.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # it ended meanwhile
+        if word in command:
+            found.append(command)
+    return found
+
+
+def test_no_call_fails_and_nothing_is_left(home: Path) -> None:
+    """A whole run, shortened: status 0, each act told, every call answered, a picture of it, and nothing else."""
+    with start(home, "-m", "svcmesh", "demo", "--seconds", "8", "--picture", "run.svg") as demo:
+        out, err = demo.communicate(timeout=60)
+
+    assert (demo.returncode, err) == (0, ""), out
+    assert all(f"-- {act.title}: {act.story}" in out for act in ACTS)
+    assert " 0 failed" in out
+    assert "calls succeeded" in out.splitlines()[-1]
+    assert [path.name for path in home.iterdir()] == ["run.svg"]
+    assert leftovers(home) == []
+    texts = [element.text for element in ET.parse(home / "run.svg").getroot().iter(f"{{{NAMESPACE}}}text")]
+    for word in ("steady", "SIGKILL", "SIGSTOP", "greeter-1", "greeter-4", "orders-3", "gRPC asyncio", "function"):
+        assert word in texts
+
+
+def test_a_failed_call_is_an_exit_status(home: Path) -> None:
+    """When all servers are killed, calls must fail: status 1, the errors with what svcmesh knows of them, a picture."""
+    with start(home, "-c", ALL_KILLED) as demo:
+        out, err = demo.communicate(timeout=60)
+
+    assert (demo.returncode, err) == (1, "")
+    assert "calls failed, and all of them may be repeated:" in out
+    assert "attempts in" in out
+    assert (home / "run.svg").exists()
+    assert leftovers(home) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_an_end_from_outside_leaves_nothing(number: signal.Signals, home: Path) -> None:
+    """Told to end, or killed, while a server is frozen: no process, no file, no picture, and not a long wait."""
+    with start(home, "-m", "svcmesh", "demo", "--seconds", "10") as demo:
+        assert demo.stdout is not None
+        while "SIGSTOP" not in demo.stdout.readline():
+            assert demo.poll() is None
+        demo.send_signal(number)
+        began = time.monotonic()
+        _, err = demo.communicate(timeout=30)
+
+    assert time.monotonic() - began < 12
+    assert demo.returncode == (-number if number is signal.SIGKILL else 128 + number)
+    assert err == ("" if number is signal.SIGKILL else "svcmesh demo: interrupted; all servers have been ended\n")
+    assert list(home.iterdir()) == []
+    assert leftovers(home) == []
