@@ -1,0 +1,219 @@
+"""What ends of attempts mean, and that the grpcio in use still says it in the words we know."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+import h2.config
+import h2.connection
+import h2.events
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from svcmesh.core.outcome import CONNECT_FAILURE, PER_TRY_TIMEOUT, REFUSED_STREAM, RESET, Kind
+from svcmesh.transport.grpc_outcome import CHANNEL_CLOSED, ENDPOINT_GONE, classify, pushback
+from tests.servers.grpc_process import GrpcServer, blackhole_port, refused_port
+
+OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0), ("grpc.min_reconnect_backoff_ms", 300)]
+REFUSE, CANCEL, INTERNAL = 7, 8, 2
+
+
+def error_of(address: str, **call: Any) -> grpc.RpcError:
+    """Return what a stock channel reports of a call to ``address``."""
+    with grpc.insecure_channel(address, OPTIONS) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary("/svcmesh.test.Probe/Unary")(b"", **{"timeout": 5, **call})
+    return caught.value
+
+
+@contextmanager
+def h2_server(answer: Callable[[h2.connection.H2Connection, int], None], *, hang_up: bool = False) -> Iterator[str]:
+    """Yield the address of a server that speaks HTTP/2 and answers each request by ``answer``."""
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client:
+                talk(client)
+
+    def talk(client: socket.socket) -> None:
+        connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        connection.initiate_connection()
+        client.sendall(connection.data_to_send())
+        while data := client.recv(65536):
+            for event in connection.receive_data(data):
+                if isinstance(event, h2.events.RequestReceived):
+                    answer(connection, event.stream_id)
+                    client.sendall(connection.data_to_send())
+                    if hang_up:
+                        return
+            client.sendall(connection.data_to_send())
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+# -- pinned to the library ---------------------------------------------------------------------------------------------
+
+
+def test_a_refused_connection_is_surely_unsent() -> None:
+    """And the endpoint's fault."""
+    with refused_port() as port:
+        outcome = classify(error_of(f"ipv4:127.0.0.1:{port}"))
+
+    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.UNSENT, CONNECT_FAILURE, True)
+
+
+def test_a_connection_that_nobody_answers_is_surely_unsent() -> None:
+    """When the connect timeout comes before the call's."""
+    with blackhole_port() as port:
+        outcome = classify(error_of(f"ipv4:127.0.0.1:{port}"))
+
+    assert (outcome.kind, outcome.reason) == (Kind.UNSENT, CONNECT_FAILURE)
+
+
+@pytest.mark.parametrize("address", ["unix:/nonexistent/socket", "dns:nonexistent.invalid:1"])
+def test_an_address_that_leads_nowhere_is_surely_unsent(address: str) -> None:
+    """A socket file that is missing, a name that does not resolve."""
+    assert classify(error_of(address)).kind is Kind.UNSENT
+
+
+def test_plain_text_where_tls_was_expected_is_surely_unsent(grpc_servers: tuple[GrpcServer, GrpcServer]) -> None:
+    """The handshake fails before any request."""
+    with grpc.secure_channel(grpc_servers[0].address, grpc.ssl_channel_credentials(), OPTIONS) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary("/svcmesh.test.Probe/Unary")(b"", timeout=5)
+    assert classify(caught.value).kind is Kind.UNSENT
+
+
+def test_a_refused_stream_is_surely_unsent() -> None:
+    """RST_STREAM with REFUSED_STREAM: HTTP/2 promises that it was not processed."""
+    with h2_server(lambda connection, stream: connection.reset_stream(stream, REFUSE)) as address:
+        outcome = classify(error_of(address))
+
+    assert (outcome.kind, outcome.reason) == (Kind.UNSENT, REFUSED_STREAM)
+
+
+def test_a_stream_above_the_last_one_of_a_goaway_is_surely_unsent() -> None:
+    """The server goes away in good order, and nobody is to blame."""
+    with h2_server(lambda c, _: c.close_connection(0, last_stream_id=0), hang_up=True) as address:
+        outcome = classify(error_of(address))
+
+    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.UNSENT, REFUSED_STREAM, False)
+
+
+def test_a_stream_that_a_goaway_covers_may_have_been_processed() -> None:
+    """The connection ends before the answer: nobody knows."""
+    with h2_server(lambda c, s: c.close_connection(0, last_stream_id=s), hang_up=True) as address:
+        outcome = classify(error_of(address))
+
+    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.LOST, RESET, True)
+
+
+@pytest.mark.parametrize(("code", "name"), [(CANCEL, "CANCELLED"), (INTERNAL, "INTERNAL")])
+def test_other_resets_are_the_servers_answer(code: int, name: str) -> None:
+    """A server cancels or fails by resetting, too."""
+    with h2_server(lambda connection, stream: connection.reset_stream(stream, code)) as address:
+        outcome = classify(error_of(address))
+
+    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.STATUS, name, False)
+
+
+def test_a_server_that_dies_with_the_call_may_have_processed_it() -> None:
+    """The connection breaks in the middle."""
+    with GrpcServer("victim") as victim:
+        killer = threading.Timer(0.3, victim.process.kill)
+        killer.start()
+        outcome = classify(error_of(victim.address, metadata=[("x-hang", "1")]))
+        killer.join()
+
+    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.LOST, RESET, True)
+
+
+def test_our_time_limit_is_a_timeout(grpc_servers: tuple[GrpcServer, GrpcServer]) -> None:
+    """The endpoint took too long."""
+    outcome = classify(error_of(grpc_servers[0].address, timeout=0.2, metadata=[("x-hang", "1")]))
+
+    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.TIMEOUT, PER_TRY_TIMEOUT, True)
+
+
+def test_the_servers_own_deadline_exceeded_is_a_status(grpc_servers: tuple[GrpcServer, GrpcServer]) -> None:
+    """It came with the server's metadata."""
+    outcome = classify(error_of(grpc_servers[0].address, metadata=[("x-fail", "DEADLINE_EXCEEDED:-1")]))
+
+    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.STATUS, "DEADLINE_EXCEEDED", False)
+
+
+def test_a_server_cannot_pass_for_a_refused_connection() -> None:
+    """Our hints count only where no metadata came with the status."""
+    metadata = grpc.aio.Metadata(("x-server", "b"))
+    details = "failed to connect to all addresses; last error: UNKNOWN: Connection refused"
+    error = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), metadata, details=details)
+
+    outcome = classify(error)
+
+    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.STATUS, "UNAVAILABLE", True)
+
+
+# -- the rest ----------------------------------------------------------------------------------------------------------
+
+
+def test_unknown_words_count_as_maybe_sent() -> None:
+    """UNAVAILABLE that says nothing we know is a status, which is repeated only if idempotent."""
+    empty = grpc.aio.Metadata()
+    outcome = classify(grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, empty, empty, details="new words"))
+
+    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.STATUS, "UNAVAILABLE", True)
+
+
+def test_a_channel_closed_under_us_means_another_endpoint() -> None:
+    """The endpoint left between pick and call; no other ValueError means that."""
+    gone, other = classify(ValueError(CHANNEL_CLOSED)), classify(ValueError("something else"))
+
+    assert (gone.kind, gone.reason, gone.blames) == (Kind.UNSENT, ENDPOINT_GONE, False)
+    assert other.kind is Kind.ERROR
+
+
+def test_a_bare_rpc_error_is_somebodys_own() -> None:
+    """It has no code to judge by."""
+    assert classify(grpc.RpcError()).kind is Kind.ERROR
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0.0), ("1500", 1.5), ("+5", 0.005), (" 5", 0.005), ("05", 0.005), ("-1", -1.0), ("5.0", -1.0), ("", -1.0)],
+)
+def test_pushback_is_read_as_grpc_reads_it(text: str, seconds: float) -> None:
+    """Milliseconds as decimal text; what is no such number means "do not retry"."""
+    assert pushback((("grpc-retry-pushback-ms", text),)) == seconds
+
+
+@given(st.text())
+def test_any_pushback_is_a_wait_or_a_refusal(text: str) -> None:
+    """Nothing that a server sends can raise or make us wait beyond 32 bits of milliseconds."""
+    seconds = pushback((("other", "1"), ("grpc-retry-pushback-ms", text)))
+
+    assert seconds is not None
+    assert seconds == -1.0 or 0 <= seconds < 2**31 / 1000
+
+
+def test_without_the_trailer_there_is_no_pushback() -> None:
+    """None, which is something else than zero."""
+    assert pushback(()) is None
+    assert pushback(None) is None
