@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import pickle
 import subprocess
@@ -15,6 +16,8 @@ import pytest
 
 import svcmesh
 from svcmesh import Policy
+from svcmesh.balance import RoundRobin
+from svcmesh.testing import FakeClock
 from svcmesh.transport.http_errors import as_httpx
 from svcmesh.transport.http_route import host_of
 from tests.servers.http_process import HttpServer
@@ -178,9 +181,9 @@ def test_a_services_client_serves_that_service_only(mesh: svcmesh.Mesh) -> None:
             client.get("http://elsewhere/")
         with pytest.raises(httpx.UnsupportedProtocol, match="ftp"):
             client.get("ftp://orders/")
-    with httpx.Client(transport=mesh.http_transport()) as client:
-        with pytest.raises(httpx.UnsupportedProtocol, match="missing"):
-            client.get("/no/host")
+    client = httpx.Client(transport=mesh.http_transport())
+    with client, pytest.raises(httpx.UnsupportedProtocol, match="missing"):
+        client.get("/no/host")
 
 
 def test_mounts_keep_other_hosts_apart(mesh: svcmesh.Mesh, server: HttpServer) -> None:
@@ -329,6 +332,93 @@ def test_a_name_that_no_url_can_hold(name: str) -> None:
 def test_a_service_by_uri_has_a_client(server: HttpServer) -> None:
     with svcmesh.Mesh({}) as mesh, mesh.service(f"static://{server.address}").http_client() as client:
         assert client.get("/echo").status_code == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8 on its loopback")
+def test_many_endpoints_keep_their_connections(server: HttpServer) -> None:
+    """Twenty-four endpoints: the second round opens nothing. The stock pool opens one for every request."""
+    names = [f"127.0.0.{number}" for number in range(1, 25)]
+    with HttpServer("all", listen="0.0.0.0:0") as everywhere:
+        mesh = svcmesh.Mesh(
+            {"orders": [f"{name}:{everywhere.port}" for name in names]}, policy=Policy(load_balancer=RoundRobin())
+        )
+        with mesh, mesh.service("orders").http_client() as client:
+            first = [client.get("/echo").json()["connection"] for _ in range(24)]
+            second = [client.get("/echo").json()["connection"] for _ in range(24)]
+    assert len(set(first)) == 24
+    assert set(second) == set(first)
+
+
+def test_clients_that_come_and_go_leave_nothing_with_the_endpoints(mesh: svcmesh.Mesh) -> None:
+    """A client per request is a bad idea, and not a leak: closed or dropped, it leaves the endpoint's books."""
+    orders = mesh.service("orders")
+    for number in range(20):
+        client = orders.http_client()
+        client.get("/echo")
+        if number % 2:
+            client.close()
+        del client
+        gc.collect()
+    with orders.http_client() as client:
+        client.get("/echo")
+        (member,) = orders.view.cluster.members.values()
+        assert len(member._attachments) <= 2
+
+
+def test_watched_calls_take_the_machine_and_end_the_same(mesh: svcmesh.Mesh) -> None:
+    """With somebody listening to every attempt, answers, streams and counts are as without."""
+    seen: list[str] = []
+    orders = mesh.service("orders")
+    subscription = mesh.events.subscribe(lambda event: seen.append(event.name), "attempt.finished", "call.finished")
+    with orders.http_client() as client:
+        response = client.get("/echo")
+        assert client.get("/chunks/2").text == "part 0;part 1;"
+        assert client.get("/status/404").status_code == 404
+    info = svcmesh.info(response)
+    assert info is not None
+    assert (info.attempts, info.endpoints) == (1, orders.endpoints)
+    assert seen == ["attempt.finished", "call.finished"] * 3
+    assert in_flight(orders) == 0
+    subscription.close()
+
+
+@pytest.mark.parametrize("listening", [False, True])
+def test_an_interrupted_call_is_nobodys_fault(mesh: svcmesh.Mesh, listening: bool) -> None:
+    """Ctrl-C inside a call comes through, and nothing stays in flight, on either path."""
+
+    def interrupted(request: httpx.Request) -> httpx.Response:
+        raise KeyboardInterrupt
+
+    orders = mesh.service("orders")
+    if listening:
+        mesh.events.subscribe(lambda event: None, "call.finished")
+    with httpx.Client(transport=orders.http_transport(inner=httpx.MockTransport(interrupted))) as client:
+        for _ in range(6):
+            with pytest.raises(KeyboardInterrupt):
+                client.get("http://orders/")
+    assert in_flight(orders) == 0
+    assert mesh.state()["services"]["orders"]["endpoints"][0]["ejected"] is None
+
+
+def test_virtual_time_and_real_sockets(server: HttpServer) -> None:
+    """Under a clock that stands still, a call to a real server works, and its time is counted on the machine's."""
+    clock = FakeClock(autojump=False)
+    policy = Policy(per_try_timeout=0.2, timeout=5)
+    with svcmesh.Mesh({"orders": [server.address]}, clock=clock, policy=policy) as mesh:
+        client = mesh.service("orders").http_client()
+        assert client.get("/echo").status_code == 200
+        with pytest.raises(httpx.TimeoutException):
+            client.get("/slow/3")
+        client.close()
+
+
+def test_the_public_face() -> None:
+    """`svcmesh.http` names the classes that users check for and catch."""
+    from svcmesh import http
+
+    assert issubclass(http.MeshTransport, httpx.BaseTransport)
+    assert issubclass(http.AsyncMeshTransport, httpx.AsyncBaseTransport)
+    assert issubclass(http.HTTPNoEndpoints, svcmesh.NoEndpoints)
 
 
 FORKING = """

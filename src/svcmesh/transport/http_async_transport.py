@@ -47,8 +47,8 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send ``request`` to an endpoint of the service that its host names."""
-        loop = _running_loop()
         view = self._route.find(request)
+        loop = _running_loop()
         if request.url.port is not None and await self._is_elsewhere(view, request):
             return await self._pass_on(request)
         now = view.clock.now()

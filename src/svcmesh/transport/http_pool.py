@@ -171,12 +171,13 @@ class Pool(Generic[K, C]):
     def _give(self, key: K, connection: C, now: float, dead: list[C], *, keep: bool) -> None:
         self._expire(now, dead)
         idle = self._idle.get(key)
-        if not keep or idle is None or not connection.usable():
+        if not keep or idle is None:
             self._drop(connection, dead)
-        elif self._queue and self._first().key == key:
-            self._hand(self._first(), connection)
-        elif self._queue:  # the first in the queue needs another endpoint, and places are handed out in order
-            self._drop(connection, dead)
+        elif self._queue:  # places are handed out in order, so one that needs another endpoint is not passed over
+            if self._first().key == key and connection.usable():
+                self._hand(self._first(), connection)
+            else:
+                self._drop(connection, dead)
         else:
             idle.append(connection)
             self._by_age[connection] = (key, now)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from typing import Any
 
 from svcmesh.engine.member import Member
 from svcmesh.transport.http_pool import Pool
+
+_ended: deque[tuple[set[Member], object]] = deque()
+"""Stays of pools that were dropped, to be ended by the next one that begins: a finalizer may not wait for the lock of a
+member itself, since it may run in a thread that holds it."""
 
 
 class Tenancy:
@@ -20,11 +25,13 @@ class Tenancy:
         self._pool = pool
         self._key = object()
         self._members: set[Member] = set()
-        self._finalizer = weakref.finalize(self, _leave, self._members, self._key)
+        self._finalizer = weakref.finalize(self, _ended.append, (self._members, self._key))
         self._finalizer.atexit = False  # nobody needs it when the interpreter ends
 
     def begin(self, member: Member) -> None:
         """Keep connections to ``member`` from now on."""
+        while _ended:
+            _leave(*_ended.popleft())
         self._pool.join(member)
         self._members.add(member)
         member.attachment(self._key, lambda: Lease(self._pool, self._members, member))

@@ -1,0 +1,19 @@
+"""The HTTP side of svcmesh: the transports that a service and a mesh hand out, and their refusals.
+
+Importing it loads httpx, which ``import svcmesh`` does not.
+"""
+
+from __future__ import annotations
+
+from svcmesh.transport.http_async_transport import AsyncMeshTransport
+from svcmesh.transport.http_errors import HTTPCircuitOpen, HTTPDeadlineExceeded, HTTPLimitExceeded, HTTPNoEndpoints
+from svcmesh.transport.http_transport import MeshTransport
+
+__all__ = [
+    "AsyncMeshTransport",
+    "HTTPCircuitOpen",
+    "HTTPDeadlineExceeded",
+    "HTTPLimitExceeded",
+    "HTTPNoEndpoints",
+    "MeshTransport",
+]
