@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
-import pickle
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,10 +11,7 @@ import pytest
 
 import svcmesh
 from svcmesh import Policy
-from svcmesh.balance import RoundRobin
 from svcmesh.testing import FakeClock
-from svcmesh.transport.http_errors import as_httpx
-from svcmesh.transport.http_route import host_of
 from tests.servers.http_process import HttpServer
 from tests.transport.http_colours import in_flight
 
@@ -119,161 +111,6 @@ def test_no_ssl_context_is_made_before_it_is_needed(mesh: svcmesh.Mesh, monkeypa
     assert made == []
 
 
-def test_mesh_transport_takes_hosts_for_names(mesh: svcmesh.Mesh) -> None:
-    """In any case; a service that discovery does not know is refused, as httpx's ConnectError and our NoEndpoints."""
-    with httpx.Client(transport=mesh.http_transport()) as client:
-        assert client.get("http://orders/echo").status_code == 200
-        assert client.get("http://ORDERS/echo").status_code == 200
-        with pytest.raises(svcmesh.NoEndpoints) as caught:
-            client.get("http://nobody/echo")
-    assert isinstance(caught.value, httpx.ConnectError)
-    assert str(caught.value.request.url) == "http://nobody/echo"
-
-
-def test_async_mesh_transport_takes_hosts_for_names(mesh: svcmesh.Mesh) -> None:
-    async def check() -> None:
-        async with httpx.AsyncClient(transport=mesh.http_async_transport()) as client:
-            assert (await client.get("http://orders/echo")).status_code == 200
-            with pytest.raises(svcmesh.NoEndpoints):
-                await client.get("http://nobody/echo")
-
-    asyncio.run(check())
-
-
-def test_a_port_in_the_url(mesh: svcmesh.Mesh, server: HttpServer) -> None:
-    """It must be the endpoints' own; another one is refused, with what there is."""
-    with httpx.Client(transport=mesh.http_transport()) as client:
-        assert client.get(f"http://orders:{server.port}/echo").status_code == 200
-        with pytest.raises(svcmesh.NoEndpoints, match=str(server.port)):
-            client.get("http://orders:1/echo")
-        with pytest.raises(svcmesh.NoEndpoints):
-            client.get("http://empty:1/echo")
-
-
-def test_passthrough(mesh: svcmesh.Mesh, server: HttpServer) -> None:
-    """Unknown names and other ports go to a plain transport, or to the one that was given."""
-    with httpx.Client(transport=mesh.http_transport(passthrough=True)) as client:
-        response = client.get(f"http://{server.address}/echo")
-        assert ["Host", server.address] in response.json()["headers"]
-        assert svcmesh.info(response) is None
-        assert svcmesh.info(client.get("http://orders/echo")) is not None
-        with pytest.raises(httpx.ConnectError):
-            client.get("http://orders:1/echo")
-    inner = httpx.MockTransport(lambda request: httpx.Response(200, text=str(request.url)))
-    with httpx.Client(transport=mesh.http_transport(passthrough=True, inner=inner)) as client:
-        assert client.get("http://elsewhere/x").text == "http://elsewhere/x"
-
-
-def test_async_passthrough(mesh: svcmesh.Mesh, server: HttpServer) -> None:
-    async def check() -> None:
-        async with httpx.AsyncClient(transport=mesh.http_async_transport(passthrough=True)) as client:
-            response = await client.get(f"http://{server.address}/echo")
-            assert svcmesh.info(response) is None
-            assert svcmesh.info(await client.get("http://orders/echo")) is not None
-
-    asyncio.run(check())
-
-
-def test_a_services_client_serves_that_service_only(mesh: svcmesh.Mesh) -> None:
-    """A redirect or an absolute URL to another host is not sent to the service's endpoints."""
-    with mesh.service("orders").http_client() as client:
-        with pytest.raises(svcmesh.NoEndpoints, match="serves http://orders only"):
-            client.get("http://elsewhere/")
-        with pytest.raises(httpx.UnsupportedProtocol, match="ftp"):
-            client.get("ftp://orders/")
-    client = httpx.Client(transport=mesh.http_transport())
-    with client, pytest.raises(httpx.UnsupportedProtocol, match="missing"):
-        client.get("/no/host")
-
-
-def test_mounts_keep_other_hosts_apart(mesh: svcmesh.Mesh, server: HttpServer) -> None:
-    with httpx.Client(mounts={"http://orders": mesh.service("orders").http_transport()}) as client:
-        assert svcmesh.info(client.get("http://orders/echo")) is not None
-        assert svcmesh.info(client.get(f"http://{server.address}/echo")) is None
-
-
-def test_an_inner_transport_gets_the_logical_url_and_the_endpoint(mesh: svcmesh.Mesh, server: HttpServer) -> None:
-    """And the attempt's time as timeouts; what it answers is counted like any other answer."""
-    seen: list[httpx.Request] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        seen.append(request)
-        return httpx.Response(503 if len(seen) == 1 else 200, text="mocked")
-
-    orders = mesh.service("orders")
-    with httpx.Client(transport=orders.http_transport(inner=httpx.MockTransport(answer)), timeout=60) as client:
-        response = client.get("http://orders/path")
-    info = svcmesh.info(response)
-    assert info is not None
-    assert (response.text, info.attempts, str(seen[0].url)) == ("mocked", 2, "http://orders/path")
-    assert seen[0].extensions["svcmesh.endpoint"].address == server.address
-    assert 0 < seen[0].extensions["timeout"]["read"] <= 3
-    assert client.timeout.read == 60
-    assert in_flight(orders) == 0
-
-
-def test_an_inner_stock_transport_works_in_both_colours(server: HttpServer) -> None:
-    """Under the logical URL it resolves names itself, so here the service is called what the machine is called."""
-    with svcmesh.Mesh({"localhost": [server.address]}) as mesh:
-        service = mesh.service("localhost")
-        with httpx.Client(transport=service.http_transport(inner=httpx.HTTPTransport())) as client:
-            assert client.get(f"http://localhost:{server.port}/chunks/2").text == "part 0;part 1;"
-
-        async def check() -> None:
-            transport = service.http_async_transport(inner=httpx.AsyncHTTPTransport())
-            async with httpx.AsyncClient(transport=transport) as client:
-                assert (await client.get(f"http://localhost:{server.port}/chunks/2")).text == "part 0;part 1;"
-                with pytest.raises(httpx.RemoteProtocolError):
-                    await client.post(f"http://localhost:{server.port}/drop")
-
-        asyncio.run(check())
-        assert in_flight(service) == 0
-
-
-def test_an_inner_transport_is_closed_once(mesh: svcmesh.Mesh) -> None:
-    closed: list[str] = []
-
-    class Closing(httpx.MockTransport):
-        def close(self) -> None:
-            closed.append("closed")
-
-    inner = Closing(lambda request: httpx.Response(200))
-    with httpx.Client(transport=mesh.service("orders").http_transport(inner=inner)) as client:
-        client.get("http://orders/")
-    assert closed == ["closed"]
-
-
-def test_closing_a_client_closes_nothing_else(mesh: svcmesh.Mesh) -> None:
-    """Not the mesh, not the service, not the other client."""
-    orders = mesh.service("orders")
-    one, other = orders.http_client(), orders.http_client()
-    one.get("/echo")
-    other.get("/echo")
-    one.close()
-    assert other.get("/echo").status_code == 200
-    assert orders.http_client().get("/echo").status_code == 200
-    other.close()
-
-
-def test_an_endpoint_that_leaves_is_drained(server: HttpServer) -> None:
-    """Its idle connections are closed when it goes, and an answer that is under way is still read to its end."""
-    with svcmesh.Mesh({"orders": [server.address]}) as mesh:
-        orders = mesh.service("orders")
-        with orders.http_client() as client:
-            client.get("/echo")
-            with client.stream("GET", "/chunks/3") as response:
-                client.get("/echo")
-                transport: Any = client._transport
-                pool = next(iter(transport._connections.values())).pool
-                (member,) = orders.view.cluster.members.values()
-                assert (pool.opened, pool.idle, member in pool) == (2, 1, True)
-                member.close()  # what the cluster does with one that has left
-                assert (pool.opened, pool.idle, member in pool) == (1, 0, False)
-                assert response.read() == b"part 0;part 1;part 2;"
-            assert pool.opened == 0
-            assert in_flight(orders) == 0
-
-
 def test_trio_is_refused_with_a_reason(mesh: svcmesh.Mesh) -> None:
     """A coroutine that no asyncio loop runs gets an error that says what to use instead."""
     coroutine = mesh.service("orders").http_async_transport().handle_async_request(httpx.Request("GET", "http://orders/"))
@@ -281,88 +118,9 @@ def test_trio_is_refused_with_a_reason(mesh: svcmesh.Mesh) -> None:
         coroutine.send(None)
 
 
-@pytest.mark.parametrize(
-    ("error", "theirs"),
-    [
-        (svcmesh.NoEndpoints("nobody"), httpx.ConnectError),
-        (svcmesh.CircuitOpen("open", retry_after=2.5), httpx.ConnectError),
-        (svcmesh.LimitExceeded("full"), httpx.PoolTimeout),
-        (svcmesh.DeadlineExceeded("late"), httpx.TimeoutException),
-    ],
-)
-def test_refusals_are_ours_and_httpxs(error: svcmesh.SvcmeshError, theirs: type[Exception]) -> None:
-    """Whichever name the caller catches; with the request, and the same after pickling."""
-    request = httpx.Request("GET", "http://orders/")
-    found: Any = as_httpx(error, request)
-    for each in (found, pickle.loads(pickle.dumps(found))):
-        assert isinstance(each, type(error))
-        assert isinstance(each, theirs)
-        assert isinstance(each, httpx.TransportError)
-        assert (str(each), each.retry_after, str(each.request.url)) == (str(error), error.retry_after, "http://orders/")
-
-
-def test_an_error_without_counterpart_is_raised_as_it_is() -> None:
-    error = svcmesh.DiscoveryError("unreadable")
-    assert as_httpx(error, httpx.Request("GET", "http://orders/")) is error
-
-
-@pytest.mark.parametrize(
-    ("name", "host"),
-    [
-        ("orders", "orders"),
-        ("orders.prod_2", "orders.prod_2"),
-        ("10.0.0.1", "10.0.0.1"),
-        ("::1", "[::1]"),
-        ("consul://127.0.0.1:8500/orders?tag=x", "orders"),
-        ("static://10.0.0.1:80,10.0.0.2:80", "static"),
-        ("dns:///orders.internal:80", "orders.internal"),
-    ],
-)
-def test_the_host_of_a_service(name: str, host: str) -> None:
-    """Its name, or what stands for the name in a URI."""
-    assert host_of(name) == host
-
-
-@pytest.mark.parametrize("name", ["a b", "a/b", "user@host", "a#b"])
-def test_a_name_that_no_url_can_hold(name: str) -> None:
-    with pytest.raises(svcmesh.ConfigError, match="host of a URL"):
-        host_of(name)
-
-
 def test_a_service_by_uri_has_a_client(server: HttpServer) -> None:
     with svcmesh.Mesh({}) as mesh, mesh.service(f"static://{server.address}").http_client() as client:
         assert client.get("/echo").status_code == 200
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8 on its loopback")
-def test_many_endpoints_keep_their_connections(server: HttpServer) -> None:
-    """Twenty-four endpoints: the second round opens nothing. The stock pool opens one for every request."""
-    names = [f"127.0.0.{number}" for number in range(1, 25)]
-    with HttpServer("all", listen="0.0.0.0:0") as everywhere:
-        mesh = svcmesh.Mesh(
-            {"orders": [f"{name}:{everywhere.port}" for name in names]}, policy=Policy(load_balancer=RoundRobin())
-        )
-        with mesh, mesh.service("orders").http_client() as client:
-            first = [client.get("/echo").json()["connection"] for _ in range(24)]
-            second = [client.get("/echo").json()["connection"] for _ in range(24)]
-    assert len(set(first)) == 24
-    assert set(second) == set(first)
-
-
-def test_clients_that_come_and_go_leave_nothing_with_the_endpoints(mesh: svcmesh.Mesh) -> None:
-    """A client per request is a bad idea, and not a leak: closed or dropped, it leaves the endpoint's books."""
-    orders = mesh.service("orders")
-    for number in range(20):
-        client = orders.http_client()
-        client.get("/echo")
-        if number % 2:
-            client.close()
-        del client
-        gc.collect()
-    with orders.http_client() as client:
-        client.get("/echo")
-        (member,) = orders.view.cluster.members.values()
-        assert len(member._attachments) <= 2
 
 
 def test_watched_calls_take_the_machine_and_end_the_same(mesh: svcmesh.Mesh) -> None:
@@ -380,24 +138,6 @@ def test_watched_calls_take_the_machine_and_end_the_same(mesh: svcmesh.Mesh) -> 
     assert seen == ["attempt.finished", "call.finished"] * 3
     assert in_flight(orders) == 0
     subscription.close()
-
-
-@pytest.mark.parametrize("listening", [False, True])
-def test_an_interrupted_call_is_nobodys_fault(mesh: svcmesh.Mesh, listening: bool) -> None:
-    """Ctrl-C inside a call comes through, and nothing stays in flight, on either path."""
-
-    def interrupted(request: httpx.Request) -> httpx.Response:
-        raise KeyboardInterrupt
-
-    orders = mesh.service("orders")
-    if listening:
-        mesh.events.subscribe(lambda event: None, "call.finished")
-    with httpx.Client(transport=orders.http_transport(inner=httpx.MockTransport(interrupted))) as client:
-        for _ in range(6):
-            with pytest.raises(KeyboardInterrupt):
-                client.get("http://orders/")
-    assert in_flight(orders) == 0
-    assert mesh.state()["services"]["orders"]["endpoints"][0]["ejected"] is None
 
 
 def test_virtual_time_and_real_sockets(server: HttpServer) -> None:
@@ -419,29 +159,6 @@ def test_the_public_face() -> None:
     assert issubclass(http.MeshTransport, httpx.BaseTransport)
     assert issubclass(http.AsyncMeshTransport, httpx.AsyncBaseTransport)
     assert issubclass(http.HTTPNoEndpoints, svcmesh.NoEndpoints)
-
-
-FORKING = """
-import os, sys, threading, svcmesh
-mesh = svcmesh.Mesh({"orders": [sys.argv[1]]})
-client = mesh.service("orders").http_client()
-numbers = [client.get("/echo").json()["connection"]]
-child = os.fork()
-numbers.append(client.get("/echo").json()["connection"])
-if child == 0:
-    os._exit(0 if numbers[0] != numbers[1] else 1)  # a connection of its own
-_, status = os.waitpid(child, 0)
-numbers.append(client.get("/echo").json()["connection"])
-assert os.waitstatus_to_exitcode(status) == 0, status
-assert len(set(numbers)) == 1, numbers  # and the parent keeps its own
-mesh.close()
-"""
-
-
-def test_a_forked_child_uses_connections_of_its_own(server: HttpServer) -> None:
-    """Two processes that write to one connection would read each other's answers."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", FORKING, server.address], check=True, timeout=30, env=environment)
 
 
 def test_a_policy_that_does_nothing_still_sends(server: HttpServer) -> None:

@@ -1,0 +1,121 @@
+"""Which service a URL means, and what becomes of a URL that means none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+import svcmesh
+from svcmesh.transport.http_route import host_of
+from tests.servers.http_process import HttpServer
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[HttpServer]:
+    with HttpServer("one") as one:
+        yield one
+
+
+@pytest.fixture
+def mesh(server: HttpServer) -> Iterator[svcmesh.Mesh]:
+    with svcmesh.Mesh({"orders": [server.address], "empty": []}) as mesh:
+        yield mesh
+
+
+def test_mesh_transport_takes_hosts_for_names(mesh: svcmesh.Mesh) -> None:
+    """In any case; a service that discovery does not know is refused, as httpx's ConnectError and our NoEndpoints."""
+    with httpx.Client(transport=mesh.http_transport()) as client:
+        assert client.get("http://orders/echo").status_code == 200
+        assert client.get("http://ORDERS/echo").status_code == 200
+        with pytest.raises(svcmesh.NoEndpoints) as caught:
+            client.get("http://nobody/echo")
+    assert isinstance(caught.value, httpx.ConnectError)
+    assert str(caught.value.request.url) == "http://nobody/echo"
+
+
+def test_async_mesh_transport_takes_hosts_for_names(mesh: svcmesh.Mesh) -> None:
+    async def check() -> None:
+        async with httpx.AsyncClient(transport=mesh.http_async_transport()) as client:
+            assert (await client.get("http://orders/echo")).status_code == 200
+            with pytest.raises(svcmesh.NoEndpoints):
+                await client.get("http://nobody/echo")
+
+    asyncio.run(check())
+
+
+def test_a_port_in_the_url(mesh: svcmesh.Mesh, server: HttpServer) -> None:
+    """It must be the endpoints' own; another one is refused, with what there is."""
+    with httpx.Client(transport=mesh.http_transport()) as client:
+        assert client.get(f"http://orders:{server.port}/echo").status_code == 200
+        with pytest.raises(svcmesh.NoEndpoints, match=str(server.port)):
+            client.get("http://orders:1/echo")
+        with pytest.raises(svcmesh.NoEndpoints):
+            client.get("http://empty:1/echo")
+
+
+def test_passthrough(mesh: svcmesh.Mesh, server: HttpServer) -> None:
+    """Unknown names and other ports go to a plain transport, or to the one that was given."""
+    with httpx.Client(transport=mesh.http_transport(passthrough=True)) as client:
+        response = client.get(f"http://{server.address}/echo")
+        assert ["Host", server.address] in response.json()["headers"]
+        assert svcmesh.info(response) is None
+        assert svcmesh.info(client.get("http://orders/echo")) is not None
+        with pytest.raises(httpx.ConnectError):
+            client.get("http://orders:1/echo")
+    inner = httpx.MockTransport(lambda request: httpx.Response(200, text=str(request.url)))
+    with httpx.Client(transport=mesh.http_transport(passthrough=True, inner=inner)) as client:
+        assert client.get("http://elsewhere/x").text == "http://elsewhere/x"
+
+
+def test_async_passthrough(mesh: svcmesh.Mesh, server: HttpServer) -> None:
+    async def check() -> None:
+        async with httpx.AsyncClient(transport=mesh.http_async_transport(passthrough=True)) as client:
+            response = await client.get(f"http://{server.address}/echo")
+            assert svcmesh.info(response) is None
+            assert svcmesh.info(await client.get("http://orders/echo")) is not None
+
+    asyncio.run(check())
+
+
+def test_a_services_client_serves_that_service_only(mesh: svcmesh.Mesh) -> None:
+    """A redirect or an absolute URL to another host is not sent to the service's endpoints."""
+    with mesh.service("orders").http_client() as client:
+        with pytest.raises(svcmesh.NoEndpoints, match="serves http://orders only"):
+            client.get("http://elsewhere/")
+        with pytest.raises(httpx.UnsupportedProtocol, match="ftp"):
+            client.get("ftp://orders/")
+    client = httpx.Client(transport=mesh.http_transport())
+    with client, pytest.raises(httpx.UnsupportedProtocol, match="missing"):
+        client.get("/no/host")
+
+
+def test_mounts_keep_other_hosts_apart(mesh: svcmesh.Mesh, server: HttpServer) -> None:
+    with httpx.Client(mounts={"http://orders": mesh.service("orders").http_transport()}) as client:
+        assert svcmesh.info(client.get("http://orders/echo")) is not None
+        assert svcmesh.info(client.get(f"http://{server.address}/echo")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        ("orders", "orders"),
+        ("orders.prod_2", "orders.prod_2"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("::1", "[::1]"),
+        ("consul://127.0.0.1:8500/orders?tag=x", "orders"),
+        ("static://10.0.0.1:80,10.0.0.2:80", "static"),
+        ("dns:///orders.internal:80", "orders.internal"),
+    ],
+)
+def test_the_host_of_a_service(name: str, host: str) -> None:
+    """Its name, or what stands for the name in a URI."""
+    assert host_of(name) == host
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b", "user@host", "a#b"])
+def test_a_name_that_no_url_can_hold(name: str) -> None:
+    with pytest.raises(svcmesh.ConfigError, match="host of a URL"):
+        host_of(name)
