@@ -263,9 +263,8 @@ class Call:
 
     def _settle(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
         member = attempt.member
-        self.view.settle(member, attempt.permits, outcome, now, now - attempt.started)
-        if outcome.value is None or not self.exchange.deferred:
-            member.finished += 1
+        over = outcome.value is None or not self.exchange.deferred
+        self.view.settle(member, attempt.permits, outcome, now, now - attempt.started, over=over)
         bus = self.view.runtime.events
         if "attempt.finished" in bus.wanted:
             seconds, kind = now - attempt.started, outcome.kind.value

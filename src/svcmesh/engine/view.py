@@ -120,14 +120,19 @@ class View:
         for breaker, permit in permits:
             breaker.settle(permit, None, now, member)
 
-    def settle(self, member: Member, permits: Permits, outcome: Outcome, now: float, seconds: float) -> None:
-        """Take note of how an attempt ended: breakers and ejection learn of it, exactly once.
+    def settle(
+        self, member: Member, permits: Permits, outcome: Outcome, now: float, seconds: float, *, over: bool = True
+    ) -> None:
+        """Take note of how an attempt ended: counts, breakers and ejection learn of it, exactly once.
 
-        The caller counts ``member.finished`` right after, so that `Member.succeeded` never counts a failure.
+        ``over``: it is no longer in flight; else whoever has its stream owes ``member.finished += 1``. The two counts
+        stand side by side, so that concurrent failures never look like successes that come and go.
         """
-        if outcome.blames or outcome.kind not in _ANSWERED:
-            member.unsuccessful += 1
         good = False if outcome.blames else True if outcome.kind in _ANSWERED else None
+        if not good:
+            member.unsuccessful += 1
+        if over:
+            member.finished += 1
         held = dict(permits)
         for config in self._breakers:
             breaker = member.breakers.get(config)

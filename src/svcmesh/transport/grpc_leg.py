@@ -51,10 +51,11 @@ class Account:
         if self.report is not None:
             self.report(outcome)
             return
+        if outcome.kind is Kind.SUCCESS:
+            self.member.finished += 1
+            return
         now = self.view.clock.now()
-        if outcome.kind is not Kind.SUCCESS:
-            self.view.settle(self.member, (), outcome, now, now - self.started)
-        self.member.finished += 1
+        self.view.settle(self.member, (), outcome, now, now - self.started)
 
 
 class Owner(Protocol):

@@ -55,7 +55,7 @@ class Owed:
             found = as_httpx(ended, trip.request)
             outcome = Outcome(Kind.DEADLINE, found)
         if self.open:
-            trip.view.settle(trip.member, (), outcome, now, now - trip.started)
+            trip.view.settle(trip.member, (), outcome, now, now - trip.started, over=False)
         return found
 
     def settle(self) -> None:
