@@ -2,6 +2,7 @@
 
 A block is a program of its own, run in a fresh interpreter with warnings as errors, in an empty directory. One that
 cannot run (it needs a registry, say) is opened with ```` ```python no-run ```` and starts with a comment that says why.
+A file that later blocks of the page use is opened with ```` ```python save=name.py ````: it is put beside them.
 """
 
 from __future__ import annotations
@@ -33,8 +34,13 @@ class Block:
 
     @property
     def runs(self) -> bool:
-        """Whether it is to be executed."""
-        return "no-run" not in self.words
+        """Whether it is to be executed by itself."""
+        return "no-run" not in self.words and self.file is None
+
+    @property
+    def file(self) -> str | None:
+        """Under what name the reader saves it for later blocks, if so."""
+        return next((word.removeprefix("save=") for word in self.words if word.startswith("save=")), None)
 
 
 def blocks_of(page: str, text: str) -> list[Block]:
@@ -63,13 +69,20 @@ ALL = [block for page in PAGES for block in blocks_of(str(page.relative_to(ROOT)
 @pytest.mark.parametrize("block", ALL, ids=lambda block: f"{block.page}:{block.line}")
 def test_block(block: Block, tmp_path: Path) -> None:
     """A block runs to its end without an error or a warning, or says why it is not run."""
-    assert set(block.words) <= {"no-run"}, f"unknown words after ```python: {block.words}"
+    unknown = [word for word in block.words if word not in ("no-run", f"save={block.file}")]
+    assert not unknown, f"unknown words after ```python: {unknown}"
+    beside = [other for other in ALL if other.page == block.page and other.line < block.line and other.file]
+    if block.file is not None:
+        later = [other.code for other in ALL if other.page == block.page and other.line > block.line and other.runs]
+        assert any(block.file in code for code in later), f"no later block of the page uses {block.file}"
+        return
     if not block.runs:
         assert REASON.match(block.code), "a no-run block starts with a comment '# not run: <why>'"
         compile(block.code, block.page, "exec", dont_inherit=True)
         return
     program = tmp_path / "example.py"
-    program.write_text("\n" * (block.line - 1) + block.code)  # so that a traceback shows the line of the page
+    for file in (*beside, block):  # at its line, so that a traceback shows the line of the page
+        (tmp_path / (file.file or program.name)).write_text("\n" * (file.line - 1) + file.code)
     done = run(program)
     assert done.returncode == 0, f"{block.page}:{block.line}\n{done.stdout}{done.stderr}"
 
@@ -84,11 +97,15 @@ def test_a_broken_block_fails(tmp_path: Path) -> None:
 def test_blocks_are_found() -> None:
     """Blocks of other languages are left out; indented ones and words behind the language are understood."""
     text = "a\n```python\nx = 1\n```\n```sh\nls\n```\n- b\n  ```python no-run\n  # not run: why\n  ```\n"
+    text += "```python save=server.py\ny = 2\n```\n"
 
-    assert blocks_of("page", text) == [
+    found = blocks_of("page", text)
+    assert found == [
         Block("page", 3, (), "x = 1\n"),
         Block("page", 10, ("no-run",), "# not run: why\n"),
+        Block("page", 13, ("save=server.py",), "y = 2\n"),
     ]
+    assert [(block.runs, block.file) for block in found] == [(True, None), (False, None), (False, "server.py")]
 
 
 def test_every_page_can_be_reached() -> None:
@@ -106,7 +123,8 @@ def test_every_page_can_be_reached() -> None:
 def run(program: Path) -> subprocess.CompletedProcess[str]:
     """Run a program in its own directory, with this interpreter and warnings as errors."""
     command = [sys.executable, "-W", "error", program.name]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    own = {"PYTHONPATH": str(ROOT / "src"), "SVCMESH_LOCAL_DIR": str(program.parent / "registry")}
+    environment = {**os.environ, **own}  # a registry of its own: it meets neither other blocks nor the user's services
     return subprocess.run(
         command,
         check=False,

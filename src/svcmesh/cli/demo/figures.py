@@ -64,8 +64,8 @@ def instances_now(record: Record) -> list[Instance]:
 
 
 def protocols(calls: Sequence[CallDone]) -> list[str]:
-    """Return the names of the protocols that were called by, in the order of their first ends."""
-    return list(dict.fromkeys(call.protocol for call in calls))
+    """Return the names of the protocols that were called by, in alphabetical order: the same in every run."""
+    return sorted({call.protocol for call in calls}, key=str.casefold)
 
 
 def milliseconds(seconds: float | None) -> str:

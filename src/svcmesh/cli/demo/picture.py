@@ -18,7 +18,7 @@ WIDTH, LEFT, RIGHT = 1080.0, 74.0, 176.0
 HEAD = 62.0
 BAND = 38.0
 GAP = 40.0
-FOOT = 30.0
+FOOT = 48.0
 
 SHADES = ("#f1f4f8", "#fafbfc")
 RED = "#c0262d"
