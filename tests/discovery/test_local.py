@@ -107,6 +107,20 @@ def test_without_heartbeats_it_vanishes_when_its_ttl_ends(directory):
     assert scenario(directory, script).seen == [[], ["127.0.0.1:8001"], []]
 
 
+def test_a_heartbeat_after_its_ttl_is_seen_at_once(directory):
+    """A process that was stopped for longer than its TTL is back within a look of its first heartbeat."""
+
+    async def script(registry, watched, sleep):
+        await registry.register(ORDERS)
+        await sleep(6.1)  # long enough for watchers to look at nothing but the directory's own time stamp
+        assert watched.seen[-1] == []
+        await registry.heartbeat(ORDERS)
+        await sleep(0.3)
+        assert watched.seen[-1] == ["127.0.0.1:8001"]
+
+    scenario(directory, script)
+
+
 def test_heartbeats_alone_change_nothing_for_hours(directory):
     async def script(registry, watched, sleep):
         await registry.register(ORDERS)

@@ -93,7 +93,7 @@ class LocalRegistry:
         self._write(announcement)
 
     async def heartbeat(self, announcement: Announcement) -> None:
-        """Say that the process is alive: one time stamp. Registers again where the file is gone.
+        """Say that the process is alive: one time stamp. Registers again where the file is gone or had run out.
 
         Raises:
             DiscoveryError: the directory cannot be written, or another process has registered under the same id.
@@ -101,16 +101,17 @@ class LocalRegistry:
         path = f"{self._service_directory(announcement)}/{_file_name(announcement)}"
         try:
             found = os.lstat(path)
-            if _mark(found) == self._marks.get(_key(announcement)):
-                heartbeat = stamp(self._clock.now(), edition(found.st_mtime_ns))
+            now, mine = self._clock.now(), _mark(found) == self._marks.get(_key(announcement))
+            if mine and now < stamped_at(found.st_mtime_ns) + announcement.ttl:
+                heartbeat = stamp(now, edition(found.st_mtime_ns))
                 os.utime(path, ns=(heartbeat, heartbeat), follow_symlinks=False)
                 return
             self._check_abandoned(announcement, path, stamped_at(found.st_mtime_ns))
         except FileNotFoundError:
-            pass  # removed by hand, or by a watcher while this process was stopped for longer than its TTL
+            pass  # removed by hand, or by a watcher while this process was stopped for much longer than its TTL
         except OSError as error:
             raise DiscoveryError(f"cannot heartbeat in {self.directory}: {error.strerror}") from None
-        self._write(announcement)
+        self._write(announcement)  # anew: who gave it up looks at the directory only, which a time stamp leaves as is
 
     async def deregister(self, announcement: Announcement) -> None:
         """Remove the registration, unless another process has taken the id over.
