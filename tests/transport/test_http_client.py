@@ -86,6 +86,8 @@ def test_arguments_that_do_not_exist_are_refused(mesh: svcmesh.Mesh) -> None:
         orders.http_client(time_out=3)
     with pytest.raises(svcmesh.ConfigError, match="time_out"):
         orders.http_transport(time_out=3)
+    with pytest.raises(svcmesh.ConfigError, match="limits"):
+        orders.http_client(limits=10)
     with pytest.raises(svcmesh.ConfigError, match="http1 and http2"):
         orders.http_client(http1=False, http2=False)
     with pytest.raises(svcmesh.ConfigError, match="inner transport"):

@@ -1,4 +1,4 @@
-"""Connections before and after a fork."""
+"""Connections before and after a fork, and when the interpreter ends."""
 
 from __future__ import annotations
 
@@ -39,3 +39,24 @@ def test_a_forked_child_uses_connections_of_its_own(server: HttpServer) -> None:
     """Two processes that write to one connection would read each other's answers."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", FORKING, server.address], check=True, timeout=30, env=environment)
+
+
+LEAVING = """
+import asyncio, sys, threading, svcmesh
+mesh = svcmesh.Mesh({"orders": [sys.argv[1]]})
+orders = mesh.service("orders")
+client, async_client, transport = orders.http_client(), orders.http_async_client(), orders.http_async_transport()
+client.get("/echo")
+held = client.send(client.build_request("POST", "/drip"), stream=True)
+asyncio.run(async_client.get("/echo"))
+threading.Thread(target=client.get, args=("/slow/5",), daemon=True).start()
+print("left")
+"""
+
+
+def test_the_end_of_the_interpreter_is_quiet(server: HttpServer) -> None:
+    """Clients left open, a response half read, a call under way in a daemon thread: no wait, no word on stderr."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "error", "-c", LEAVING, server.address]
+    left = subprocess.run(command, check=True, timeout=10, env=environment, capture_output=True, text=True)
+    assert (left.stdout, left.stderr) == ("left\n", "")

@@ -58,7 +58,7 @@ class Dialing:
         socket_options: as httpx's.
 
     Raises:
-        ConfigError: neither protocol is on.
+        ConfigError: neither protocol is on, or limits of another kind.
         ImportError: HTTP/2 without the package ``h2``.
         OSError: a certificate file that cannot be read.
     """
@@ -76,6 +76,8 @@ class Dialing:
     def __post_init__(self) -> None:
         """Fail now where httpx fails when a client is built."""
         object.__setattr__(self, "socket_options", tuple(self.socket_options or ()))
+        if not isinstance(self.limits, httpx.Limits):
+            raise ConfigError(f"limits must be an httpx.Limits, not {self.limits!r}")
         if not (self.http1 or self.http2):
             raise ConfigError("http1 and http2 are both off: leave one of them on")
         if self.http2:
