@@ -112,7 +112,8 @@ def at(clock: Clock, instant: float) -> Generator[None, None, None]:
     try:
         yield
     finally:
-        AMBIENT.reset(token)
+        with contextlib.suppress(ValueError):  # a generator that is closed in another context than it was started in
+            AMBIENT.reset(token)
 
 
 def _earliest(ambient: float | Instants | None, instants: Instants) -> float | Instants:

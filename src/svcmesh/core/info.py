@@ -41,8 +41,8 @@ def attach(target: object, info: CallInfo) -> None:
         return
     try:
         setattr(target, _ATTRIBUTE, info)
-    except (AttributeError, TypeError):
-        return  # an exception class with slots: the caller loses the extra information, never the error
+    except Exception:  # noqa: BLE001 - a class with slots, or with ideas of its own
+        return  # the caller loses the extra information, never the error
 
 
 def info(exc_or_response: object) -> CallInfo | None:

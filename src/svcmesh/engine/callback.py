@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from threading import Lock
 
-from svcmesh.core.outcome import Outcome
+from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.effects import Discard, Done, Start, Wait
 from svcmesh.engine.exchange import Attempt, CallbackExchange
 from svcmesh.engine.machine import Call
@@ -47,7 +48,7 @@ class CallbackDriver:
         self._cancels[attempt] = cancel
 
     def ended(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Report the end of an adopted attempt."""
+        """Report the end of an attempt."""
         self._enqueue(lambda: self._on_end(attempt, outcome))
 
     def cancel(self) -> None:
@@ -66,9 +67,23 @@ class CallbackDriver:
                     self._busy = False
                     return
                 event = self._queue.popleft()
-            if not self._over:
-                event()
-                self._advance()
+            try:
+                self._take(event)
+            except BaseException:
+                self._busy = False  # else nobody would ever take the next one
+                raise
+
+    def _take(self, event: Callable[[], object]) -> None:
+        if self._over:
+            return
+        try:
+            event()
+            self._advance()
+        except Exception as error:
+            if self._over:
+                raise  # it is over already: what failed was told of the end
+            self._on_cancel()
+            self._done(Outcome(Kind.ERROR, error, reason=type(error).__name__))
 
     def _advance(self) -> None:
         """Perform effects until the machine waits or is done."""
@@ -87,8 +102,13 @@ class CallbackDriver:
                 self._done(effect.outcome)
 
     def _start(self, attempt: Attempt) -> None:
-        cancel = self._exchange.start(attempt, lambda outcome: self._enqueue(lambda: self._on_end(attempt, outcome)))
-        self._cancels[attempt] = cancel
+        self._cancels[attempt] = _nothing
+        try:
+            cancel = self._exchange.start(attempt, partial(self.ended, attempt))
+        except Exception as error:  # noqa: BLE001 - the exchange knows what it means
+            self._on_end(attempt, self._exchange.classify(error))
+        else:
+            self._cancels[attempt] = cancel
 
     def _wait(self, effect: Wait) -> None:
         self._disarm()
@@ -100,7 +120,7 @@ class CallbackDriver:
             cluster, go = self._call.view.cluster, self.go
             cluster.add_waiter(go)
             disarms.append(lambda: cluster.remove_waiter(go))
-            if self._call.view.picker.cells:  # they may have come since the machine looked
+            if self._call.view.has_news:  # it may have come since the machine looked
                 self._queue.append(_nothing)
         if disarms:
             self._disarm = lambda: [disarm() for disarm in disarms]
@@ -111,7 +131,10 @@ class CallbackDriver:
 
     def _on_cancel(self) -> None:
         self._end()
-        self._call.abandon(self._call.view.clock.now())
+        now = self._call.view.clock.now
+        self._call.abandon(now())
+        while isinstance(effect := self._call.poll(now()), Discard):
+            self._exchange.discard(effect.outcome)
         for cancel in self._cancels.values():
             cancel()
         self._cancels.clear()

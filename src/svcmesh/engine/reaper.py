@@ -78,20 +78,20 @@ class Reapers:
     another, and two on one loop disturb each other in nothing.
     """
 
-    __slots__ = ("_by_loop", "_clock")
+    __slots__ = ("_clock", "by_loop")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._by_loop: dict[asyncio.AbstractEventLoop, Reaper] = {}
+        self.by_loop: dict[asyncio.AbstractEventLoop, Reaper] = {}
 
     def of(self, loop: asyncio.AbstractEventLoop) -> Reaper:
         """Return the reaper of ``loop``."""
-        reaper = self._by_loop.get(loop)
+        reaper = self.by_loop.get(loop)
         if reaper is None:
             reaper = Reaper(self._clock, loop)
-            self._by_loop = {**{old: its for old, its in self._by_loop.items() if not old.is_closed()}, loop: reaper}
+            self.by_loop = {**{old: its for old, its in self.by_loop.items() if not old.is_closed()}, loop: reaper}
         return reaper
 
     def reset_after_fork(self) -> None:
         """Forget all loops: what they watched goes on in the parent."""
-        self._by_loop = {}
+        self.by_loop = {}

@@ -12,11 +12,12 @@ import socket
 import sys
 
 from svcmesh.core.errors import CircuitOpen, DeadlineExceeded, LimitExceeded, NoEndpoints
-from svcmesh.core.outcome import CONNECT_FAILURE, PER_TRY_TIMEOUT, RESET, Kind, Outcome
+from svcmesh.core.outcome import CONNECT_FAILURE, GATEWAY_STATUSES, PER_TRY_TIMEOUT, RESET, Kind, Outcome
 
 _NOT_CONNECTED = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN})
 _OF_FILES = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
 _OF_PROCESSES = (ProcessLookupError, ChildProcessError, InterruptedError, BlockingIOError)
+_OF_THE_SYSTEM = frozenset({"builtins", "socket", "ssl"})
 
 
 def classify(error: Exception) -> Outcome:
@@ -41,10 +42,40 @@ def classify(error: Exception) -> Outcome:
 
 
 def _of_the_system(error: Exception) -> Outcome:
-    if isinstance(error, socket.gaierror) or getattr(error, "errno", None) in _NOT_CONNECTED:
+    status = _status(error)
+    if status is not None:
+        return Outcome(Kind.STATUS, error, reason=str(status), blames=status in GATEWAY_STATUSES)
+    root = _root(error)
+    if isinstance(root, socket.gaierror) or getattr(root, "errno", None) in _NOT_CONNECTED:
         return Outcome(Kind.UNSENT, error, reason=CONNECT_FAILURE, blames=True)
-    if isinstance(error, TimeoutError):
+    if isinstance(root, TimeoutError):
         return Outcome(Kind.TIMEOUT, error, reason=PER_TRY_TIMEOUT, blames=True)
-    if isinstance(error, OSError) and not isinstance(error, (*_OF_FILES, *_OF_PROCESSES)):
+    if isinstance(root, OSError) and not isinstance(root, (*_OF_FILES, *_OF_PROCESSES)):
         return Outcome(Kind.LOST, error, reason=RESET, blames=True)
     return Outcome(Kind.ERROR, error, reason=type(error).__name__)
+
+
+def _status(error: Exception) -> int | None:
+    """Return the HTTP status in an `OSError` of urllib or requests: that is an answer, not a broken connection."""
+    if not isinstance(error, OSError):
+        return None
+    answer = getattr(error, "response", None)  # requests' HTTPError
+    status = getattr(answer, "status_code", None) if answer is not None else getattr(error, "code", None)  # urllib's
+    return status if isinstance(status, int) else None
+
+
+def _root(error: BaseException) -> BaseException | None:
+    """Return what the system said: libraries derive all their errors from OSError, and put the real one behind it."""
+    found: BaseException | None = error
+    while isinstance(found, OSError) and type(found).__module__ not in _OF_THE_SYSTEM:
+        reason = getattr(found, "reason", None)  # urllib's URLError
+        found = reason if isinstance(reason, BaseException) else found.__cause__ or _behind(found)
+    return found
+
+
+def _behind(error: BaseException) -> BaseException | None:
+    """Return the next error of the system that ``error`` was raised in the place of."""
+    found = error.__context__
+    while found is not None and not isinstance(found, OSError):
+        found = found.__cause__ or found.__context__
+    return found
