@@ -5,11 +5,12 @@ its standard input does, so that it never outlives the test run. Metadata that i
 
     x-id        names the call for x-fail; attempts of one logical call share it
     x-fail      "CODE:n": the first n calls with this x-id end with that code (n = -1: all)
+    x-before    seconds before x-fail, so that the requests have arrived
     x-fail-at   "CODE:k": a streamed answer fails with that code after k messages
     x-delay     seconds before the answer; in a stream, before each message
     x-hang      answer nothing until the caller gives up
     x-pushback  goes out as trailer grpc-retry-pushback-ms
-    x-garbage   answer bytes that are no message
+    x-early     send initial metadata at once
 """
 
 from __future__ import annotations
@@ -111,6 +112,7 @@ class Probe(pb_grpc.ProbeServicer):
     def _fail_first(self, asked: dict[str, str], context: grpc.ServicerContext) -> None:
         if "x-fail" not in asked:
             return
+        time.sleep(float(asked.get("x-before", "0")))
         code, _, times = asked["x-fail"].partition(":")
         key = f"failed {asked.get('x-id', '')}"
         with self.lock:

@@ -31,6 +31,9 @@ from svcmesh.transport.grpc_request import Request
 
 Stock = tuple[Any, Any, Any]
 LOCALLY_CANCELLED = "Locally cancelled by application!"
+PROVISIONAL = "Internal error from Core"
+"""What gRPC calls the end of a call whose message could not be written any more, until the server's status has come."""
+PROVISIONAL_LOOKS = 50
 CLOSED = "Channel is closed."
 """What the stock asyncio channel says in its UsageError."""
 
@@ -82,7 +85,7 @@ class AioFlow:
         self._machine: Call | None = None
         self._driver: LoopDriver | None = None
         self._timer: Any = None
-        self._judging: asyncio.Task[None] | None = None
+        self._later: asyncio.Task[None] | None = None
         self._moved: asyncio.Future[None] | None = None
 
     def _wire_end(self, timeout: float | None) -> float:
@@ -211,24 +214,37 @@ class AioFlow:
 
     def leg_over(self, leg: AioLeg) -> None:
         """Deal with the end of an attempt."""
-        account = leg.account
         self._disarm()
-        code = value_of(leg.stock.code())
-        plain = code is grpc.StatusCode.OK
+        if self.line.method.streams_requests and value_of(leg.stock.details()) == PROVISIONAL:
+            self._later = self.loop.create_task(self._true_end(leg))
+        else:
+            self._decide(leg)
+
+    async def _true_end(self, leg: AioLeg) -> None:
+        """Wait for the server's status, which gRPC puts in the place of a failed write's when it comes."""
+        for _ in range(PROVISIONAL_LOOKS):
+            await asyncio.sleep(0.001)
+            if value_of(leg.stock.details()) != PROVISIONAL:
+                break
+        self._decide(leg)
+
+    def _decide(self, leg: AioLeg) -> None:
+        account = leg.account
+        plain = value_of(leg.stock.code()) is grpc.StatusCode.OK
         if plain and account.report is None:
             account.end(_GOOD)
             self.finish(None)
+        elif plain and self._judges_results(account):
+            self._later = self.loop.create_task(self._judge(leg))
+            return
         else:
             self._not_plain(leg, Outcome(Kind.SUCCESS, value=leg.stock) if plain else self._outcome(leg.stock))
-        leg.processed = self._judging is None
+        leg.processed = True
         self._wake()
 
     def _not_plain(self, leg: AioLeg, outcome: Outcome) -> None:
         account = leg.account
         if outcome.kind is Kind.SUCCESS:
-            if self._judges_results(account):
-                self._judging = self.loop.create_task(self._judge(leg))
-                return
             self.expose(leg)
         if leg.committed or self.cancelled:
             account.end(outcome)

@@ -65,9 +65,10 @@ class AioStreamedRequest(Request):
             while position < len(kept):
                 position += 1
                 yield kept[position - 1]
-            if not self._keeping and self._reading is None:
-                kept.clear()
-                message = await self._next()  # nobody else will need it: no task
+            if self._reading is None and not (self._keeping and self._is_async):
+                if not self._keeping:
+                    kept.clear()
+                message = await self._next()  # no task: it does not wait, or nobody else will need it
                 position = len(kept)
             else:
                 message = await self._shared()
