@@ -16,7 +16,7 @@ import pytest
 import svcmesh
 from svcmesh import Policy
 from svcmesh.transport.http_wire import SHORTEST, clamp
-from tests.servers.grpc_process import blackhole_port
+from tests.servers.grpc_process import blackhole_port, refused_port
 from tests.servers.http_process import ROOT, HttpServer
 from tests.transport.http_colours import COLOURS, Caller, Colour, in_flight
 
@@ -158,6 +158,31 @@ def test_a_name_is_resolved_when_it_is_dialled(caller: Colour) -> None:
         caller(mesh.service("orders")) as client,
     ):
         assert client.get("/echo").json()["server"] == "named"
+
+
+def test_all_addresses_of_a_name_share_the_attempts_time(caller: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name with three addresses that are silent takes the time of one attempt, not of three."""
+    with blackhole_port() as port:
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))] * 3
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
+        with (
+            svcmesh.Mesh({"orders": [f"silent.example:{port}"]}, policy=Policy(timeout=0.3)) as mesh,
+            caller(mesh.service("orders")) as client,
+        ):
+            began = time.monotonic()
+            with pytest.raises(httpx.ConnectTimeout):
+                client.get("/echo")
+            assert time.monotonic() - began < 0.8
+
+
+def test_the_second_address_of_a_name_is_tried(caller: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the first one refuses."""
+    with refused_port() as refused, HttpServer("second") as server:
+        ports = [refused, server.port]
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
+        with svcmesh.Mesh({"orders": ["two.example:80"]}) as mesh, caller(mesh.service("orders")) as client:
+            assert client.get("/echo").json()["server"] == "second"
 
 
 def test_a_name_that_resolves_to_nothing(caller: Colour) -> None:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import httpcore
 
 from svcmesh.core.address import Address
-from svcmesh.transport.http_wire import Limit, QuietSocket, apply, extra_info
+from svcmesh.transport.http_wire import Limit, extra_info, prepared, resolved
 
 T = TypeVar("T")
 
@@ -61,38 +61,24 @@ class AsyncWire(httpcore.AsyncNetworkBackend):
             self._stream.close()
 
     async def _connect(self) -> socket.socket:
-        if self._address.path is not None:
-            return await self._open(socket.AF_UNIX, self._address.path)
         loop = asyncio.get_running_loop()
-        refused: OSError | None = None
-        for family, _, _, _, target in await _resolve(loop, self._address):
+        quick = self._address.is_ip or self._address.path is not None  # no thread for what needs no resolver
+        targets = resolved(self._address) if quick else await loop.run_in_executor(None, resolved, self._address)
+        failure: OSError | None = None
+        for family, target in targets:
+            found = prepared(family, self._options, self._source)
             try:
-                return await self._open(family, target)
+                found.setblocking(False)
+                await loop.sock_connect(found, target)
             except OSError as error:
-                refused = refused or error
-        raise refused or OSError(f"{self._address.host} has no address")
-
-    async def _open(self, family: int, target: Any) -> socket.socket:
-        found = QuietSocket(family, socket.SOCK_STREAM)
-        try:
-            found.setblocking(False)
-            if family != socket.AF_UNIX:
-                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if self._source is not None:
-                    found.bind((self._source, 0))
-            apply(self._options, found)
-            await asyncio.get_running_loop().sock_connect(found, target)
-        except BaseException:
-            found.close()
-            raise
-        return found
-
-
-async def _resolve(loop: asyncio.AbstractEventLoop, address: Address) -> list[Any]:
-    if address.is_ip:  # no thread for what needs no resolver
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        return [(family, 0, 0, "", (address.host, address.port))]
-    return await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+                found.close()
+                failure = failure or error
+            except BaseException:
+                found.close()
+                raise
+            else:
+                return found
+        raise failure or OSError(f"{self._address.host} has no address")
 
 
 class AsyncWireStream(httpcore.AsyncNetworkStream):

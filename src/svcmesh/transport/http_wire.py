@@ -86,7 +86,7 @@ class Wire(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         """Connect to the endpoint."""
         try:
-            found = self._connect(self.limit.clamp(timeout))
+            found = self._connect(timeout)
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(error) from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a name that no resolver would take
@@ -100,22 +100,21 @@ class Wire(httpcore.NetworkBackend):
             self._stream.close()
 
     def _connect(self, timeout: float | None) -> socket.socket:
-        if self._address.path is None:
-            source = None if self._source is None else (self._source, 0)
-            plain = socket.create_connection((self._address.host, self._address.port), timeout, source)
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            found = QuietSocket(fileno=plain.detach())
-        else:
-            found = QuietSocket(socket.AF_UNIX)
-        try:
-            if self._address.path is not None:
-                found.settimeout(timeout)
-                found.connect(self._address.path)
-            apply(self._options, found)
-        except BaseException:
-            found.close()
-            raise
-        return found
+        failure: OSError | None = None
+        for family, target in resolved(self._address):
+            found = prepared(family, self._options, self._source)
+            try:
+                found.settimeout(self.limit.clamp(timeout))
+                found.connect(target)
+            except OSError as error:
+                found.close()
+                failure = failure or error
+            except BaseException:
+                found.close()
+                raise
+            else:
+                return found
+        raise failure or OSError(f"{self._address.host} has no address")
 
 
 class WireStream(httpcore.NetworkStream):
@@ -175,10 +174,30 @@ class WireStream(httpcore.NetworkStream):
         return extra_info(self._socket, self._socket if isinstance(self._socket, ssl.SSLSocket) else None, info)
 
 
-def apply(options: Iterable[Any], connected: socket.socket) -> None:
-    """Set socket options: the arguments of ``setsockopt``, in any of its forms."""
-    for option in options:
-        connected.setsockopt(*option)
+def resolved(address: Address) -> list[tuple[int, Any]]:
+    """Return the families and socket addresses that ``address`` may mean. A name is asked for, and that may block."""
+    if address.path is not None:
+        return [(socket.AF_UNIX, address.path)]
+    if address.is_ip:
+        return [(socket.AF_INET6 if ":" in address.host else socket.AF_INET, (address.host, address.port))]
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    return [(family, target) for family, _, _, _, target in found]
+
+
+def prepared(family: int, options: Iterable[Any], source: str | None) -> QuietSocket:
+    """Return a socket with its options set; ``options`` are the arguments of ``setsockopt``, in any of its forms."""
+    found = QuietSocket(family, socket.SOCK_STREAM)
+    try:
+        if family != socket.AF_UNIX:
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if source is not None:
+                found.bind((source, 0))
+        for option in options:
+            found.setsockopt(*option)
+    except BaseException:
+        found.close()
+        raise
+    return found
 
 
 def extra_info(connected: socket.socket, encrypted: ssl.SSLObject | ssl.SSLSocket | None, info: str) -> Any:
