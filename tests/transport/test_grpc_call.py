@@ -134,7 +134,9 @@ def test_cancelling_a_future_reaches_the_server(
 def test_cancelling_between_attempts_stops_the_next_one(grpc_servers: Servers) -> None:
     """A call that waits to be repeated is over at once."""
     with service_over([grpc_servers[0].address]) as service, service.grpc_channel() as channel:
-        call = pb_grpc.ProbeStub(channel).Read.future(ping(), metadata=[*fails("UNAVAILABLE", -1), ("x-pushback", "5000")])
+        call = pb_grpc.ProbeStub(channel).Read.future(
+            ping(), metadata=[*fails("UNAVAILABLE", -1), ("x-pushback", "5000")]
+        )
         eventually(lambda: started(service) == 1 and in_flight(service) == 0, "the first attempt did not end")
 
         assert call.cancel()
@@ -179,12 +181,15 @@ def test_a_stream_stays_in_flight_until_it_ends(service: Service, stub: pb_grpc.
 
 def test_a_stream_is_repeated_before_its_first_message(service: Service, stub: pb_grpc.ProbeStub) -> None:
     """Unsent goes elsewhere; nothing was handed out yet, so nobody notices."""
-    with refused_port() as dead, service_over([f"127.0.0.1:{dead}", *service.view.cluster.members]) as three:
-        with three.grpc_channel() as channel:
-            other = pb_grpc.ProbeStub(channel)
-            for _ in range(12):
-                assert [m.number for m in other.ServerStream(ping(count=2))] == [0, 1]
-            assert three.view.cluster.members[f"127.0.0.1:{dead}"].started >= 1
+    with (
+        refused_port() as dead,
+        service_over([f"127.0.0.1:{dead}", *service.view.cluster.members]) as three,
+        three.grpc_channel() as channel,
+    ):
+        other = pb_grpc.ProbeStub(channel)
+        for _ in range(12):
+            assert [m.number for m in other.ServerStream(ping(count=2))] == [0, 1]
+        assert three.view.cluster.members[f"127.0.0.1:{dead}"].started >= 1
 
 
 def test_an_idempotent_stream_is_repeated_after_a_status(grpc_servers: Servers) -> None:
@@ -254,19 +259,22 @@ def test_cancelling_a_stream_ends_it(service: Service, stub: pb_grpc.ProbeStub) 
 def test_a_stream_without_sign_of_life_is_cut_off_and_goes_elsewhere(grpc_servers: Servers) -> None:
     """The policy's time per try holds until the first message, then no longer."""
     policy = Policy.standard().replace(per_try_timeout=0.3, idempotent=True)
-    with GrpcServer("frozen") as frozen, service_over([frozen.address, grpc_servers[0].address], policy) as service:
-        with service.grpc_channel() as channel:
-            stub = pb_grpc.ProbeStub(channel)
+    with (
+        GrpcServer("frozen") as frozen,
+        service_over([frozen.address, grpc_servers[0].address], policy) as service,
+        service.grpc_channel() as channel,
+    ):
+        stub = pb_grpc.ProbeStub(channel)
+        for _ in range(4):
+            list(stub.ServerStream(ping(count=1)))
+        frozen.freeze()
+        try:
             for _ in range(4):
-                list(stub.ServerStream(ping(count=1)))
-            frozen.freeze()
-            try:
-                for _ in range(4):
-                    assert {m.server for m in stub.ServerStream(ping(count=2))} == {"a"}
-            finally:
-                frozen.thaw()
-            slow = stub.ServerStream(ping(count=4), metadata=[("x-delay", "0.2")])
-            assert [message.number for message in slow] == [0, 1, 2, 3]
+                assert {m.server for m in stub.ServerStream(ping(count=2))} == {"a"}
+        finally:
+            frozen.thaw()
+        slow = stub.ServerStream(ping(count=4), metadata=[("x-delay", "0.2")])
+        assert [message.number for message in slow] == [0, 1, 2, 3]
 
 
 def test_a_timeout_of_the_caller_ends_a_stream_to_its_last_message(stub: pb_grpc.ProbeStub) -> None:
@@ -312,11 +320,14 @@ def test_messages_go_both_ways(service: Service, stub: pb_grpc.ProbeStub) -> Non
 
 def test_a_bidirectional_stream_goes_elsewhere_when_unsent(grpc_servers: Servers) -> None:
     """The requests read meanwhile are sent again."""
-    with refused_port() as dead, service_over([grpc_servers[0].address, f"127.0.0.1:{dead}"]) as service:
-        with service.grpc_channel() as channel:
-            stub = pb_grpc.ProbeStub(channel)
-            for _ in range(10):
-                assert [m.text for m in stub.BidiStream(iter([ping("a"), ping("b")]))] == ["a", "b"]
+    with (
+        refused_port() as dead,
+        service_over([grpc_servers[0].address, f"127.0.0.1:{dead}"]) as service,
+        service.grpc_channel() as channel,
+    ):
+        stub = pb_grpc.ProbeStub(channel)
+        for _ in range(10):
+            assert [m.text for m in stub.BidiStream(iter([ping("a"), ping("b")]))] == ["a", "b"]
 
 
 def test_a_killed_server_ends_its_streams(grpc_servers: Servers) -> None:

@@ -72,7 +72,7 @@ def test_a_refusal_answers_like_a_call_and_a_future() -> None:
     assert seen == [error]
     assert error.done()
     assert error.exception() is error
-    assert not (error.running() or error.cancelled() or error.cancel() or error.is_active())
+    assert [error.running(), error.cancelled(), error.cancel(), error.is_active()] == [False] * 4
     assert not error.add_callback(lambda: None)
     assert error.time_remaining() is None
     with pytest.raises(NoEndpoints):

@@ -27,9 +27,8 @@ REFUSE, CANCEL, INTERNAL = 7, 8, 2
 
 def error_of(address: str, **call: Any) -> grpc.RpcError:
     """Return what a stock channel reports of a call to ``address``."""
-    with grpc.insecure_channel(address, OPTIONS) as channel:
-        with pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary("/svcmesh.test.Probe/Unary")(b"", **{"timeout": 5, **call})
+    with grpc.insecure_channel(address, OPTIONS) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/svcmesh.test.Probe/Unary")(b"", **{"timeout": 5, **call})
     return caught.value
 
 
@@ -96,9 +95,11 @@ def test_an_address_that_leads_nowhere_is_surely_unsent(address: str) -> None:
 
 def test_plain_text_where_tls_was_expected_is_surely_unsent(grpc_servers: tuple[GrpcServer, GrpcServer]) -> None:
     """The handshake fails before any request."""
-    with grpc.secure_channel(grpc_servers[0].address, grpc.ssl_channel_credentials(), OPTIONS) as channel:
-        with pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary("/svcmesh.test.Probe/Unary")(b"", timeout=5)
+    with (
+        grpc.secure_channel(grpc_servers[0].address, grpc.ssl_channel_credentials(), OPTIONS) as channel,
+        pytest.raises(grpc.RpcError) as caught,
+    ):
+        channel.unary_unary("/svcmesh.test.Probe/Unary")(b"", timeout=5)
     assert classify(caught.value).kind is Kind.UNSENT
 
 

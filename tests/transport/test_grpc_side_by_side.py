@@ -141,7 +141,7 @@ def test_finished_calls_answer_alike(stubs: tuple[Any, Any], kind: str) -> None:
             done = stub.ClientStream.future(iter([ping("x")]), metadata=[("x-early", "1")])
         else:
             done = stub.BidiStream(iter([ping("x")]), metadata=[("x-early", "1")])
-        if "stream" in kind and "client" not in kind or kind == "bidi":
+        if ("stream" in kind and "client" not in kind) or kind == "bidi":
             asked.extend(done)
         asked += [done.initial_metadata(), done.trailing_metadata(), done.code(), done.details()]
         asked += [done.exception(), done.traceback(), done.cancelled(), done.cancel(), done.is_active()]

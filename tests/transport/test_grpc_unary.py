@@ -127,80 +127,92 @@ def test_an_unsent_call_goes_elsewhere_whatever_its_method(grpc_servers: Servers
 
 def test_a_blackholed_endpoint_costs_no_more_than_the_connect_timeout(grpc_servers: Servers) -> None:
     """Connecting to it is given up, and the call goes elsewhere, surely unsent."""
-    with blackhole_port() as hole:
-        with service_over([grpc_servers[0].address, f"127.0.0.1:{hole}"]) as service, service.grpc_channel() as channel:
-            stub, took = pb_grpc.ProbeStub(channel), []
-            for _ in range(8):
-                began = time.monotonic()
-                stub.Unary(ping())
-                took.append(time.monotonic() - began)
-            assert service.view.cluster.members[f"127.0.0.1:{hole}"].started >= 1
-            assert max(took) < 3.0
+    with (
+        blackhole_port() as hole,
+        service_over([grpc_servers[0].address, f"127.0.0.1:{hole}"]) as service,
+        service.grpc_channel() as channel,
+    ):
+        stub, took = pb_grpc.ProbeStub(channel), []
+        for _ in range(8):
+            began = time.monotonic()
+            stub.Unary(ping())
+            took.append(time.monotonic() - began)
+        assert service.view.cluster.members[f"127.0.0.1:{hole}"].started >= 1
+        assert max(took) < 3.0
 
 
 def test_per_try_timeout_moves_on_to_another_server(grpc_servers: Servers) -> None:
     """A frozen server holds an idempotent call no longer than one try."""
     policy = Policy.standard().replace(per_try_timeout=0.3)
-    with GrpcServer("frozen") as frozen, service_over([frozen.address, grpc_servers[0].address], policy) as service:
-        with service.grpc_channel() as channel:
-            stub = pb_grpc.ProbeStub(channel)
-            for _ in range(4):
-                stub.Read(ping())
-            frozen.freeze()
-            try:
-                assert {stub.Read(ping()).server for _ in range(10)} == {"a"}
-            finally:
-                frozen.thaw()
+    with (
+        GrpcServer("frozen") as frozen,
+        service_over([frozen.address, grpc_servers[0].address], policy) as service,
+        service.grpc_channel() as channel,
+    ):
+        stub = pb_grpc.ProbeStub(channel)
+        for _ in range(4):
+            stub.Read(ping())
+        frozen.freeze()
+        try:
+            assert {stub.Read(ping()).server for _ in range(10)} == {"a"}
+        finally:
+            frozen.thaw()
 
 
 def test_sigkill_during_calls_fails_no_idempotent_one(grpc_servers: Servers) -> None:
     """The connection breaks under running calls; they are repeated at the other server."""
-    with GrpcServer("victim") as victim, service_over([victim.address, grpc_servers[0].address]) as service:
-        with service.grpc_channel() as channel:
-            stub, failed, answers = pb_grpc.ProbeStub(channel), [], []
+    with (
+        GrpcServer("victim") as victim,
+        service_over([victim.address, grpc_servers[0].address]) as service,
+        service.grpc_channel() as channel,
+    ):
+        stub, failed, answers = pb_grpc.ProbeStub(channel), [], []
 
-            def call() -> None:
-                for _ in range(15):
-                    try:
-                        answers.append(stub.Read(ping(), metadata=[("x-delay", "0.02")]).server)
-                    except grpc.RpcError as error:
-                        failed.append(error)
+        def call() -> None:
+            for _ in range(15):
+                try:
+                    answers.append(stub.Read(ping(), metadata=[("x-delay", "0.02")]).server)
+                except grpc.RpcError as error:
+                    failed.append(error)
 
-            threads = [threading.Thread(target=call) for _ in range(6)]
-            for thread in threads:
-                thread.start()
-            eventually(lambda: "victim" in answers, "the victim was never asked")
-            victim.kill()
-            for thread in threads:
-                thread.join()
-            victim.start()  # the context manager ends it
+        threads = [threading.Thread(target=call) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: "victim" in answers, "the victim was never asked")
+        victim.kill()
+        for thread in threads:
+            thread.join()
+        victim.start()  # the context manager ends it
 
-            assert failed == []
-            assert len(answers) == 90
+        assert failed == []
+        assert len(answers) == 90
 
 
 def test_traffic_is_back_within_two_seconds_of_a_servers_return() -> None:
     """Neither gRPC's back-off nor an ejection keeps it away longer; an open breaker may, and is not what is tested."""
     policy = Policy.standard().replace(circuit_breaker=None)
-    with GrpcServer("phoenix") as phoenix, service_over([phoenix.address], policy) as service:
-        with service.grpc_channel() as channel:
-            stub = pb_grpc.ProbeStub(channel)
-            stub.Unary(ping())
-            phoenix.kill()
-            for _ in range(5):
-                with pytest.raises(grpc.RpcError):
-                    stub.Unary(ping(), timeout=1)
-            phoenix.start()
-            back = time.monotonic() + 2.0
+    with (
+        GrpcServer("phoenix") as phoenix,
+        service_over([phoenix.address], policy) as service,
+        service.grpc_channel() as channel,
+    ):
+        stub = pb_grpc.ProbeStub(channel)
+        stub.Unary(ping())
+        phoenix.kill()
+        for _ in range(5):
+            with pytest.raises(grpc.RpcError):
+                stub.Unary(ping(), timeout=1)
+        phoenix.start()
+        back = time.monotonic() + 2.0
 
-            def answered() -> bool:
-                try:
-                    return bool(stub.Unary(ping(), timeout=1).server)
-                except grpc.RpcError:
-                    return False
+        def answered() -> bool:
+            try:
+                return bool(stub.Unary(ping(), timeout=1).server)
+            except grpc.RpcError:
+                return False
 
-            eventually(answered, "no traffic")
-            assert time.monotonic() < back
+        eventually(answered, "no traffic")
+        assert time.monotonic() < back
 
 
 def test_the_timeout_of_the_call_reaches_the_server_and_ends_it(service: Service, stub: pb_grpc.ProbeStub) -> None:
@@ -321,12 +333,15 @@ def test_closing_one_channel_leaves_others_alone(service: Service, stub: pb_grpc
 
 def test_client_streaming_goes_elsewhere_with_everything_sent_before(grpc_servers: Servers) -> None:
     """The iterator has been read when the first endpoint refuses; the second one gets all messages all the same."""
-    with refused_port() as dead, service_over([grpc_servers[0].address, f"127.0.0.1:{dead}"]) as service:
-        with service.grpc_channel() as channel:
-            stub = pb_grpc.ProbeStub(channel)
-            for _ in range(10):
-                answer = stub.ClientStream(ping(text) for text in "abc")
-                assert (answer.text, answer.number) == ("a,b,c", 3)
+    with (
+        refused_port() as dead,
+        service_over([grpc_servers[0].address, f"127.0.0.1:{dead}"]) as service,
+        service.grpc_channel() as channel,
+    ):
+        stub = pb_grpc.ProbeStub(channel)
+        for _ in range(10):
+            answer = stub.ClientStream(ping(text) for text in "abc")
+            assert (answer.text, answer.number) == ("a,b,c", 3)
 
 
 def test_a_request_iterator_that_raises_ends_the_call(service: Service, stub: pb_grpc.ProbeStub) -> None:

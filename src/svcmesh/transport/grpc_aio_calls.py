@@ -14,7 +14,8 @@ import grpc
 import grpc.aio
 
 from svcmesh.engine.member import NEVER
-from svcmesh.transport.grpc_aio_flow import AioFlow, AioLeg
+from svcmesh.transport.grpc_aio_flow import AioFlow
+from svcmesh.transport.grpc_aio_leg import AioLeg
 from svcmesh.transport.grpc_aio_request import Writer
 
 EOF: Any = grpc.aio.EOF  # pyright: ignore[reportAttributeAccessIssue]  # its stubs leave it out

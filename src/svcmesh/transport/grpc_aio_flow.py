@@ -7,9 +7,8 @@ Only then does the machine exist; its attempts are stock calls again. All of it 
 from __future__ import annotations
 
 import asyncio
-import threading
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,11 +18,11 @@ import grpc.aio
 from svcmesh.core.deadline import ambient_on
 from svcmesh.core.errors import SvcmeshError
 from svcmesh.core.outcome import Kind, Outcome
-from svcmesh.engine.callback import CallbackDriver
 from svcmesh.engine.exchange import Attempt
 from svcmesh.engine.machine import Call
 from svcmesh.engine.member import NEVER
 from svcmesh.transport import grpc_aio_errors
+from svcmesh.transport.grpc_aio_leg import AioLeg, LoopDriver, value_of
 from svcmesh.transport.grpc_leg import Account, Report
 from svcmesh.transport.grpc_line import GrpcExchange, Line, wire_timeout
 from svcmesh.transport.grpc_outcome import ENDPOINT_GONE
@@ -36,26 +35,6 @@ PROVISIONAL = "Internal error from Core"
 PROVISIONAL_LOOKS = 50
 CLOSED = "Channel is closed."
 """What the stock asyncio channel says in its UsageError."""
-
-
-class AioLeg:
-    """An attempt: gRPC's call object, and what is owed for it. See `grpc_leg.Leg`."""
-
-    __slots__ = ("__weakref__", "account", "committed", "iterator", "late", "processed", "stock")
-
-    def __init__(self, stock: Any, account: Account) -> None:
-        self.stock = stock
-        self.account = account
-        self.committed = False
-        self.late = False
-        self.processed = False
-        self.iterator: Any = None
-
-    def messages(self) -> Any:
-        """Return the iterator over the messages of this attempt."""
-        if self.iterator is None:
-            self.iterator = aiter(self.stock)
-        return self.iterator
 
 
 class AioFlow:
@@ -313,27 +292,6 @@ class AioFlow:
         return True
 
 
-class LoopDriver(CallbackDriver):
-    """A driver whose timers and waits come back on the loop of the call."""
-
-    def __init__(
-        self, call: Call, exchange: AioAttempts, done: Callable[[Outcome], object], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        super().__init__(call, exchange, done)
-        self._loop = loop
-        self._thread = threading.get_ident()
-
-    def go(self) -> None:
-        """Start, or look again, on the loop; when that has ended, so has the call."""
-        if threading.get_ident() == self._thread:
-            super().go()
-            return
-        try:
-            self._loop.call_soon_threadsafe(super().go)
-        except RuntimeError:
-            self.cancel()
-
-
 class AioAttempts(GrpcExchange):
     """The exchange of an asyncio call."""
 
@@ -379,16 +337,6 @@ class AioAttempts(GrpcExchange):
 _GOOD = Outcome(Kind.SUCCESS)
 
 
-def value_of(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Return the result of a coroutine that does not suspend, as those of a stock call that has ended do not."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return end.value
-    coroutine.close()
-    raise RuntimeError("a call that had ended was still waiting for its end")
-
-
 def _over(owner: Callable[[], Any], leg: weakref.ref[AioLeg], account: Account, _: Any) -> None:
     flow, found = owner(), leg()
     if flow is not None and found is not None:
@@ -400,15 +348,10 @@ def _over(owner: Callable[[], Any], leg: weakref.ref[AioLeg], account: Account, 
 def _too_late(owner: Callable[[], Any], leg: AioLeg) -> None:
     """The time for a stream's first sign of life is over."""
     flow = owner()
-    if flow is None or leg.committed or leg.processed or leg is not flow.leg or _headers_came(leg.stock):
+    if flow is None or leg.committed or leg.processed or leg is not flow.leg or leg.headers_came:
         return
     leg.late = True
     leg.stock.cancel()
-
-
-def _headers_came(stock: Any) -> bool:
-    """Whether initial metadata have arrived; False when this grpcio does not let us see it without suspending."""
-    return getattr(getattr(stock, "_cython_call", None), "_initial_metadata", None) is not None
 
 
 def _machine_done(owner: Callable[[], Any], outcome: Outcome) -> None:

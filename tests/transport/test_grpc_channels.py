@@ -1,0 +1,95 @@
+"""Endpoint channels: made when needed, kept while needed, given back in every way a channel can end."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+import svcmesh
+from svcmesh.service import Service
+from svcmesh.transport.grpc_channels import MOST_METHODS, EndpointChannel
+from svcmesh.transport.grpc_method import Method
+from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
+from tests.servers.grpc_process import GrpcServer
+from tests.transport.grpc_kit import PATIENCE, eventually, ping, service_over
+
+Servers = tuple[GrpcServer, GrpcServer]
+
+
+@pytest.fixture
+def service(grpc_servers: Servers) -> Iterator[Service]:
+    with service_over([server.address for server in grpc_servers]) as found:
+        yield found
+
+
+def kept(service: Service) -> int:
+    """Return how many endpoint channels the members hold."""
+    return sum(len(member._attachments) for member in service.view.cluster.members.values())
+
+
+def test_nothing_is_made_before_the_first_call(service: Service) -> None:
+    """Then one channel for each endpoint that is called."""
+    with service.grpc_channel() as channel:
+        assert kept(service) == 0
+        stub = pb_grpc.ProbeStub(channel)
+        for _ in range(20):
+            stub.Unary(ping())
+        assert kept(service) == 2
+    assert kept(service) == 0
+
+
+def test_a_channel_that_is_dropped_gives_everything_back(service: Service) -> None:
+    """Without a close, once its stubs are gone too; a stub alone keeps it working."""
+    stub = pb_grpc.ProbeStub(service.grpc_channel())
+    gc.collect()
+    assert stub.Unary(ping("alive")).text == "alive"
+    del stub
+    gc.collect()
+
+    assert kept(service) == 0
+
+
+def test_a_channel_keeps_its_mesh_alive(grpc_servers: Servers) -> None:
+    """Nobody has to hold the mesh or the service."""
+    mesh = svcmesh.Mesh(discovery={"probe": [grpc_servers[0].address]})
+    mesh.service("probe").wait_ready(PATIENCE)
+    channel = mesh.service("probe").grpc_channel()
+    alive = weakref.ref(mesh)
+    del mesh
+    gc.collect()
+
+    assert pb_grpc.ProbeStub(channel).Unary(ping("alive")).text == "alive"
+    channel.close()
+    del channel
+    gc.collect()
+    eventually(lambda: alive() is None, "the mesh is still there")
+
+
+def test_an_endpoint_closes_what_is_kept_for_it(service: Service) -> None:
+    """A member that has left discovery takes its connections along; calls that still hold it go elsewhere."""
+    with service.grpc_channel() as channel:
+        stub = pb_grpc.ProbeStub(channel)
+        for _ in range(10):
+            stub.Unary(ping())
+        first = next(iter(service.view.cluster.members.values()))
+        stock = next(iter(first._attachments.values())).channel
+        first.close()
+        with pytest.raises(ValueError, match="closed channel"):
+            stock.unary_unary("/a/b")(b"")
+        for _ in range(10):
+            stub.Unary(ping())
+
+
+def test_multicallables_are_kept_but_not_without_bound() -> None:
+    """Callers may pass fresh lambdas as serializers each time."""
+    with grpc.insecure_channel("ipv4:127.0.0.1:1") as stock:
+        endpoint = EndpointChannel(stock)
+        method = Method("unary_unary", "/a.B/C", None, None, False)
+        assert endpoint.bound(method) is endpoint.bound(method)
+        for _ in range(2 * MOST_METHODS):
+            endpoint.bound(Method("unary_unary", "/a.B/C", None, None, False))
+        assert len(endpoint._bound) <= MOST_METHODS
