@@ -58,7 +58,7 @@ class Connection:
         self.writer.write(self.h2.data_to_send())
 
 
-async def serve(certificate: str) -> None:
+async def serve(listen: str, certificate: str) -> None:
     """Serve until standard input ends; print the port first."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -69,7 +69,7 @@ async def serve(certificate: str) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     context.set_alpn_protocols(["h2"])
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(connected, "127.0.0.1", int(listen.rpartition(":")[2]), ssl=context)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await asyncio.to_thread(sys.stdin.buffer.read)
     server.close()
@@ -78,6 +78,7 @@ async def serve(certificate: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--name")
-    parser.add_argument("--listen")
+    parser.add_argument("--listen", default="127.0.0.1:0")
     parser.add_argument("--certificate", required=True)
-    asyncio.run(serve(parser.parse_args().certificate))
+    given = parser.parse_args()
+    asyncio.run(serve(given.listen, given.certificate))

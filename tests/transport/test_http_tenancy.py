@@ -77,7 +77,7 @@ def test_many_endpoints_keep_their_connections(server: HttpServer) -> None:
 def test_clients_that_come_and_go_leave_nothing_with_the_endpoints(mesh: svcmesh.Mesh) -> None:
     """A client per request is a bad idea, and not a leak: closed or dropped, it leaves the endpoint's books."""
     orders = mesh.service("orders")
-    for number in range(20):
+    for number in range(6):
         client = orders.http_client()
         client.get("/echo")
         if number % 2:

@@ -183,7 +183,7 @@ def test_a_blackhole_costs_one_connect_timeout(caller: Colour, servers: Any) -> 
 
 def test_a_frozen_server_is_given_up_in_time(caller: Colour) -> None:
     """SIGSTOP leaves connections open and silent: the per-try timeout notices, and the answer comes from the other."""
-    policy = Policy.standard().replace(per_try_timeout=0.3)
+    policy = Policy.standard().replace(per_try_timeout=0.15)
     with HttpServer("ice") as ice, HttpServer("fire") as fire:
         addresses = [ice.address, fire.address]
         with svcmesh.Mesh({"orders": addresses}, policy=policy) as mesh, caller(mesh.service("orders")) as client:

@@ -63,6 +63,22 @@ def test_a_refused_stream_was_not_sent(caller: Colour, orders: svcmesh.Service) 
     assert info.attempts == 2
 
 
+def test_a_connection_that_ended_while_idle_is_replaced(caller: Colour) -> None:
+    """A server that was restarted costs no attempt: the kept connection is replaced inside it, without blame."""
+    with (
+        HttpServer("again", arguments=CERTIFICATE, module="tests.servers.h2_server") as server,
+        svcmesh.Mesh({"orders": [server.address]}) as mesh,
+        caller(mesh.service("orders"), **arguments()) as client,
+    ):
+        client.get("/path")
+        server.kill()
+        server.start()
+        response = client.get("/path")
+    info = svcmesh.info(response)
+    assert info is not None
+    assert (response.status_code, info.attempts) == (200, 1)
+
+
 def test_http2_is_off_unless_asked_for(caller: Colour, server: HttpServer, orders: svcmesh.Service) -> None:
     """The server speaks nothing else here, and is not offered it: that fails, in words of httpx."""
     with caller(orders, **{**arguments(), "http2": False}) as client, pytest.raises(httpx.TransportError):

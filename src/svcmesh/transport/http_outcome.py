@@ -98,7 +98,7 @@ def classify(error: Exception) -> Outcome:
 def is_stale(error: BaseException | None) -> bool:
     """Whether an error is what a connection shows that the server closed while it was idle."""
     if isinstance(error, httpx.RemoteProtocolError):
-        return "disconnected without sending" in str(error)
+        return str(error).startswith("Server disconnected")  # httpcore's words, for HTTP/1.1 and for HTTP/2
     return isinstance(error, httpx.ReadError | httpx.WriteError)
 
 
