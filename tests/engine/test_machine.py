@@ -1,0 +1,675 @@
+"""The call machine: what it decides, one method call at a time, and the law that all that is admitted is settled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import tenacity
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from svcmesh.core.endpoint import Endpoint, Health
+from svcmesh.core.errors import CircuitOpen, DeadlineExceeded, NoEndpoints
+from svcmesh.core.info import info
+from svcmesh.core.outcome import Kind, Outcome
+from svcmesh.engine.effects import Discard, Done, Start, Wait
+from svcmesh.engine.machine import PATIENCE, Call
+from svcmesh.engine.member import NEVER
+from svcmesh.policy import (
+    Abort,
+    CircuitBreaker,
+    Delay,
+    Fault,
+    FaultTarget,
+    FullJitter,
+    OutlierDetection,
+    Policy,
+    Retry,
+    RetryBudget,
+)
+from tests.engine.scripted import A, B, C, Exchange, Stage, drive, error, late, lost, status, success, unsent
+
+RETRY = Policy(retry=Retry(budget=None), idempotent=True)
+STANDARD = Policy.standard()
+
+
+def ended(stage: Stage, *script: Any, **kwargs: Any) -> tuple[Outcome, Exchange]:
+    exchange = Exchange(*script, **kwargs)
+    return drive(stage.call(exchange), exchange, stage.clock), exchange
+
+
+# -- where attempts go -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_what_surely_was_not_sent_goes_elsewhere_at_once(idempotent: bool) -> None:
+    """Whether it may be repeated or not, to endpoints not tried yet, without waiting and without paying."""
+    stage = Stage(Policy(retry=Retry(max_attempts=1, on=(), budget=RetryBudget(ratio=0, per_second=0))))
+
+    outcome, exchange = ended(stage, unsent(), unsent(), idempotent=idempotent)
+
+    assert outcome.kind is Kind.SUCCESS
+    assert {attempt.member.endpoint for attempt in exchange.attempts} == {A, B, C}
+    assert stage.clock.now() == 0
+
+
+def test_unsent_attempts_are_bounded_by_the_number_of_endpoints() -> None:
+    stage = Stage(Policy(retry=Retry(max_attempts=1)))
+
+    outcome, exchange = ended(stage, *(unsent() for _ in range(9)))
+
+    assert outcome.refused
+    assert len(exchange.attempts) == 3
+
+
+def test_without_a_retry_policy_nothing_is_repeated() -> None:
+    """Under `Policy()` not even what surely was not sent."""
+    outcome, exchange = ended(Stage(Policy()), unsent())
+
+    assert outcome.refused
+    assert len(exchange.attempts) == 1
+
+
+@pytest.mark.parametrize("failure", [lost, late, status])
+def test_what_may_have_been_executed_is_repeated_only_if_that_is_safe(failure: Callable[[], Outcome]) -> None:
+    for idempotent, attempts in ((False, 1), (True, 2)):
+        stage = Stage(RETRY).listen("retry.*")
+        outcome, exchange = ended(stage, failure(), idempotent=idempotent)
+        assert (outcome.kind is Kind.SUCCESS, len(exchange.attempts)) == (idempotent, attempts)
+        assert stage.names == ["retry.scheduled" if idempotent else "retry.refused"]
+
+
+def test_a_body_that_cannot_be_sent_again_is_not() -> None:
+    stage = Stage(RETRY).listen("retry.refused")
+
+    outcome, exchange = ended(stage, unsent(), replayable=False)
+
+    assert outcome.refused
+    assert len(exchange.attempts) == 1
+    assert stage.events[0].reason == "body"
+
+
+def test_retries_go_to_endpoints_not_tried_yet_and_then_to_anybody() -> None:
+    stage = Stage(Policy(retry=Retry(max_attempts=6, budget=None)))
+
+    _, exchange = ended(stage, *(lost() for _ in range(5)))
+
+    asked = [attempt.member.endpoint for attempt in exchange.attempts]
+    assert set(asked[:3]) == {A, B, C}
+    assert len(asked) == 6
+
+
+def test_an_unsent_request_does_not_circle_where_breakers_refuse_all_others() -> None:
+    """It was free only as long as it went elsewhere; back to the first one it waits, and attempts and budget count."""
+    breaker = CircuitBreaker(consecutive=1, failure_rate=None, open_for=1.0, probes=1)
+    stage = Stage(Policy(retry=Retry(max_attempts=3, budget=None), circuit_breaker=breaker), (A, B))
+    stage.fail(B, 1)
+    stage.clock.advance(1.0)
+    stage.cluster.look(stage.clock.now())
+    other = stage.cluster.members[B.address]
+    assert stage.view.admit(other, stage.clock.now()) is not None  # somebody else has the one probe
+    breaker_of_a = stage.view._new_breaker(breaker, stage.cluster.members[A.address])
+    breaker_of_a.settle = lambda *_, **__: None  # type: ignore[method-assign] # A's stays closed
+    stage.cluster.members[A.address].breakers[breaker] = breaker_of_a
+
+    outcome, exchange = ended(stage, *(unsent() for _ in range(50)))
+
+    assert outcome.refused
+    assert [attempt.member.endpoint for attempt in exchange.attempts] == [A] * 3
+
+
+def test_weight_zero_takes_no_traffic() -> None:
+    idle = Endpoint(B.address, weight=0)
+    stage = Stage(RETRY, (A, idle))
+
+    _, exchange = ended(stage, lost(), lost())
+
+    assert {attempt.member.endpoint for attempt in exchange.attempts} == {A}
+
+
+def test_an_endpoint_that_discovery_calls_unhealthy_takes_traffic_only_in_a_panic() -> None:
+    sick = Endpoint(B.address, health=Health.UNHEALTHY)
+    calm, panicking = Stage(STANDARD, (A, Endpoint(C.address), sick)), Stage(STANDARD, (sick,))
+
+    for _ in range(20):
+        assert ended(calm, success())[1].attempts[0].member.endpoint != sick
+    assert ended(panicking, success())[1].attempts[0].member.endpoint == sick
+    assert panicking.view.panicking
+
+
+# -- time ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_attempt_ends_at_its_own_limit_or_at_the_deadline() -> None:
+    stage = Stage(Policy(timeout=10, per_try_timeout=3))
+    call = stage.call()
+    start = call.poll(0.0)
+    assert isinstance(start, Start)
+    assert (start.attempt.until, start.attempt.final) == (3.0, False)
+
+    short = stage.call(timeout=2.0)
+    start = short.poll(0.0)
+    assert isinstance(start, Start)
+    assert (start.attempt.until, start.attempt.final) == (2.0, True)
+
+
+def test_the_deadline_blames_nobody_and_a_per_try_timeout_does() -> None:
+    for timeout, kind, blames in ((3.0, Kind.DEADLINE, False), (10.0, Kind.TIMEOUT, True)):
+        stage = Stage(Policy(timeout=timeout, per_try_timeout=3.0))
+        exchange = Exchange(lambda attempt, stage=stage: stage.clock.advance(attempt.until) or late())
+        outcome = drive(stage.call(exchange), exchange, stage.clock)
+        assert (outcome.kind, outcome.blames) == (kind, blames)
+
+
+@pytest.mark.parametrize("policy", [RETRY, RETRY.replace(timeout=10.0)])
+def test_a_timeout_of_the_functions_own_is_no_deadline(policy: Policy) -> None:
+    """A socket timeout of 0.1 s inside a call that has 10 s, or no limit at all, is a failure like any other."""
+    stage = Stage(policy)
+
+    outcome, exchange = ended(stage, lambda _: stage.clock.advance(0.1) or late())
+
+    assert outcome.kind is Kind.SUCCESS
+    assert len(exchange.attempts) == 2
+
+
+def test_the_last_real_error_is_raised_at_once_when_a_retry_would_not_fit() -> None:
+    stage = Stage(Policy(timeout=1.0, retry=Retry(wait=lambda _: 2.0, budget=None)))
+    first = lost()
+
+    outcome, _ = ended(stage, first)
+
+    assert outcome is first
+    assert stage.clock.now() == 0
+    assert info(outcome.error).reason == "reset; deadline"
+
+
+def test_a_late_failure_is_not_retried_and_a_late_result_is_returned() -> None:
+    for late_end in (lost(), success("late")):
+        stage = Stage(Policy(timeout=1.0, retry=Retry(budget=None)))
+        outcome, exchange = ended(stage, lambda _, stage=stage, end=late_end: stage.clock.advance(5.0) or end)
+        assert outcome is late_end
+        assert len(exchange.attempts) == 1
+
+
+def test_a_call_without_time_is_not_sent() -> None:
+    stage = Stage(RETRY)
+    exchange = Exchange()
+
+    outcome = drive(Call(stage.view, exchange, 0.0, 0.0), exchange, stage.clock)
+
+    assert isinstance(outcome.error, DeadlineExceeded)
+    assert exchange.attempts == []
+
+
+def test_retries_wait_and_are_told_of() -> None:
+    stage = Stage(Policy(retry=Retry(wait=lambda _: 0.25, budget=None))).listen("retry.*")
+
+    outcome, exchange = ended(stage, lost(), lost())
+
+    assert outcome.kind is Kind.SUCCESS
+    assert [attempt.started for attempt in exchange.attempts] == [0.0, 0.25, 0.5]
+    assert [(e.attempt, e.delay, e.reason) for e in stage.events] == [(1, 0.25, "reset"), (2, 0.25, "reset")]
+
+
+def test_retries_are_paid_from_the_budget() -> None:
+    stage = Stage(Policy(retry=Retry(budget=RetryBudget(ratio=0, per_second=0.1, window=10)))).listen("retry.refused")
+
+    first, second = ended(stage, lost())[0], ended(stage, lost())[0]
+
+    assert first.kind is Kind.SUCCESS
+    assert second.kind is Kind.LOST
+    assert stage.events[0].reason == "budget"
+
+
+# -- tenacity and results --------------------------------------------------------------------------------------------
+
+
+def test_tenacity_objects_decide() -> None:
+    retry = Retry(
+        stop=tenacity.stop_after_attempt(4),
+        wait=tenacity.wait_fixed(1) + tenacity.wait_fixed(0.5),
+        retry=tenacity.retry_if_exception_type(KeyError),
+        budget=None,
+    )
+    stage = Stage(Policy(retry=retry))
+
+    outcome, exchange = ended(stage, *(error() for _ in range(9)))
+
+    assert outcome.kind is Kind.ERROR
+    assert len(exchange.attempts) == 4
+    assert stage.clock.now() == 4.5
+
+
+def test_try_again_asks_for_another_attempt() -> None:
+    again = Outcome(Kind.ERROR, tenacity.TryAgain(), reason="TryAgain")
+
+    assert ended(Stage(RETRY), again)[0].kind is Kind.SUCCESS
+
+
+def test_a_predicate_of_results_repeats_results() -> None:
+    """Each result is shown to it once; the last one stands when attempts are used up."""
+    seen: list[int] = []
+    predicate = tenacity.retry_if_result(lambda value: seen.append(value) or value < 9)  # type: ignore[func-returns-value]
+    stage = Stage(Policy(retry=Retry(retry=predicate, budget=None)))
+
+    assert ended(stage, success(1), success(9))[0].value == 9
+    assert seen == [1, 9]
+    assert ended(stage, success(1), success(2), success(3), success(4))[0].value == 3
+
+
+def test_a_predicate_that_raises_costs_no_result() -> None:
+    stage = Stage(Policy(retry=Retry(retry=tenacity.retry_if_result(lambda value: value["x"]), budget=None)))
+    stage.listen("retry.refused")
+
+    outcome, _ = ended(stage, success(5))
+
+    assert outcome.value == 5
+    assert stage.events[0].reason == "strategy: TypeError"
+
+
+# -- refusals --------------------------------------------------------------------------------------------------------
+
+
+def test_no_endpoint_is_said_with_the_name_and_what_to_do() -> None:
+    outcome, _ = ended(Stage(STANDARD, ()).listen(), success())
+
+    assert isinstance(outcome.error, NoEndpoints)
+    assert "'service'" in str(outcome.error)
+    assert "Is the name right" in str(outcome.error)
+    assert info(outcome.error).attempts == 0
+
+
+def test_a_call_waits_for_the_first_snapshot_and_not_for_a_second() -> None:
+    stage = Stage(STANDARD)
+    stage.cluster.ready = False
+    stage.cluster.members = {}
+    needed: list[int] = []
+    stage.cluster.need = lambda: needed.append(1)
+    stage.cluster.rebuild()
+    call = stage.call()
+
+    assert call.poll(0.0) == Wait(10.0, endpoints=True)
+    assert needed
+    stage.set(A)
+    assert isinstance(call.poll(0.1), Start)
+
+
+def test_a_closed_mesh_refuses_instead_of_waiting() -> None:
+    stage = Stage(Policy(), ())
+    stage.cluster.ready = False
+    stage.runtime.close()
+
+    outcome, _ = ended(stage)
+
+    assert isinstance(outcome.error, NoEndpoints)
+    assert "closed" in str(outcome.error)
+
+
+def test_a_patient_call_waits_where_discovery_lists_nobody() -> None:
+    stage = Stage(Policy(timeout=5.0), ())
+    exchange = Exchange()
+    exchange.patient = True
+
+    outcome = drive(stage.call(exchange), exchange, stage.clock)
+
+    assert isinstance(outcome.error, DeadlineExceeded)
+    assert stage.clock.now() == 5.0
+
+
+def test_a_patient_call_asks_again_until_somebody_is_there() -> None:
+    stage = Stage(Policy(timeout=5.0), (A, B))
+    exchange = Exchange(unsent(), unsent(), unsent())
+    exchange.patient = True
+
+    assert drive(stage.call(exchange), exchange, stage.clock).kind is Kind.SUCCESS
+    assert [attempt.started for attempt in exchange.attempts] == pytest.approx([0, 0, PATIENCE, 2 * PATIENCE])
+
+
+# -- faults ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_fault_of_scope_call_stands_before_everything() -> None:
+    stage = Stage(RETRY.replace(faults=[Fault(delay=Delay(1.0), abort=Abort(503))])).listen("fault.injected")
+
+    outcome, exchange = ended(stage)
+
+    assert str(outcome.error) == "aborted"
+    assert exchange.attempts == []
+    assert stage.clock.now() == 1.0
+    assert [event.kind for event in stage.events] == ["delay", "abort"]
+
+
+def test_a_fault_of_scope_attempt_is_retried_like_a_failure() -> None:
+    """A match sees the endpoint and the number of the attempt."""
+    seen: list[FaultTarget] = []
+    first_only = Fault(
+        abort=Abort(503),
+        scope="attempt",
+        match=lambda target: seen.append(target) or target.attempt == 1,  # type: ignore[func-returns-value]
+    )
+    stage = Stage(RETRY.replace(faults=[first_only]))
+
+    outcome, exchange = ended(stage)
+
+    assert outcome.kind is Kind.SUCCESS
+    assert len(exchange.attempts) == 1  # the first one never reached the transport
+    assert [target.attempt for target in seen] == [1, 2]
+    assert seen[0].endpoint != seen[1].endpoint
+
+
+@pytest.mark.parametrize("scope", ["call", "attempt"])
+def test_an_injected_delay_ends_with_the_deadline(scope: Any) -> None:
+    stage = Stage(Policy(timeout=1.0, faults=[Fault(delay=Delay(60.0), scope=scope)]))
+
+    outcome, exchange = ended(stage)
+
+    assert isinstance(outcome.error, DeadlineExceeded)
+    assert stage.clock.now() == 1.0
+    assert exchange.attempts == []
+    assert stage.in_flight == {}
+
+
+def test_percentages_are_kept() -> None:
+    stage = Stage(Policy(faults=[Fault(abort=Abort(503, percent=50), percent=50)]))
+
+    aborted = sum(ended(stage)[0].error is not None for _ in range(2000))
+
+    assert 400 < aborted < 600
+
+
+# -- breakers --------------------------------------------------------------------------------------------------------
+
+
+def test_a_service_breaker_refuses_probes_and_closes() -> None:
+    breaker = CircuitBreaker(scope="service", consecutive=2, failure_rate=None, open_for=5.0, probes=1)
+    stage = Stage(Policy(circuit_breaker=breaker)).listen("breaker.changed", "call.rejected")
+
+    for _ in range(2):
+        ended(stage, lost())
+    refused = ended(stage)[0].error
+    assert isinstance(refused, CircuitOpen)
+    assert refused.retry_after == 5.0
+    stage.clock.advance(5.0)
+    assert ended(stage)[0].kind is Kind.SUCCESS
+    changes = [(e.old, e.new, e.endpoint) for e in stage.events if e.name == "breaker.changed"]
+    assert changes == [("closed", "open", None), ("open", "half-open", None), ("half-open", "closed", None)]
+    assert [(e.reason, e.retry_after) for e in stage.events if e.name == "call.rejected"] == [("breaker", 5.0)]
+
+
+def test_a_service_breaker_is_asked_again_before_each_retry() -> None:
+    breaker = CircuitBreaker(scope="service", consecutive=1, failure_rate=None)
+    stage = Stage(Policy(circuit_breaker=breaker, retry=Retry(wait=lambda _: 1.0, budget=None)))
+    call = stage.call()
+    first = call.poll(0.0)
+    assert isinstance(first, Start)
+    call.ended(first.attempt, lost(), 0.0)
+    ended(stage, *(lost() for _ in range(3)))  # another call opens it meanwhile
+    stage.clock.advance(1.0)
+
+    done = call.poll(stage.clock.now())
+
+    assert isinstance(done, Done)
+    assert done.outcome.kind is Kind.LOST
+
+
+def test_an_open_endpoint_breaker_leaves_the_endpoint_out_until_a_probe_succeeds() -> None:
+    breaker = CircuitBreaker(consecutive=1, failure_rate=None, open_for=5.0, probes=1)
+    stage = Stage(Policy(circuit_breaker=breaker), (A, B)).listen("breaker.changed")
+    stage.fail(A, 1)
+
+    assert {ended(stage)[1].attempts[0].member.endpoint for _ in range(20)} == {B}
+    stage.clock.advance(5.0)
+    assert {ended(stage)[1].attempts[0].member.endpoint for _ in range(20)} == {A, B}
+    assert [event.new for event in stage.events] == ["open", "half-open", "closed"]
+
+
+def test_all_breakers_open_is_said_until_when() -> None:
+    breaker = CircuitBreaker(consecutive=1, failure_rate=None, open_for=5.0)
+    stage = Stage(Policy(circuit_breaker=breaker), (A, B))
+    stage.fail(A, 1)
+    stage.clock.advance(1.0)
+    stage.fail(B, 1)
+
+    refused = ended(stage)[0].error
+
+    assert isinstance(refused, CircuitOpen)
+    assert refused.retry_after == 4.0
+    assert "all 2 endpoints of service 'service'" in str(refused)
+
+
+def test_a_call_whose_endpoints_are_all_being_probed_is_refused_as_such() -> None:
+    breaker = CircuitBreaker(consecutive=1, failure_rate=None, open_for=5.0, probes=1)
+    stage = Stage(Policy(circuit_breaker=breaker), (A,))
+    stage.fail(A, 1)
+    stage.clock.advance(5.0)
+    probe = stage.call()
+    assert isinstance(probe.poll(5.0), Start)
+
+    refused = ended(stage)[0].error
+
+    assert isinstance(refused, CircuitOpen)
+    assert "probes" in str(refused) or refused.retry_after
+    probe.abandon(5.0)
+
+
+# -- answers that nobody sees ----------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_another_replaces_is_discarded() -> None:
+    stage = Stage(RETRY)
+    first = Outcome(Kind.STATUS, value="503", reason="503", blames=True)
+
+    outcome, exchange = ended(stage, first, success("200"))
+
+    assert outcome.value == "200"
+    assert exchange.discarded == [first]
+
+
+def test_an_answer_held_for_a_retry_is_discarded_when_the_caller_leaves() -> None:
+    stage = Stage(Policy(retry=Retry(wait=lambda _: 1.0, budget=None)))
+    call = stage.call()
+    start = call.poll(0.0)
+    assert isinstance(start, Start)
+    held = Outcome(Kind.STATUS, value="503", reason="503", blames=True)
+    call.ended(start.attempt, held, 0.0)
+    assert isinstance(call.poll(0.0), Wait)
+
+    call.abandon(0.5)
+
+    assert call.poll(0.5) == Discard(held)
+    assert isinstance(call.poll(0.5), Done)
+
+
+def test_an_answer_that_was_won_and_never_handed_over_is_discarded() -> None:
+    """The caller left while the answer that it replaces was being released."""
+    stage = Stage(RETRY)
+    call = stage.call()
+    loser, winner = Outcome(Kind.STATUS, value="503", reason="503", blames=True), success("200")
+    for outcome in (loser, winner):
+        effect = call.poll(stage.clock.now())
+        while isinstance(effect, Wait):
+            stage.clock.advance(effect.until - stage.clock.now())
+            effect = call.poll(stage.clock.now())
+        assert isinstance(effect, Start)
+        call.ended(effect.attempt, outcome, stage.clock.now())
+    assert call.poll(stage.clock.now()) == Discard(loser)
+
+    call.abandon(stage.clock.now())
+
+    assert call.poll(stage.clock.now()) == Discard(winner)
+
+
+def test_what_a_function_returns_is_left_as_it_is() -> None:
+    """Answers carry `info`; the result of somebody's function is nobody's to write on."""
+
+    class Result:
+        pass
+
+    for function, told in ((None, True), (print, False)):
+        value = Result()
+        ended(Stage(RETRY), lost(), success(value), function=function)
+        assert (info(value) is not None) is told
+
+
+# -- laws ------------------------------------------------------------------------------------------------------------
+
+OUTCOMES = (success, unsent, lost, late, status, error)
+BREAKERS = st.sampled_from(
+    [
+        None,
+        CircuitBreaker(consecutive=2, failure_rate=None, open_for=1.0, probes=1),
+        CircuitBreaker(scope="service", consecutive=2, failure_rate=None, open_for=1.0, probes=2),
+        (CircuitBreaker(minimum_calls=2, open_for=0.5), CircuitBreaker(scope="service", minimum_calls=3, open_for=0.5)),
+    ]
+)
+FAULTS = st.sampled_from(
+    [
+        (),
+        Fault(abort=Abort(503, percent=30), scope="attempt"),
+        Fault(delay=Delay(0.3, percent=50), scope="attempt"),
+        Fault(abort=Abort(503, percent=30), delay=Delay(0.2)),
+    ]
+)
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    timeout = draw(st.sampled_from([None, 2.0]))
+    retry = draw(
+        st.sampled_from(
+            [
+                None,
+                Retry(),
+                Retry(max_attempts=4, budget=None, wait=FullJitter()),
+                Retry(retry=tenacity.retry_if_result(lambda value: value is None), budget=None),
+            ]
+        )
+    )
+    return Policy(
+        timeout=timeout,
+        per_try_timeout=draw(st.sampled_from([None, 0.5])),
+        retry=retry,
+        circuit_breaker=draw(BREAKERS),
+        outlier_detection=draw(st.sampled_from([None, OutlierDetection(consecutive_gateway_failure=2)])),
+        faults=draw(FAULTS),
+        panic_threshold=draw(st.sampled_from([0.0, 0.5])),
+    )
+
+
+class Ledger:
+    """Watches `View.settle` and permits, so as to count that each admission is settled once."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.settled: list[tuple[int, int]] = []
+        self.stage = stage
+        real = stage.view.settle
+
+        def settle(member: Any, *args: Any, **kwargs: Any) -> None:
+            self.settled.append((id(member), member.started))
+            real(member, *args, **kwargs)
+
+        stage.view.settle = settle  # type: ignore[method-assign]
+
+    def check(self) -> None:
+        stage = self.stage
+        assert stage.in_flight == {}
+        started = sum(member.started for member in stage.cluster.members.values())
+        assert len(self.settled) == started
+        for member in stage.cluster.members.values():
+            assert 0 <= member.unsuccessful <= member.finished == member.started
+            assert all(not breaker._permits for breaker in member.breakers.values())
+        assert all(not breaker._permits for breaker in stage.view.service_breakers)
+
+
+@settings(max_examples=150)
+@given(policies(), st.data())
+def test_each_admission_is_settled_exactly_once(policy: Policy, data: st.DataObject) -> None:
+    """Whatever outcomes come, and wherever callers leave: nothing in flight, every permit given back."""
+    stage = Stage(policy)
+    ledger = Ledger(stage)
+    deferred = data.draw(st.booleans(), label="deferred")
+    for _ in range(data.draw(st.integers(1, 6), label="calls")):
+        exchange = Exchange(idempotent=data.draw(st.booleans()), deferred=deferred)
+        call = stage.call(exchange)
+        if data.draw(st.booleans(), label="adopted"):
+            now = stage.clock.now()
+            member = stage.view.enter(now)
+            if member is not None:
+                attempt = call.adopt(member, now)
+                _end(stage, call, attempt, data, exchange)
+        _perform(stage, call, data, exchange)
+    ledger.check()
+
+
+def _perform(stage: Stage, call: Call, data: st.DataObject, exchange: Exchange) -> None:
+    clock = stage.clock
+    for _ in range(60):
+        effect = call.poll(clock.now())
+        if isinstance(effect, Done):
+            exchange.release(effect.outcome)
+            return
+        if isinstance(effect, Discard):
+            exchange.discard(effect.outcome)
+            continue
+        if data.draw(st.integers(0, 9), label="leave") == 0:
+            break
+        if isinstance(effect, Start):
+            _end(stage, call, effect.attempt, data, exchange)
+        elif isinstance(effect, Wait):
+            clock.advance(0.05 if effect.until == NEVER else max(0.0, effect.until - clock.now()))
+    call.abandon(clock.now())
+    while isinstance(effect := call.poll(clock.now()), Discard):
+        exchange.discard(effect.outcome)
+    assert isinstance(effect, Done)
+
+
+def _end(stage: Stage, call: Call, attempt: Any, data: st.DataObject, exchange: Exchange) -> None:
+    stage.clock.advance(data.draw(st.sampled_from([0.0, 0.01, 0.6, 3.0]), label="took"))
+    outcome = data.draw(st.sampled_from(OUTCOMES), label="outcome")()
+    if exchange.deferred and outcome.kind in {Kind.SUCCESS, Kind.STATUS}:
+        outcome.value, outcome.error = attempt.member, None
+    call.ended(attempt, outcome, stage.clock.now())
+
+
+@settings(max_examples=100)
+@given(st.lists(st.sampled_from(OUTCOMES), min_size=1, max_size=40), st.sampled_from(["endpoint", "service"]))
+def test_the_success_path_and_the_machine_leave_equal_state(ends: list[Any], scope: Any) -> None:
+    """The same ends of the same calls, entered plainly or admitted by the machine, add up to the same."""
+    breaker = CircuitBreaker(scope=scope, consecutive=3, failure_rate=0.5, minimum_calls=6, open_for=1e9)
+    policy = Policy(
+        circuit_breaker=breaker, outlier_detection=OutlierDetection(consecutive_gateway_failure=4), retry=Retry(on=())
+    )
+    plain, slow = Stage(policy, (A,)), Stage(policy, (A,))
+    for end in ends:
+        for stage in (plain, slow):
+            stage.clock.advance(0.3)
+        _plainly(plain, end())
+        drive(slow.call(exchange := Exchange(end())), exchange, slow.clock)
+    assert _state(plain) == _state(slow)
+
+
+def _plainly(stage: Stage, outcome: Outcome) -> None:
+    now = stage.clock.now()
+    member = stage.view.enter(now)
+    call = stage.call(exchange := Exchange(outcome))
+    if member is None:
+        drive(call, exchange, stage.clock)
+    elif outcome.kind is Kind.SUCCESS:
+        member.finished += 1
+    else:
+        call.ended(call.adopt(member, now), outcome, now)
+
+
+def _state(stage: Stage) -> Any:
+    (member,) = stage.cluster.members.values()
+    breakers = [*member.breakers.values(), *stage.view.service_breakers]
+    return (
+        (member.started, member.finished, member.unsuccessful),
+        member.succeeded_at(stage.clock.now() - 5.0),
+        stage.view.budget.calls,
+        [(b.state, b.half_opens_at, b._window.shown) for b in breakers],
+        dict(stage.view.ejections()),
+        len(stage.view.picker.cells),
+    )
