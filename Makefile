@@ -36,7 +36,7 @@ bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf '$(VENV)' build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf '$(VENV)' build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage svcmesh-demo.svg
 	find src tests benchmarks proto -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 setup: $(READY)

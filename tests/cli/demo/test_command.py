@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,6 +15,7 @@ from svcmesh.cli.demo.play import Settings
 from svcmesh.cli.demo.stage import DemoError
 from svcmesh.cli.main import main
 
+SOURCE = Path(__file__).parents[3] / "src"
 PLAY = "svcmesh.cli.demo.play.play"
 
 
@@ -46,6 +50,22 @@ def test_options_reach_the_play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert main(["demo", "--seconds", "12", "--picture", str(tmp_path / "run.svg")]) == 1
     assert sum(act.seconds for act in played[0].acts) == pytest.approx(12)
     assert played[0].picture == tmp_path / "run.svg"
+
+
+def test_a_library_that_is_missing_is_named(tmp_path: Path) -> None:
+    """Where there is no grpcio the demo says so, in one line and with status 2."""
+    program = "import sys; sys.modules['grpc'] = None; from svcmesh.cli.main import main; sys.exit(main(['demo']))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stderr) == (2, "svcmesh demo: it needs grpc, which is not installed here\n")
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from svcmesh.cli.demo.interruption import ENDING, Interrupted, Interruptible
+
+
+@pytest.fixture(autouse=True)
+def hangup() -> Iterator[None]:
+    """Let a hang-up end this process, as is usual, also where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("number", ENDING)
@@ -41,6 +50,15 @@ def test_a_hushed_block_is_not_interrupted() -> None:
             os.kill(os.getpid(), number)
 
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+def test_nohup_is_respected() -> None:
+    """A hang-up that is ignored when the block begins does not interrupt it."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Interruptible():
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_it_is_no_error() -> None:

@@ -52,6 +52,14 @@ def run(options: argparse.Namespace) -> int:
     if problem is not None:
         print(f"svcmesh demo: --picture {options.picture}: {problem}", file=sys.stderr)
         return 2
+    try:
+        return _play(options)
+    except ModuleNotFoundError as error:
+        print(f"svcmesh demo: it needs {error.name}, which is not installed here", file=sys.stderr)
+        return 2
+
+
+def _play(options: argparse.Namespace) -> int:
     from svcmesh.cli.demo.acts import ACTS, lasting
     from svcmesh.cli.demo.interruption import Interrupted
     from svcmesh.cli.demo.play import Settings, play

@@ -37,7 +37,9 @@ class Interruptible:
     def __enter__(self) -> Self:
         """Begin to listen."""
         for number in ENDING:
-            self._before[number] = signal.signal(number, self._raise)
+            self._before[number] = before = signal.getsignal(number)
+            if number is not signal.SIGHUP or before is not signal.SIG_IGN:  # under nohup a hang-up is to be survived
+                signal.signal(number, self._raise)
         return self
 
     def __exit__(
