@@ -72,7 +72,7 @@ class Stage:
 
 
 class Exchange:
-    """The transport's side of a call; ``script`` holds what attempts end in, an outcome or a function of the attempt."""
+    """The transport's side of a call; ``script``: what attempts end in, outcomes or functions of the attempt."""
 
     patient = False
     method = "method"
