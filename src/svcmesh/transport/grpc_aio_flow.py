@@ -37,6 +37,19 @@ CLOSED = "Channel is closed."
 """What the stock asyncio channel says in its UsageError."""
 
 
+class Hold:
+    """Refers to the flow of a unary call until that is over: it goes on when its caller keeps nothing of it."""
+
+    __slots__ = ("flow",)
+
+    def __init__(self, flow: AioFlow) -> None:
+        self.flow: AioFlow | None = flow
+
+    def __call__(self) -> AioFlow | None:
+        """Return the flow; None when it is over, so that a call that has ended is no cycle for the collector."""
+        return self.flow
+
+
 class AioFlow:
     """One call under way. Threads: its loop's.
 
@@ -54,6 +67,8 @@ class AioFlow:
         self.began = view.clock.now()
         self.deadline = view.deadline(self.began, timeout)
         self.wire_end = self._wire_end(timeout)
+        self.hold = None if line.method.streams_responses else Hold(self)
+        self.owner: Callable[[], AioFlow | None] = weakref.ref(self) if self.hold is None else self.hold
         self.over = False
         self.cancelled = False
         self.error: BaseException | None = None
@@ -121,16 +136,14 @@ class AioFlow:
         self._wake()
         if until < ends:
             self._timer = self.line.view.clock.call_at(self.loop, until, partial(_too_late, weakref.ref(self), leg))
-        owner = weakref.ref(self) if method.streams_responses else partial(_itself, self)
-        stock.add_done_callback(partial(_over, owner, weakref.ref(leg), account))
+        stock.add_done_callback(partial(_over, self.owner, weakref.ref(leg), account))
         if self.cancelled:
             stock.cancel()
         return leg
 
     def _drive(self, call: Call) -> LoopDriver:
         self._machine = call
-        owner = weakref.ref(self) if self.line.method.streams_responses else partial(_itself, self)
-        self._driver = LoopDriver(call, self.exchange, partial(_machine_done, owner), self.loop)
+        self._driver = LoopDriver(call, self.exchange, partial(_machine_done, self.owner), self.loop)
         return self._driver
 
     def _adopt(self, account: Account) -> None:
@@ -268,6 +281,8 @@ class AioFlow:
         if self.over:
             return
         self.over, self.error = True, error
+        if self.hold is not None:
+            self.hold.flow = None
         self._disarm()
         close = getattr(self.request, "close", None)
         if close is not None:
@@ -298,7 +313,7 @@ class AioAttempts(GrpcExchange):
     def __init__(self, flow: AioFlow, patient: bool) -> None:
         super().__init__(flow.line, patient)
         self.deferred = flow.line.method.streams_responses
-        self._flow = weakref.ref(flow) if self.deferred else partial(_itself, flow)
+        self._flow = flow.owner
 
     def replayable(self) -> bool:
         """Whether the request can be sent again, by somebody who still wants to know."""
@@ -358,11 +373,6 @@ def _machine_done(owner: Callable[[], Any], outcome: Outcome) -> None:
     flow = owner()
     if flow is not None:
         flow.machine_done(outcome)
-
-
-def _itself(flow: AioFlow) -> AioFlow:
-    """Refer to a flow strongly: a unary call goes on when its caller keeps nothing of it."""
-    return flow
 
 
 def _nothing() -> None:
