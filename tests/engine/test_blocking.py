@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from svcmesh.core.errors import SvcmeshError
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine import blocking
 from svcmesh.engine.exchange import Attempt
@@ -111,7 +112,7 @@ def test_many_threads_leave_no_count_behind() -> None:
             script: list[Any] = [[success()], [lost(), success()], [unsent(), unsent(), unsent()], [_interrupt]][kind]
             try:
                 blocking.run(stage.call(exchange := Blocking(*script, idempotent=True)), exchange)
-            except (Exception, KeyboardInterrupt):
+            except (OSError, SvcmeshError, KeyboardInterrupt):
                 continue
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(16)]

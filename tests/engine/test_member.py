@@ -1,0 +1,107 @@
+"""One endpoint while it stays: its counts, its samples, and what transports keep for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from svcmesh.engine.member import NEVER, Member
+from tests.engine.scripted import A
+
+
+class Kept:
+    def __init__(self, on_close: Callable[[], object] = lambda: None) -> None:
+        self.closed = 0
+        self._on_close = on_close
+
+    def close(self) -> None:
+        self.closed += 1
+        self._on_close()
+
+
+def never(now: float) -> float:
+    return NEVER
+
+
+def test_successes_are_ends_that_were_not_unsuccessful() -> None:
+    member = Member(A, never)
+    member.started, member.finished, member.unsuccessful = 5, 4, 1
+
+    assert member.succeeded == 3
+    assert member.in_flight == 1
+
+
+def test_successes_of_the_past_are_known_to_within_a_tick() -> None:
+    member = Member(A, never)
+    assert member.edge == NEVER
+    member.keep_timeline(10.0, 1.0)
+    for second in range(20):
+        if second >= member.edge:
+            member.roll(float(second))
+        member.started += 1
+        member.finished += 1
+
+    assert abs(member.succeeded - member.succeeded_at(10.0) - 10) <= 1
+
+
+def test_the_next_look_is_the_sooner_of_sample_and_cluster() -> None:
+    looked: list[float] = []
+    member = Member(A, lambda now: looked.append(now) or 7.5)  # type: ignore[func-returns-value]
+
+    member.roll(7.0)
+    assert (looked, member.edge) == ([7.0], 7.5)
+    member.keep_timeline(1.0, 0.1)
+    member.roll(7.0)
+    assert member.edge == 7.1
+
+
+def test_what_is_kept_is_made_once_by_many_threads_and_closed_once() -> None:
+    member = Member(A, never)
+    made: list[Kept] = []
+    barrier = threading.Barrier(8)
+
+    def make() -> Kept:
+        made.append(Kept())
+        return made[-1]
+
+    def use() -> None:
+        barrier.wait()
+        member.attachment("key", make)
+
+    threads = [threading.Thread(target=use) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    member.close()
+    member.close()
+
+    assert [kept.closed for kept in made] == [1]
+
+
+def test_one_that_cannot_be_closed_does_not_keep_the_others_open() -> None:
+    member = Member(A, never)
+    broken = member.attachment("broken", lambda: Kept(lambda: 1 / 0))
+    other = member.attachment("other", Kept)
+
+    member.close()
+
+    assert (broken.closed, other.closed) == (1, 1)
+
+
+def test_after_the_end_a_new_one_is_handed_out_and_not_kept() -> None:
+    member = Member(A, never)
+    member.close()
+
+    assert member.attachment("key", Kept) is not member.attachment("key", Kept)
+    assert member.attached("key") is None
+
+
+def test_what_is_taken_back_is_not_closed() -> None:
+    member = Member(A, never)
+    kept = member.attachment("key", Kept)
+
+    assert member.detach("key") is kept
+    assert member.detach("key") is None
+    member.close()
+    assert kept.closed == 0

@@ -1,0 +1,62 @@
+"""Whether a host that refused connections is back."""
+
+from __future__ import annotations
+
+import random
+import socket
+from pathlib import Path
+
+import pytest
+
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.engine import probe as module
+from svcmesh.engine.probe import FIRST_WAIT, LONGEST_WAIT, answers, probe
+from svcmesh.testing import FakeClock
+from svcmesh.testing.sim import run
+
+
+async def test_a_listening_socket_answers_and_a_closed_one_does_not(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert await answers(Endpoint(address))
+    assert not await answers(Endpoint(address))
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+        server.listen()
+        assert await answers(Endpoint(f"unix:{tmp_path}/s"))
+    assert not await answers(Endpoint(f"unix:{tmp_path}/none"))
+
+
+async def test_a_name_that_nobody_can_resolve_is_no_answer() -> None:
+    assert not await answers(Endpoint("no-such-host.invalid:1"))
+    assert not await answers(Endpoint("a..b:1"))
+
+
+def test_it_asks_at_growing_intervals_until_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first soon, and never more than a good second apart, so that traffic is back within two."""
+    clock = FakeClock()
+    asked: list[float] = []
+
+    async def answer(endpoint: Endpoint) -> bool:
+        asked.append(clock.now())
+        return len(asked) == 12
+
+    monkeypatch.setattr(module, "answers", answer)
+
+    assert run(probe(Endpoint("h:1"), clock, random.Random(1), lambda: True), kernel=clock)
+    gaps = [after - before for before, after in zip([0.0, *asked], asked, strict=False)]
+    assert gaps[0] <= FIRST_WAIT * 1.2
+    assert all(gap <= LONGEST_WAIT * 1.2 for gap in gaps)
+    assert gaps[-1] >= LONGEST_WAIT * 0.8
+
+
+def test_it_stops_asking_when_nobody_wants_to_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+
+    async def answer(endpoint: Endpoint) -> bool:
+        raise AssertionError
+
+    monkeypatch.setattr(module, "answers", answer)
+    wanted = iter([True, False, False])
+
+    assert not run(probe(Endpoint("h:1"), clock, random.Random(1), lambda: next(wanted)), kernel=clock)
