@@ -1,0 +1,224 @@
+"""One service as this process sees it: snapshots in force, members that stay, leave and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.snapshot import Snapshot
+from svcmesh.engine.cluster import Cluster
+from svcmesh.engine.runtime import Runtime
+from svcmesh.engine.view import View
+from svcmesh.policy import Abort, CircuitBreaker, Fault, Policy
+from tests.engine.scripted import A, B, C, Stage, lost
+from tests.engine.test_member import Kept
+
+STANDARD = Policy.standard()
+
+
+def test_members_that_stay_keep_their_state() -> None:
+    stage = Stage(STANDARD).listen("endpoints.changed")
+    member = stage.cluster.members[A.address]
+    member.started = 5
+
+    stage.clock.advance(2.0)
+    stage.set(Endpoint(A.address, weight=3), B)
+
+    assert stage.cluster.members[A.address] is member
+    assert member.endpoint.weight == 3
+    (event,) = stage.events
+    assert (event.added, event.removed, event.changed, event.age) == ((), (C,), (member.endpoint,), 2.0)
+
+
+def test_the_same_list_again_is_no_change() -> None:
+    stage = Stage(STANDARD).listen("endpoints.changed")
+
+    stage.set(C, B, A)
+
+    assert stage.events == []
+
+
+def test_an_endpoint_that_left_and_came_back_starts_afresh() -> None:
+    """Counts, breaker and ejection are those of a new one, and late failures of the old one are not held against it."""
+    stage = Stage(STANDARD.replace(circuit_breaker=CircuitBreaker(consecutive=5, failure_rate=None)))
+    old = stage.cluster.members[A.address]
+    stage.fail(A, 5)
+    assert stage.view.ejections()
+
+    stage.set(B, C)
+    stage.set(A, B, C)
+
+    new = stage.cluster.members[A.address]
+    assert new is not old
+    assert (new.started, new.breakers, dict(stage.view.ejections())) == (0, {}, {})
+    for _ in range(9):
+        old.started += 1
+        stage.view.settle(old, (), lost(), stage.clock.now(), 0.0)
+    assert dict(stage.view.ejections()) == {}
+
+
+def test_those_who_left_are_closed_when_their_last_call_has_ended() -> None:
+    stage = Stage(STANDARD)
+    stage.runtime.call_at = lambda when, do: stage.clock.at(when, do).cancel  # type: ignore[method-assign]
+    busy, idle = stage.cluster.members[A.address], stage.cluster.members[B.address]
+    kept = [member.attachment("key", Kept) for member in (busy, idle)]
+    busy.started += 1
+
+    stage.set(C)
+    assert [k.closed for k in kept] == [0, 1]
+    stage.clock.advance(1.0)
+    assert kept[0].closed == 0
+    assert stage.cluster.draining == {busy}
+    busy.finished += 1
+    stage.clock.advance(0.3)
+
+    assert kept[0].closed == 1
+    assert stage.cluster.draining == set()
+
+
+def test_draining_ends_after_its_time() -> None:
+    stage = Stage(STANDARD)
+    stage.runtime.call_at = lambda when, do: stage.clock.at(when, do).cancel  # type: ignore[method-assign]
+    member = stage.cluster.members[A.address]
+    kept = member.attachment("key", Kept)
+    member.started += 1
+
+    stage.set(B)
+    stage.clock.advance(30.0)
+
+    assert kept.closed == 1
+
+
+def test_closing_closes_all_that_is_kept() -> None:
+    stage = Stage(STANDARD)
+    kept = [member.attachment("key", Kept) for member in stage.cluster.members.values()]
+    stage.cluster.members[A.address].started += 1
+    stage.set(B, C)
+
+    stage.cluster.close()
+
+    assert [k.closed for k in kept] == [1, 1, 1]
+
+
+def test_waiters_are_woken_and_one_whose_loop_is_gone_harms_nobody() -> None:
+    stage = Stage(STANDARD)
+    woken: list[int] = []
+    loop = asyncio.new_event_loop()
+    loop.close()
+    stage.cluster.add_waiter(lambda: loop.call_soon_threadsafe(print))
+    stage.cluster.add_waiter(lambda: woken.append(1))
+
+    stage.set(A)
+
+    assert woken == [1]
+
+
+def test_a_listener_may_call_back_from_any_event() -> None:
+    """No lock is held: another thread may change the service while a listener waits for that thread."""
+    stage = Stage(STANDARD.replace(circuit_breaker=CircuitBreaker(consecutive=2, failure_rate=None)))
+    heard: list[str] = []
+
+    def listener(event: object) -> None:
+        heard.append(event.name)  # type: ignore[attr-defined]
+        other = threading.Thread(
+            target=lambda: (stage.cluster.rebuild(), stage.runtime.events.subscribe(print).close())
+        )
+        other.start()
+        other.join(5)
+        assert not other.is_alive()
+
+    stage.runtime.events.subscribe(listener, "endpoint*", "breaker*", "panic*")
+    stage.cluster.rebuild()
+    stage.fail(A, 5)
+    stage.fail(B, 5)
+    stage.clock.advance(20.0)
+    stage.cluster.look(20.0)
+    stage.set(C)
+
+    assert {"endpoints.changed", "endpoint.ejected", "endpoint.restored", "breaker.changed"} <= set(heard)
+
+
+def test_arming_and_disarming_equal_faults_is_counted() -> None:
+    stage = Stage(STANDARD)
+    fault = Fault(abort=Abort(503))
+    first, second = stage.cluster.arm(fault), stage.cluster.arm(fault)
+
+    first()
+    assert stage.cluster.faults == (fault,)
+    second()
+    assert stage.cluster.faults == ()
+
+
+def test_due_things_are_done_by_the_next_call_where_no_worker_runs() -> None:
+    """The worker of these stages has been closed: calls alone bring an ejected endpoint and a breaker back."""
+    breaker = CircuitBreaker(consecutive=5, failure_rate=None, open_for=3.0, probes=1)
+    stage = Stage(STANDARD.replace(circuit_breaker=breaker), (A,))
+    stage.fail(A, 5)
+    stage.clock.advance(3.0)
+
+    assert stage.perform().error is None
+
+
+@pytest.fixture
+def runtime() -> Iterator[Runtime]:
+    made = Runtime()
+    yield made
+    made.close()
+    made.worker.join()
+
+
+def test_the_worker_does_them_where_no_call_comes(runtime: Runtime) -> None:
+    cluster = Cluster("service", runtime)
+    cluster.apply(Snapshot((A, B)))
+    view = View(cluster, Policy(circuit_breaker=CircuitBreaker(consecutive=1, failure_rate=None, open_for=0.05)))
+    changed = threading.Event()
+    runtime.events.subscribe(lambda event: event.new == "half-open" and changed.set(), "breaker.changed")  # type: ignore[attr-defined]
+    member = cluster.members[A.address]
+    member.started += 1
+
+    view.settle(member, (), lost(), runtime.clock.now(), 0.0)
+
+    assert changed.wait(5)
+
+
+def test_a_host_that_refuses_is_probed_and_taken_back_at_once(runtime: Runtime) -> None:
+    """It is back long before its ejection is over."""
+    import socket
+
+    from tests.engine.scripted import unsent
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = Endpoint(f"127.0.0.1:{server.getsockname()[1]}")
+        cluster = Cluster("service", runtime)
+        cluster.apply(Snapshot((endpoint, B)))
+        view = View(cluster, Policy.standard())
+        restored = threading.Event()
+        runtime.events.subscribe(lambda _: restored.set(), "endpoint.restored")
+        began = runtime.clock.now()
+        for _ in range(5):
+            cluster.members[endpoint.address].started += 1
+            view.settle(cluster.members[endpoint.address], (), unsent(), began, 0.0)
+        assert view.ejections()
+
+        assert restored.wait(2)
+        assert runtime.clock.now() - began < 2.0
+        assert not view.ejections()
+
+
+def test_a_child_keeps_what_was_known_but_counts_and_connects_for_itself() -> None:
+    stage = Stage(STANDARD)
+    parent = stage.cluster.members[A.address]
+    parent.started += 1
+    stage.fail(B, 5)
+
+    stage.cluster.reset_after_fork()
+
+    assert set(stage.cluster.members) == {A.address, B.address, C.address}
+    assert stage.cluster.members[A.address] is not parent
+    assert stage.in_flight == {}
+    assert dict(stage.view.ejections()) == {}
+    assert stage.view.enter(0.0) is not None

@@ -1,0 +1,195 @@
+"""What callers under one policy see: who is offered to a plain call, who to the machine, and who to nobody."""
+
+from __future__ import annotations
+
+import gc
+from weakref import ref
+
+import pytest
+import tenacity
+
+from svcmesh.core.deadline import deadline
+from svcmesh.core.endpoint import Endpoint, Health
+from svcmesh.engine.view import View
+from svcmesh.policy import Abort, CircuitBreaker, Fault, OutlierDetection, Policy, Retry, Slow
+from tests.engine.scripted import A, B, C, Exchange, Stage, lost, success
+
+STANDARD = Policy.standard()
+
+
+def offered(stage: Stage) -> set[str]:
+    return {cell.endpoint.address for cell in stage.view.picker.cells}
+
+
+def test_a_plain_call_enters_and_is_counted() -> None:
+    stage = Stage(STANDARD)
+
+    member = stage.view.enter(0.0)
+
+    assert member is not None
+    assert stage.in_flight == {member.endpoint.address: 1}
+    assert stage.view.budget.calls == 1
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy(faults=[Fault(abort=Abort(503), percent=1)]),
+        Policy(retry=Retry(retry=tenacity.retry_if_result(bool))),
+        Policy(circuit_breaker=CircuitBreaker(slow=Slow(seconds=1.0))),
+    ],
+)
+def test_what_looks_at_every_call_sends_every_call_to_the_machine(policy: Policy) -> None:
+    assert Stage(policy).view.enter(0.0) is None
+    assert Stage(Policy()).view.enter(0.0) is not None
+
+
+def test_listening_to_every_call_ends_the_straight_path_and_closing_brings_it_back() -> None:
+    stage = Stage(STANDARD)
+    stage.runtime.listeners_changed.append(stage.cluster.rebuild)
+
+    with stage.runtime.events.subscribe(print, "call.finished"):
+        assert stage.view.enter(0.0) is None
+    assert stage.view.enter(0.0) is not None
+
+
+def test_an_armed_fault_ends_it_too() -> None:
+    stage = Stage(STANDARD)
+
+    disarm = stage.cluster.arm(Fault(abort=Abort(503)))
+    assert stage.view.enter(0.0) is None
+    disarm()
+    assert stage.view.enter(0.0) is not None
+
+
+def test_five_failures_in_a_row_eject_and_the_time_brings_back() -> None:
+    stage = Stage(STANDARD).listen("endpoint.*")
+
+    stage.fail(A, 5)
+    assert offered(stage) == {B.address, C.address}
+    assert stage.events[0].endpoint == A
+    assert stage.events[0].seconds == pytest.approx(5.25, abs=0.26)
+    stage.clock.advance(5.6)
+    member = stage.view.enter(stage.clock.now())  # a plain call at another endpoint looks after it
+    assert member is not None
+    assert offered(stage) == {A.address, B.address, C.address}
+    assert stage.names == ["endpoint.ejected", "endpoint.restored"]
+
+
+def test_the_last_endpoint_is_never_ejected() -> None:
+    stage = Stage(STANDARD.replace(panic_threshold=0.0))
+
+    for endpoint in (A, B, C):
+        stage.fail(endpoint, 10)
+
+    assert len(offered(stage)) == 1
+
+
+def test_in_a_panic_the_ejected_are_offered_again_but_not_those_that_refuse_connections() -> None:
+    stage = Stage(STANDARD.replace(circuit_breaker=None)).listen("panic.*")
+    refusing = stage.cluster.members[A.address]
+    for _ in range(5):
+        refusing.started += 1
+        outcome = Exchange().classify(OSError())
+        outcome.reason, outcome.blames = "connect-failure", True
+        stage.view.settle(refusing, (), outcome, stage.clock.now(), 0.0)
+    assert offered(stage) == {B.address, C.address}
+
+    stage.fail(B, 5)  # one of three is well
+
+    assert stage.view.panicking
+    assert offered(stage) == {B.address, C.address}
+    assert stage.names == ["panic.entered"]
+    stage.clock.advance(6.0)
+    stage.cluster.look(stage.clock.now())
+    assert stage.names == ["panic.entered", "panic.left"]
+
+
+def test_with_nobody_well_and_no_panic_those_listed_are_offered() -> None:
+    """Fewer were left by discovery than were ejected: to call nobody would help nobody."""
+    stage = Stage(STANDARD.replace(panic_threshold=0.0), (A, B))
+    stage.fail(A, 5)
+
+    stage.set(A)
+
+    assert offered(stage) == {A.address}
+
+
+def test_weight_zero_and_bad_health_are_not_offered() -> None:
+    stage = Stage(Policy(), (A, Endpoint(B.address, weight=0), Endpoint(C.address, health=Health.UNHEALTHY)))
+
+    assert offered(stage) == {A.address}
+
+
+def test_breakers_are_shared_between_policies_with_equal_settings_and_not_with_others() -> None:
+    breaker = CircuitBreaker(consecutive=1, failure_rate=None)
+    stage = Stage(Policy(circuit_breaker=breaker))
+    same, other = View(stage.cluster, Policy(timeout=1.0, circuit_breaker=breaker)), View(stage.cluster, Policy())
+
+    stage.fail(A, 1)
+
+    assert A.address not in {cell.endpoint.address for cell in same.picker.cells}
+    assert A.address in {cell.endpoint.address for cell in other.picker.cells}
+
+
+def test_a_view_that_is_dropped_is_not_rebuilt_any_more() -> None:
+    stage = Stage(STANDARD)
+    weak = ref(View(stage.cluster, Policy()))
+    gc.collect()
+
+    assert weak() is None
+
+
+def test_the_deadline_is_the_earliest_of_policy_caller_and_surroundings() -> None:
+    stage = Stage(Policy(timeout=10.0))
+
+    assert stage.view.deadline(1.0) == 11.0
+    assert stage.view.deadline(1.0, 30.0) == 31.0
+    with deadline(2.0):
+        assert stage.view.deadline(0.0, 30.0) == 2.0
+
+
+def test_a_probe_that_fails_opens_the_circuit_again_for_all() -> None:
+    breaker = CircuitBreaker(consecutive=1, failure_rate=None, open_for=5.0, probes=1)
+    stage = Stage(Policy(circuit_breaker=breaker), (A,)).listen("breaker.changed")
+    stage.fail(A, 1)
+    stage.clock.advance(5.0)
+
+    stage.perform(lost())
+
+    assert [event.new for event in stage.events] == ["open", "half-open", "open"]
+    assert offered(stage) == set()
+    stage.clock.advance(5.0)
+    assert stage.perform(success()).error is None
+    assert stage.view.enter(stage.clock.now()) is not None
+
+
+def test_a_failure_rate_is_that_of_the_window_and_not_of_all_time() -> None:
+    """Also where every call takes the machine: a thousand old successes do not hide that all of today's fail."""
+    breaker = CircuitBreaker(failure_rate=0.5, minimum_calls=10, window=30.0)
+    stage = Stage(Policy(circuit_breaker=breaker), (A,)).listen("call.finished")
+    for _ in range(1000):
+        stage.perform()
+        stage.clock.advance(0.02)
+    stage.clock.advance(60.0)
+
+    for _ in range(10):
+        stage.perform(lost())
+        stage.clock.advance(0.1)
+
+    assert offered(stage) == set()
+
+
+def test_ejection_by_share_needs_a_share() -> None:
+    detection = OutlierDetection(consecutive_gateway_failure=None, failure_percentage_request_volume=10)
+    stage = Stage(Policy(outlier_detection=detection))
+    for _ in range(10):
+        member = stage.cluster.members[A.address]
+        member.started += 1
+        member.finished += 1
+    stage.fail(A, 10)
+    assert A.address in offered(stage)
+
+    stage.fail(A, 60)
+
+    assert A.address not in offered(stage)
