@@ -1,0 +1,79 @@
+"""The state in words: whom a call would go to, and why not to the others."""
+
+from __future__ import annotations
+
+from svcmesh.core.endpoint import Endpoint, Health
+from svcmesh.engine.state import describe
+from svcmesh.observe.explain import explain
+from svcmesh.policy import Abort, CircuitBreaker, Fault, Policy
+from tests.engine.scripted import A, B, C, Stage
+
+STANDARD = Policy.standard()
+
+
+def told(stage: Stage) -> str:
+    return explain(describe(stage.view))
+
+
+def test_all_is_well() -> None:
+    text = told(Stage(STANDARD))
+
+    assert text.startswith("service service: 3 of 3 endpoints take calls\n")
+    assert "10.0.0.1:80: takes calls; 0 in flight, 0 started, 0 unsuccessful" in text
+    assert "timeout 10 s, per try 3 s, 3 attempts, 100.0 retries in the budget, LeastRequest" in text
+
+
+def test_each_endpoint_says_why_it_takes_no_calls() -> None:
+    stage = Stage(STANDARD, (A, B, C, Endpoint("h:1", weight=0), Endpoint("h:2", health=Health.UNHEALTHY)))
+    stage.fail(A, 5)
+    text = told(stage)
+
+    assert "10.0.0.1:80: ejected for 5." in text
+    assert "(consecutive_gateway_failure)" in text
+    assert "h:1: weight 0" in text
+    assert "h:2: unhealthy in the registry" in text
+    assert "2 of 5 endpoints take calls" in text
+
+
+def test_breakers_faults_and_panic_are_told() -> None:
+    breaker = CircuitBreaker(consecutive=1, failure_rate=None, probes=1)
+    stage = Stage(STANDARD.replace(circuit_breaker=breaker))
+    stage.fail(A, 1)
+    assert "10.0.0.1:80: circuit breaker open" in told(stage)
+    stage.clock.advance(5.0)
+    stage.cluster.look(5.0)
+    assert "10.0.0.1:80: probed by its breaker" in told(stage)
+
+    panicking = Stage(STANDARD)
+    panicking.fail(A, 5)
+    panicking.fail(B, 5)
+    panicking.cluster.arm(Fault(abort=Abort(503)))
+    assert "panic: only 1 of 3 endpoints are well" in told(panicking)
+    assert "1 faults are armed" in told(panicking)
+
+    refused = Stage(Policy(circuit_breaker=CircuitBreaker(scope="service", consecutive=1, failure_rate=None)))
+    from tests.engine.scripted import lost
+
+    refused.perform(lost())
+    assert "its circuit breaker is open" in told(refused)
+
+
+def test_discovery_is_told_with_its_age_and_its_failure() -> None:
+    stage = Stage(Policy(), ())
+    stage.clock.advance(2.0)
+    stage.cluster.failure = "registry down"
+    assert "no endpoint is known" in told(stage)
+    assert "last change 2.0 s ago; it fails: registry down; what was known stays in force" in told(stage)
+
+    stage.cluster.ready = False
+    assert "no answer yet; it fails: registry down" in told(stage)
+    assert "timeout none" in told(stage)
+
+
+def test_those_who_drain_are_counted() -> None:
+    stage = Stage(STANDARD)
+    stage.cluster.members[A.address].started += 1
+    stage.runtime.call_at = lambda *_: lambda: None  # type: ignore[method-assign]
+    stage.set(B, C)
+
+    assert "1 endpoints left discovery and are finishing their calls" in told(stage)
