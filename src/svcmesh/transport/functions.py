@@ -15,6 +15,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from typing import Any, ParamSpec, TypeVar, cast
 
+from tenacity.retry import retry_base
+
 from svcmesh.core import deadline
 from svcmesh.core.clock import SYSTEM
 from svcmesh.core.endpoint import PICKED
@@ -25,6 +27,7 @@ from svcmesh.engine.exchange import Attempt
 from svcmesh.engine.machine import Call
 from svcmesh.engine.view import View
 from svcmesh.policy.fault import Abort
+from svcmesh.policy.retry import Retry
 from svcmesh.transport import plain_outcome
 
 _current_task: Callable[[asyncio.AbstractEventLoop], Any] = asyncio.current_task
@@ -245,9 +248,11 @@ def abort_outcome(abort: Abort, what: str) -> Outcome:
     return Outcome(Kind.STATUS, error, reason=str(abort.status), blames=abort.http_status in GATEWAY_STATUSES)
 
 
-def _wants(retry: Any, outcome: Outcome) -> bool:
+def _wants(retry: Retry, outcome: Outcome) -> bool:
+    if not isinstance(retry.retry, retry_base | None):
+        return False  # a function of a call's state, which it is asked about once, by the machine
     try:
-        return bool(retry.matches(outcome))
+        return retry.matches(outcome)
     except Exception:  # noqa: BLE001 - a strategy of the user's; `Retry.decide` reports it
         return False
 
