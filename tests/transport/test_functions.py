@@ -36,6 +36,7 @@ from svcmesh import (
     info,
     remaining,
 )
+from svcmesh.testing import FakeClock
 
 SERVERS = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]
 QUICK = Policy.standard().replace(retry=Retry(wait=lambda _: 0.0, budget=None))

@@ -1,0 +1,146 @@
+"""What an exception of somebody's function says about the network."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+import urllib.error
+import urllib.request
+from email.message import Message
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+
+from svcmesh import CircuitOpen, DeadlineExceeded, NoEndpoints
+from svcmesh.core.outcome import CONNECT_FAILURE, PER_TRY_TIMEOUT, RESET, Kind, Outcome
+from svcmesh.transport.plain_outcome import classify
+
+
+def refused() -> OSError:
+    return ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refused(),
+        OSError(errno.EHOSTUNREACH, "no route"),
+        OSError(errno.ENETUNREACH, "no network"),
+        socket.gaierror(-2, "unknown"),
+        urllib.error.URLError(refused()),
+        httpx.ConnectError("refused"),
+    ],
+)
+def test_no_connection_means_unsent(error: Exception) -> None:
+    outcome = classify(error)
+
+    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.UNSENT, CONNECT_FAILURE, True)
+    assert outcome.error is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError(),
+        BrokenPipeError(),
+        ssl.SSLError("bad record"),
+        OSError(errno.EIO, "io"),
+        httpx.ReadError("cut"),
+    ],
+)
+def test_a_broken_connection_means_maybe_sent(error: Exception) -> None:
+    outcome = classify(error)
+
+    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.LOST, RESET, True)
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), urllib.error.URLError(TimeoutError()), httpx.ReadTimeout("late")])
+def test_a_timeout_is_one(error: Exception) -> None:
+    outcome = classify(error)
+
+    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.TIMEOUT, PER_TRY_TIMEOUT, True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("x"),
+        ValueError(),
+        FileNotFoundError(),
+        PermissionError(),
+        ProcessLookupError(),
+        EOFError(),
+        grpc.RpcError(),
+    ],
+)
+def test_what_says_nothing_of_the_network_blames_nobody(error: Exception) -> None:
+    outcome = classify(error)
+
+    assert (outcome.kind, outcome.blames) == (Kind.ERROR, False)
+
+
+@pytest.mark.parametrize("error", [NoEndpoints(), CircuitOpen(), DeadlineExceeded()])
+def test_a_call_inside_has_been_retried_there(error: Exception) -> None:
+    """Though a `DeadlineExceeded` is a `TimeoutError`, it is not one of this endpoint."""
+    assert classify(error) == Outcome(Kind.ERROR, error, reason=type(error).__name__)
+
+
+class RequestException(OSError):
+    """Requests derives all its errors from OSError."""
+
+    response: Any = None
+
+
+def raised_behind(cause: Exception, *links: Exception) -> Exception:
+    """Return the last of ``links``, each raised while the one before it was handled."""
+    current = cause
+    for link in links:
+        link.__context__ = current
+        current = link
+    return current
+
+
+def test_libraries_that_put_the_systems_error_behind_theirs_are_seen_through() -> None:
+    """requests: ConnectionError, in place of MaxRetryError, in place of NewConnectionError, of the refused connect."""
+    error = raised_behind(refused(), Exception("NewConnectionError"), Exception("MaxRetryError"), RequestException())
+
+    assert classify(error).kind is Kind.UNSENT
+    assert (
+        classify(raised_behind(TimeoutError(), Exception("ReadTimeoutError"), RequestException())).kind is Kind.TIMEOUT
+    )
+
+
+def test_an_error_of_a_library_without_one_of_the_system_is_its_own() -> None:
+    """A malformed URL or JSON of requests is an OSError as well."""
+    assert classify(RequestException("invalid URL")).kind is Kind.ERROR
+
+
+def test_what_merely_happened_before_is_not_blamed() -> None:
+    """A KeyError raised while a refused connection was handled is a bug of the function."""
+    assert classify(raised_behind(refused(), KeyError("bug"))).kind is Kind.ERROR
+
+
+@pytest.mark.parametrize(("status", "blames"), [(404, False), (500, False), (503, True)])
+def test_a_status_raised_as_an_error_is_an_answer(status: int, blames: bool) -> None:
+    from_requests = RequestException()
+    from_requests.response = httpx.Response(status)
+    request = httpx.Request("GET", "http://h")
+    for error in (
+        from_requests,
+        urllib.error.HTTPError("http://h", status, "no", Message(), None),
+        httpx.HTTPStatusError("no", request=request, response=httpx.Response(status, request=request)),
+    ):
+        outcome = classify(error)
+        assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.STATUS, str(status), blames)
+        assert outcome.error is error
+
+
+def test_the_real_urllib_is_read_right() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(urllib.error.URLError) as caught:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
+    assert classify(caught.value).kind is Kind.UNSENT
