@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from weakref import WeakSet, finalize
+from weakref import WeakSet, WeakValueDictionary, finalize
 
 from svcmesh.balance.picker import Rng
 from svcmesh.core.clock import Clock
@@ -72,6 +72,7 @@ class Mesh:
         self._lock = RLock()
         self._clusters: dict[str, Cluster] = {}
         self._services: dict[str, Service] = {}
+        self._passing: WeakValueDictionary[str, Service] = WeakValueDictionary()
         self._discovery = open_discovery(discovery, clock=self._runtime.clock, emit=self._runtime.events.emit)
         self._settings = self._read_settings(services)
         self._registrations: list[Registration] = []
@@ -96,18 +97,44 @@ class Mesh:
         if not isinstance(name_or_uri, str) or not name_or_uri:
             raise ConfigError(f"a service is asked for by its name, a non-empty string, not by {name_or_uri!r}")
         with self._lock:
-            service = self._services.get(name_or_uri)
+            service = self._services.get(name_or_uri) or self._passing.get(name_or_uri)
             follower = None
             if service is None:
                 service, follower = self._new_service(name_or_uri, policy)
-                self._services[name_or_uri] = service
-            elif policy is not None and policy != service.policy:
+            self._services[name_or_uri] = service
+            if policy is not None and policy != service.policy:
                 raise ConfigError(
                     f"service {service.name!r} has another policy; for a second one use service.with_policy(policy)"
                 )
         if follower is not None:
             follower.prime()
         return service
+
+    def by_host(self, host: str) -> Service:
+        """Return the service that the host of a URL names; hosts have no case, so names are found in any.
+
+        For transports: hosts come from anywhere, so a service that only URLs have asked for is forgotten, and no longer
+        watched, once nobody refers to it. `service` keeps it.
+
+        Raises:
+            ConfigError: as `service`.
+        """
+        with self._lock:
+            name = self._named(host)
+            service = self._services.get(name) or self._passing.get(name)
+            if service is not None:
+                return service
+            service, follower = self._new_service(name, None)
+            self._passing[name] = service
+            finalize(service, _forget, self._clusters, name, follower).atexit = False
+        follower.prime()
+        return service
+
+    def _named(self, host: str) -> str:
+        """Return the name that ``host`` is, but for its case, as far as names are known here; else ``host`` itself."""
+        given: Iterable[str] = getattr(self._discovery, "names", ())
+        known = (*self._services, *self._settings, *given)
+        return host if host in known else next((name for name in known if name.lower() == host.lower()), host)
 
     def _new_service(self, name: str, policy: Policy | None) -> tuple[Service, Follower]:
         self._check_open()
@@ -327,6 +354,14 @@ class Faults:
             yield
         finally:
             disarm()
+
+
+def _forget(clusters: dict[str, Cluster], name: str, follower: Follower) -> None:
+    """Let go of a service that nobody refers to."""
+    follower.stop()
+    cluster = clusters.pop(name, None)
+    if cluster is not None:
+        cluster.close()
 
 
 def _rebuilder(clusters: dict[str, Cluster]) -> Callable[[], None]:

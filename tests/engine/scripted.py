@@ -93,6 +93,7 @@ class Exchange:
         self.script = list(script)
         self.idempotent = idempotent
         self.deferred = deferred
+        self.unsent = False
         self.function = (function, (), {})
         self.discarded: list[Outcome] = []
         self.attempts: list[Attempt] = []

@@ -673,3 +673,34 @@ def _state(stage: Stage) -> Any:
         dict(stage.view.ejections()),
         len(stage.view.picker.cells),
     )
+
+
+def test_an_empty_answer_that_comes_while_a_call_is_about_to_wait_is_not_missed() -> None:
+    """It may come between the machine's look and the driver's wait, and there may be no second one to wake anybody."""
+    stage = Stage(STANDARD)
+    stage.cluster.ready = False
+    stage.cluster.members = {}
+    stage.cluster.rebuild()
+    call = stage.call()
+    assert isinstance(call.poll(0.0), Wait)
+    assert not call.has_news
+
+    stage.set()
+
+    assert call.has_news
+    effect = call.poll(0.0)
+    assert isinstance(effect, Done)
+    assert isinstance(effect.outcome.error, NoEndpoints)
+
+
+def test_an_attempt_that_was_cut_off_while_connecting_goes_elsewhere() -> None:
+    """Its request was surely not sent, so whether it may be repeated does not matter."""
+    stage = Stage(STANDARD)
+    call = stage.call(exchange := Exchange(idempotent=False))
+    start = call.poll(0.0)
+    assert isinstance(start, Start)
+    exchange.unsent = True
+
+    call.ended(start.attempt, call.timed_out(start.attempt), 3.0)
+
+    assert isinstance(call.poll(3.0), Start)

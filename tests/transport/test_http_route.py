@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 
 import httpx
@@ -119,3 +120,27 @@ def test_the_host_of_a_service(name: str, host: str) -> None:
 def test_a_name_that_no_url_can_hold(name: str) -> None:
     with pytest.raises(svcmesh.ConfigError, match="host of a URL"):
         host_of(name)
+
+
+def test_names_are_found_in_any_case(server: HttpServer) -> None:
+    """URLs lose the case of their host, and a service may have been named with one."""
+    with (
+        svcmesh.Mesh({"Orders": [server.address]}) as mesh,
+        httpx.Client(transport=mesh.http_transport()) as client,
+    ):
+        assert client.get("http://Orders/echo").status_code == 200
+
+
+def test_hosts_that_nobody_knows_are_forgotten(mesh: svcmesh.Mesh, server: HttpServer) -> None:
+    """A crawler that passes every host through must not leave a service, and a watch, behind for each."""
+    inner = httpx.MockTransport(lambda request: httpx.Response(200))
+    kept = mesh.service("kept-1")
+    transport = mesh.http_transport(passthrough=True, inner=inner)
+    with httpx.Client(transport=transport) as client:
+        for number in range(300):
+            assert client.get(f"http://kept-{number}/").status_code == 200
+    del transport, client
+    gc.collect()
+
+    assert mesh.service("kept-1") is kept
+    assert mesh._clusters.keys() == {"kept-1"}

@@ -50,6 +50,11 @@ class DictDiscovery:
                 raise ConfigError(f"discovery: a service name must be a non-empty string, not {name!r}")
             self._snapshots[name] = _snapshot(f"service {name!r}", endpoints)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The services that were given."""
+        return tuple(self._snapshots)
+
     def given(self, service: str) -> Snapshot:
         """Return the one snapshot of ``service``; without endpoints if the dict does not have it."""
         return self._snapshots.get(service, Snapshot((), authoritative=True))

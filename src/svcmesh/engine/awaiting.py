@@ -128,7 +128,7 @@ async def wait(call: Call, effect: Wait) -> None:
 
     cluster.add_waiter(wake)
     try:
-        if not call.view.has_news:  # it may have come since the machine looked
+        if not call.has_news:  # it may have come since the machine looked
             await wait_for(clock, changed, None if effect.until == NEVER else effect.until)
     finally:
         cluster.remove_waiter(wake)

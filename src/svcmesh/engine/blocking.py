@@ -94,7 +94,7 @@ def wait(call: Call, effect: Wait) -> None:
     if effect.endpoints:
         call.view.cluster.add_waiter(event.set)
     try:
-        if not (effect.endpoints and call.view.has_news):  # it may have come since the machine looked
+        if not (effect.endpoints and call.has_news):  # it may have come since the machine looked
             call.view.clock.wait(event, until)
     finally:
         call.view.cluster.remove_waiter(event.set)

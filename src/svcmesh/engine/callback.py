@@ -120,7 +120,7 @@ class CallbackDriver:
             cluster, go = self._call.view.cluster, self.go
             cluster.add_waiter(go)
             disarms.append(lambda: cluster.remove_waiter(go))
-            if self._call.view.has_news:  # it may have come since the machine looked
+            if self._call.has_news:  # it may have come since the machine looked
                 self._queue.append(_nothing)
         if disarms:
             self._disarm = lambda: [disarm() for disarm in disarms]

@@ -57,6 +57,7 @@ class Cluster:
         members: the endpoints in force, by address. offered: those that discovery does not call unhealthy.
         ready: whether a snapshot is in force. changed_at: since when.
         departed: successes of endpoints that have left, so that sums over the service never shrink.
+        news: how often those who wait for endpoints were woken; who sees it change need not wait.
         failure: what discovery failed with last, while it fails.
         need: starts discovery; asked by each call that is no plain one. Cost once it runs: one comparison.
         asleep: the endpoints are those of the process that forked this one, and nothing follows them yet.
@@ -78,6 +79,7 @@ class Cluster:
         self.faults: tuple[Fault, ...] = ()
         self.draining: set[Member] = set()
         self.departed = 0
+        self.news = 0
         self.failure: str | None = None
         self.need: Callable[[], object] = _nothing
         self.asleep = False
@@ -205,6 +207,7 @@ class Cluster:
     def wake(self) -> None:
         """Wake everybody who waits for endpoints."""
         with self.lock:
+            self.news += 1
             waiters = list(self._waiters)
         for wake in waiters:
             with suppress(RuntimeError):  # its loop has been closed meanwhile

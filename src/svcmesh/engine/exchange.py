@@ -55,6 +55,10 @@ class Exchange(Protocol):
         """Does a value stay in flight after the attempt has ended?"""
 
     @property
+    def unsent(self) -> bool:
+        """Has the attempt that was just cut off surely sent nothing, because it was still connecting?"""
+
+    @property
     def patient(self) -> bool:
         """Does it wait for endpoints where there are none?"""
 

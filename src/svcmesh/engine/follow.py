@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from threading import Lock
 
 from svcmesh.core.snapshot import Snapshot
@@ -24,6 +25,7 @@ class Follower:
         self._service = service
         self._lock = Lock()
         self._following = False
+        self._watching: Future[None] | None = None
         cluster.follower = self
         cluster.need = self.start
 
@@ -43,10 +45,15 @@ class Follower:
         if isinstance(self._discovery, Given):
             self._cluster.apply(self._discovery.given(self._service))  # listeners hear of it: no lock may be held
             return
-        self._cluster.runtime.worker.submit(self._watch())
+        self._watching = self._cluster.runtime.worker.submit(self._watch())
         if self._cluster.asleep:
             self._cluster.asleep = False
             self._cluster.rebuild()
+
+    def stop(self) -> None:
+        """Stop following: nobody wants to know any more. Takes no lock: a finalizer may call it."""
+        if self._watching is not None:
+            self._watching.cancel()
 
     def reset_after_fork(self) -> None:
         """In a forked child nothing watches: what was known stays in force, and the next call starts a watch."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from svcmesh.core.endpoint import PICKED, Endpoint
 from svcmesh.core.errors import DeadlineExceeded, SvcmeshError
 from svcmesh.core.info import CallInfo, attach
-from svcmesh.core.outcome import PER_TRY_TIMEOUT, Kind, Outcome
+from svcmesh.core.outcome import CONNECT_FAILURE, PER_TRY_TIMEOUT, Kind, Outcome
 from svcmesh.engine import refusal
 from svcmesh.engine.effects import Discard, Done, Effect, Start, Wait
 from svcmesh.engine.exchange import Attempt, Exchange
@@ -78,6 +78,7 @@ class Call:
         self._service_permits: list[tuple[Breaker, int | None]] = []
         self._last: Outcome | None = None
         self._elsewhere = False
+        self._seen = 0
         self._unused: list[Outcome] = []
         self._reason = ""
         self._result: Outcome | None = None
@@ -139,7 +140,13 @@ class Call:
 
     # -- starting an attempt ---------------------------------------------------------------------------------------
 
+    @property
+    def has_news(self) -> bool:
+        """Whether something has happened to the endpoints since the machine last looked: do not wait, poll."""
+        return self.view.cluster.news != self._seen
+
     def _next(self, now: float) -> Effect:
+        self._seen = self.view.cluster.news
         self.view.cluster.look(now)
         self.view.cluster.need()
         if not self._admitted:
@@ -258,8 +265,10 @@ class Call:
 
     def timed_out(self, attempt: Attempt) -> Outcome:
         """Return the outcome of an attempt that used up its time, for drivers that cut it off themselves."""
-        error = refusal.no_answer(self.view.cluster, attempt)
-        return Outcome(Kind.TIMEOUT, self.exchange.refusal(error), reason=PER_TRY_TIMEOUT, blames=True)
+        error = self.exchange.refusal(refusal.no_answer(self.view.cluster, attempt))
+        if self.exchange.unsent and not attempt.final:
+            return Outcome(Kind.UNSENT, error, reason=CONNECT_FAILURE, blames=True)
+        return Outcome(Kind.TIMEOUT, error, reason=PER_TRY_TIMEOUT, blames=True)
 
     def _settle(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
         member = attempt.member

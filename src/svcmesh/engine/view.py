@@ -145,11 +145,6 @@ class View:
         if outcome.blames and self._outliers is not None:
             self.cluster.failed(self._outliers, member, outcome, now)
 
-    @property
-    def has_news(self) -> bool:
-        """Whether who waits for endpoints should look again: there are some, or there will be none any more."""
-        return bool(self.picker.cells) or self.runtime.closed
-
     def retry_after(self, now: float) -> float | None:
         """Return the seconds until the first open breaker of an endpoint lets a probe through."""
         waits = [b.retry_after(now) for m in self.cluster.members.values() for b in self.breakers_of(m)]

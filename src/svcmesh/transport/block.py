@@ -35,6 +35,7 @@ class Block:
     endpoint: Endpoint
     idempotent = False
     deferred = False
+    unsent = False
     patient = False
     method = ""
     function: tuple[None, tuple[Any, ...], dict[str, Any]] = (None, (), {})

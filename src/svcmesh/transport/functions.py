@@ -177,6 +177,7 @@ class _FunctionExchange:
     """One call of a guarded function, for the machine."""
 
     deferred = False
+    unsent = False  # who knows what a function has done
     patient = False
 
     def __init__(self, traits: _Traits, arguments: Arguments) -> None:

@@ -53,6 +53,7 @@ class GrpcExchange:
     """One logical gRPC call, for the machine; subclasses add how an attempt is made."""
 
     deferred = False
+    unsent = False  # gRPC tells by itself
     function: tuple[Callable[..., Any] | None, tuple[Any, ...], dict[str, Any]] = (None, (), {})
 
     def __init__(self, line: Line, patient: bool) -> None:

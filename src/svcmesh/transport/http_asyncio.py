@@ -55,6 +55,11 @@ class AsyncWire(httpcore.AsyncNetworkBackend):
         self._stream = AsyncWireStream(found, self.limit)
         return self._stream
 
+    @property
+    def connected(self) -> bool:
+        """Whether it has been connected, TLS included or not."""
+        return self._stream is not None
+
     def close(self) -> None:
         """Close the socket, if there is one. Threads: any, while nobody reads or writes."""
         if self._stream is not None:

@@ -85,6 +85,7 @@ class AsyncConnections:
             except BaseException as error:
                 self.pool.give(trip.member, line, monotonic(), keep=False)
                 if not isinstance(error, Exception):
+                    trip.unsent = not line.wire.connected
                     raise
                 failure = error
             if used and isinstance(failure, httpcore.ConnectionNotAvailable):

@@ -26,6 +26,7 @@ FROM_HTTPCORE: dict[type[BaseException], type[httpx.TransportError]] = {
     httpcore.RemoteProtocolError: httpx.RemoteProtocolError,
 }
 
+
 def translated(error: Exception, request: httpx.Request) -> Exception:
     """Return httpx's counterpart of an error of httpcore, with that as its cause; other errors as they are.
 

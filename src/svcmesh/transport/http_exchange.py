@@ -39,6 +39,7 @@ class HttpExchange:
         self.body = None if isinstance(request.stream, httpx.ByteStream) else Body(request)
         self.idempotent = is_idempotent(request, view.policy)
         self.deferred = False
+        self._trip: Trip | None = None
         retry = view.policy.retry
         self._buffer = retry.buffer_response if retry is not None and self.idempotent else -1
 
@@ -78,7 +79,7 @@ class HttpExchange:
 
     def trip(self, member: Member, started: float, until: float, *, final: bool) -> Trip:
         """Return what a sender has to know of an attempt."""
-        return Trip(
+        self._trip = trip = Trip(
             self.view,
             self.request,
             repeat=self.repeat,
@@ -88,6 +89,12 @@ class HttpExchange:
             until=until,
             final=final,
         )
+        return trip
+
+    @property
+    def unsent(self) -> bool:
+        """Whether the attempt that was cut off had no connection yet."""
+        return self._trip is not None and self._trip.unsent
 
     def read(self, sent: Sent, trip: Trip) -> httpx.Response:
         """Return an answer that nobody objects to.

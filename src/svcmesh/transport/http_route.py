@@ -19,6 +19,10 @@ _SCHEMES = frozenset({b"http", b"https"})
 _NAME_IN_URI = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
+_MOST_HOSTS = 256
+"""Hosts that one transport remembers; each that the mesh did not know before is watched meanwhile."""
+
+
 class ServiceLike(Protocol):
     """What the transports need of a service."""
 
@@ -34,8 +38,8 @@ class ServiceLike(Protocol):
 class MeshLike(Protocol):
     """What the transports need of a mesh."""
 
-    def service(self, name_or_uri: str, /) -> ServiceLike:
-        """Return the service of that name."""
+    def by_host(self, host: str, /) -> ServiceLike:
+        """Return the service that the host of a URL names."""
 
 
 class Route(Protocol):
@@ -78,15 +82,18 @@ class ToMesh:
     def __init__(self, mesh: MeshLike, *, passthrough: bool) -> None:
         self.passthrough = passthrough
         self._mesh = mesh
-        self._views: dict[bytes, View] = {}
+        self._services: dict[bytes, ServiceLike] = {}
 
     def find(self, request: httpx.Request) -> View:
         """Return the view of the service that the host names."""
-        view = self._views.get(request.url.raw_host)
-        if view is None or request.url.raw_scheme not in _SCHEMES:
+        service = self._services.get(request.url.raw_host)
+        if service is None or request.url.raw_scheme not in _SCHEMES:
             check_scheme(request)
-            view = self._views[request.url.raw_host] = self._mesh.service(request.url.host).view
-        return view
+            service = self._mesh.by_host(request.url.host)
+            if len(self._services) >= _MOST_HOSTS:
+                self._services.clear()  # hosts may be anybody's: the mesh forgets those that only we referred to
+            self._services[request.url.raw_host] = service
+        return service.view
 
 
 def check_scheme(request: httpx.Request) -> None:

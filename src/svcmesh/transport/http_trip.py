@@ -38,9 +38,10 @@ class Trip:
         until: when it must end, on the machine's clock; None: never.
         final: that is the end of the whole call, so that it is nobody's fault.
         buffer: bytes up to which the answer is read inside the attempt; negative: not at all.
+        unsent: it was cut off before there was a connection.
     """
 
-    __slots__ = ("buffer", "final", "member", "repeat", "request", "started", "until", "view")
+    __slots__ = ("buffer", "final", "member", "repeat", "request", "started", "unsent", "until", "view")
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class Trip:
         self.started = started
         self.until = on_the_wire(view.clock, until)
         self.final = final
+        self.unsent = False
 
     def ended(self, error: Exception, *, used: bool) -> Outcome:
         """Return how the attempt ended that raised ``error``, on a connection that was ``used`` before.

@@ -94,6 +94,11 @@ class Wire(httpcore.NetworkBackend):
         self._stream = WireStream(found, self.limit)
         return self._stream
 
+    @property
+    def connected(self) -> bool:
+        """Whether it has been connected, TLS included or not."""
+        return self._stream is not None
+
     def close(self) -> None:
         """Close the socket, if there is one."""
         if self._stream is not None:
