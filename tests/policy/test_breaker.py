@@ -275,3 +275,18 @@ class TestErrors:
 
         assert breaker.state == "open"
         assert isinstance(reported[0], AttributeError)
+
+
+def test_a_sign_of_life_lets_an_open_circuit_be_probed_at_once() -> None:
+    """`hasten` shortens the wait, never lengthens it, and opens nothing by itself."""
+    breaker = Breaker(CircuitBreaker(consecutive=1, failure_rate=None, open_for=5.0), "b")
+    breaker.hasten(0.0)
+    assert breaker.state == "closed"
+    breaker.settle(None, False, 1.0, Traffic())
+    assert breaker.admit(2.0) is None
+
+    breaker.hasten(3.0)
+    breaker.hasten(4.0)
+
+    assert breaker.half_opens_at == 3.0
+    assert breaker.admit(3.0) is not None

@@ -12,6 +12,8 @@ import pytest
 
 import svcmesh
 from svcmesh.core.deadline import deadline
+from svcmesh.engine.state import describe
+from svcmesh.observe.explain import explain
 from svcmesh.policy.fault import Abort, Fault
 from svcmesh.policy.policy import Policy
 from svcmesh.service import Service
@@ -189,8 +191,8 @@ def test_sigkill_during_calls_fails_no_idempotent_one(grpc_servers: Servers) -> 
 
 
 def test_traffic_is_back_within_two_seconds_of_a_servers_return() -> None:
-    """Neither gRPC's back-off nor an ejection keeps it away longer; an open breaker may, and is not what is tested."""
-    policy = Policy.standard().replace(circuit_breaker=None)
+    """Neither gRPC's back-off, nor an ejection, nor the breaker that fast refusals open keeps it away longer."""
+    policy = Policy.standard()
     with (
         GrpcServer("phoenix") as phoenix,
         service_over([phoenix.address], policy) as service,
@@ -199,9 +201,10 @@ def test_traffic_is_back_within_two_seconds_of_a_servers_return() -> None:
         stub = pb_grpc.ProbeStub(channel)
         stub.Unary(ping())
         phoenix.kill()
-        for _ in range(5):
+        for _ in range(30):
             with pytest.raises(grpc.RpcError):
                 stub.Unary(ping(), timeout=1)
+        assert "circuit breaker open" in explain(describe(service.view))
         phoenix.start()
         back = time.monotonic() + 2.0
 

@@ -17,10 +17,11 @@ from svcmesh.balance.cell import Cell
 from svcmesh.balance.least_request import LeastRequest
 from svcmesh.balance.picker import Picker
 from svcmesh.core.deadline import ambient_on
-from svcmesh.core.endpoint import Health
+from svcmesh.core.endpoint import PICKED, Health
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.cluster import Cluster, Report
 from svcmesh.engine.member import NEVER, Member
+from svcmesh.engine.probe import probe
 from svcmesh.engine.runtime import Runtime
 from svcmesh.engine.traffic import ClusterTraffic
 from svcmesh.observe.events import PER_CALL
@@ -57,6 +58,7 @@ class View:
         self.choose: Callable[[], Member | None] = _nobody
         self.picker: Picker = Picker(())
         self.panicking = False
+        self._knocking: set[Breaker] = set()
         self.balancer = policy.load_balancer or LeastRequest()
         self._outliers = policy.outlier_detection
         self._breakers = tuple(b for b in policy.breakers if b.scope == "endpoint")
@@ -142,8 +144,27 @@ class View:
                 with self.cluster.lock:
                     breaker = member.breakers.setdefault(config, self._new_breaker(config, member))
             breaker.settle(held.get(breaker), good, now, member, outcome.error, seconds)
+            if outcome.refused and breaker.state == "open":
+                self._knock(breaker, member)
         if outcome.blames and self._outliers is not None:
             self.cluster.failed(self._outliers, member, outcome, now)
+
+    def _knock(self, breaker: Breaker, member: Member) -> None:
+        """Dial an endpoint whose connect failures keep its breaker open, so that it is used as soon as it is back."""
+        if breaker not in self._knocking and member.endpoint is not PICKED:
+            self._knocking.add(breaker)
+            self.runtime.worker.submit(self._until_back(breaker, member))
+
+    async def _until_back(self, breaker: Breaker, member: Member) -> None:
+        def wanted() -> bool:
+            return breaker.state == "open" and self.cluster.members.get(member.endpoint.address) is member
+
+        try:
+            if await probe(member.endpoint, self.clock, self.runtime.rng, wanted):
+                breaker.hasten(self.clock.now())
+        finally:
+            self._knocking.discard(breaker)
+        self.cluster.rebuild()
 
     def retry_after(self, now: float) -> float | None:
         """Return the seconds until the first open breaker of an endpoint lets a probe through."""
@@ -245,6 +266,7 @@ class View:
     def reset_after_fork(self) -> None:
         """In a forked child: join the cluster anew."""
         self.choose = _nobody
+        self._knocking = set()
         self._join()
 
 

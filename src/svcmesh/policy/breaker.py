@@ -120,6 +120,12 @@ class Breaker:
         self._report()
         return woken
 
+    def hasten(self, now: float) -> None:
+        """Let an open circuit be probed from ``now`` on: there is a sign that the other side is back."""
+        with self._lock:
+            if self.half_opens_at is not None:
+                self.half_opens_at = min(self.half_opens_at, now)
+
     def retry_after(self, now: float) -> float:
         """Return the seconds after which a call may be admitted; 0 when one would be now."""
         with self._lock:
