@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_inherited: list[asyncio.AbstractEventLoop] = []
-"""Loops of threads that a fork left behind. Their selector is shared with the parent's: closing it would wake nobody
-there any more, so they are kept as they are."""
+_inherited: list[object] = []
+"""Loops of threads that a fork left behind, and their tasks. Their selector is shared with the parent's: closing it
+would wake nobody there any more, so they are kept as they are."""
 
 
 class Worker:
@@ -68,7 +68,10 @@ class Worker:
         """Forget the parent's thread and loop: neither runs in this process."""
         self._lock = threading.RLock()
         if self._loop is not None:
-            _inherited.append(self._loop)
+            tasks: set[Any] = asyncio.all_tasks(self._loop)
+            for task in tasks:
+                task._log_destroy_pending = False  # noqa: SLF001 - asyncio's own way to say that nobody waits for it
+            _inherited.extend([self._loop, *tasks])
         self._loop = self._thread = None
 
     def _started(self) -> asyncio.AbstractEventLoop | None:

@@ -1,0 +1,139 @@
+"""This process as an instance of a service: announced, found, drained, taken back, and gone with its process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from svcmesh import ConfigError, Event, Mesh
+
+
+def eventually(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Poll a condition to a deadline."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        threading.Event().wait(0.01)
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    return f"local://{tmp_path}/registry"
+
+
+def addresses(mesh: Mesh) -> list[str]:
+    return [endpoint.address for endpoint in mesh.service("greeter").endpoints]
+
+
+def test_what_is_registered_is_found_within_a_second_and_gone_when_it_left(uri: str) -> None:
+    heard: list[Event] = []
+    with Mesh(uri) as server, Mesh(uri) as client:
+        server.events.subscribe(heard.append, "registration.*")
+        with server.register("greeter", port=50051, tags=["a"], meta={"k": "v"}) as registration:
+            eventually(lambda: addresses(client) == ["127.0.0.1:50051"], 1.5)
+            eventually(lambda: registration.registered)
+            assert registration.address == "127.0.0.1:50051"
+        eventually(lambda: addresses(client) == [])
+        assert registration.left
+    assert [event.name for event in heard] == ["registration.registered", "registration.left"]
+
+
+async def test_the_same_awaited(uri: str) -> None:
+    async with Mesh(uri) as mesh, mesh.register("greeter", port=50051) as registration:
+        await mesh.service("greeter").wait_ready_async(2.0)
+    assert registration.left
+
+
+def test_one_that_nobody_holds_leaves_with_its_mesh(uri: str) -> None:
+    """`mesh.register(…)` without a variable is the common case."""
+    with Mesh(uri) as client:
+        with Mesh(uri) as server:
+            server.register("greeter", port=50051)
+            server.register("greeter", port=50052)
+            eventually(lambda: len(addresses(client)) == 2)
+            began = time.monotonic()
+        assert time.monotonic() - began < 2.0  # both leave at the same time, a second of draining included
+        eventually(lambda: addresses(client) == [])
+
+
+def test_leaving_waits_for_whoever_began_it_and_may_be_repeated(uri: str) -> None:
+    with Mesh(uri) as mesh:
+        registration = mesh.register("greeter", port=50051)
+        eventually(lambda: registration.registered)
+        first = threading.Thread(target=registration.deregister)
+        first.start()
+        eventually(lambda: registration.left)
+        registration.deregister()
+        assert not registration.registered
+        first.join()
+        registration.deregister()
+
+
+def test_draining_hides_it_while_it_stays_registered(uri: str) -> None:
+    with Mesh(uri) as server, Mesh(uri) as client:
+        registration = server.register("greeter", port=50051)
+        eventually(lambda: addresses(client))
+        registration.drain()
+        eventually(lambda: not addresses(client))
+        assert registration.registered
+
+
+def test_a_process_that_ends_without_a_word_of_it_has_left(uri: str) -> None:
+    program = f"""
+import svcmesh, time
+mesh = svcmesh.Mesh({uri!r})
+mesh.register("greeter", port=50051)
+mesh.service("greeter").wait_ready(5)
+print("up", flush=True)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "up\n", "")
+    with Mesh(uri) as client, pytest.raises(Exception, match="no endpoint"):
+        client.service("greeter").wait_ready(0.3)
+
+
+def test_a_killed_process_disappears_when_its_time_is_over(uri: str) -> None:
+    program = (
+        f"import svcmesh, time; r = svcmesh.Mesh({uri!r}).register('greeter', port=50051, ttl=1.0); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        with Mesh(uri) as client:
+            eventually(lambda: addresses(client))
+            process.kill()
+            eventually(lambda: not addresses(client), 4.0)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_forked_child_neither_heartbeats_nor_leaves(uri: str) -> None:
+    with Mesh(uri) as mesh:
+        registration = mesh.register("greeter", port=50051)
+        eventually(lambda: registration.registered)
+        child = os.fork()
+        if child == 0:
+            quiet = not registration.registered
+            registration.deregister()
+            mesh.close()
+            os._exit(0 if quiet else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert addresses(mesh) or mesh.service("greeter").wait_ready(2.0) is None
+        assert registration.registered
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"port": 0}, {"port": 1, "weight": -1}, {"port": 1, "ttl": 0}, {"port": 1, "host": "no host"}]
+)
+def test_what_cannot_be_announced_is_refused(uri: str, wrong: dict[str, object]) -> None:
+    with Mesh(uri) as mesh, pytest.raises(ConfigError):
+        mesh.register("greeter", **wrong)  # type: ignore[arg-type]

@@ -1,0 +1,122 @@
+"""The policy alone around any function."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from typing import Any
+
+import pybreaker
+import pytest
+import tenacity
+
+from svcmesh import CircuitBreaker, CircuitOpen, DeadlineExceeded, Policy, Retry, info, remaining, resilient
+
+RETRY = Policy(
+    idempotent=True, retry=Retry(retry=tenacity.retry_if_exception_type(KeyError), wait=tenacity.wait_none())
+)
+
+
+class Flaky:
+    """Fails so many times, then answers."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+        self.calls = 0
+
+    def ask(self, value: int = 1) -> int:
+        """Ask."""
+        self.calls += 1
+        if self.left:
+            self.left -= 1
+            raise KeyError("flaky")
+        return value
+
+
+def test_retries_of_tenacity_in_both_colours() -> None:
+    plain, awaited = Flaky(2), Flaky(2)
+
+    async def ask(value: int) -> int:
+        return awaited.ask(value)
+
+    assert resilient(RETRY)(plain.ask)(7) == 7
+    assert asyncio.run(resilient(RETRY)(ask)(7)) == 7
+    assert (plain.calls, awaited.calls) == (3, 3)
+    assert resilient(RETRY)(plain.ask).__doc__ == "Ask."
+    assert inspect.iscoroutinefunction(resilient(RETRY)(ask))
+
+
+def test_without_idempotent_nothing_that_may_have_run_is_repeated() -> None:
+    flaky = Flaky(2)
+
+    with pytest.raises(KeyError) as caught:
+        resilient(RETRY.replace(idempotent=False))(flaky.ask)()
+
+    assert flaky.calls == 1
+    assert info(caught.value).reason == "KeyError; not-idempotent"
+
+
+@pytest.mark.parametrize("scope", ["endpoint", "service"])
+def test_every_exception_counts_for_the_breaker_and_it_closes_without_a_thread(scope: Any) -> None:
+    """As in pybreaker; the next call finds out that the time is over."""
+    threads = threading.active_count()
+    breaker = CircuitBreaker(scope=scope, consecutive=2, failure_rate=None, open_for=0.05, probes=1)
+    flaky = Flaky(2)
+    ask = resilient(Policy(circuit_breaker=breaker))(flaky.ask)
+
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            ask()
+    with pytest.raises(CircuitOpen) as caught:
+        ask()
+    assert caught.value.retry_after == pytest.approx(0.05, abs=0.05)
+    threading.Event().wait(0.06)
+    assert ask(5) == 5
+    assert flaky.calls == 3
+    assert threading.active_count() == threads
+
+
+def test_each_function_has_a_state_of_its_own() -> None:
+    guard = resilient(Policy(circuit_breaker=CircuitBreaker(consecutive=1, failure_rate=None)))
+    broken, fine = guard(Flaky(9).ask), guard(Flaky(0).ask)
+
+    with pytest.raises(KeyError):
+        broken()
+    with pytest.raises(CircuitOpen):
+        broken()
+    assert fine() == 1
+
+
+def test_excluded_exceptions_and_listeners_are_pybreakers() -> None:
+    heard: list[str] = []
+
+    class Listener(pybreaker.CircuitBreakerListener):
+        def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
+            heard.append(new_state.name)
+
+    breaker = CircuitBreaker(consecutive=1, failure_rate=None, exclude=[KeyError], listeners=[Listener()])
+    ask = resilient(Policy(circuit_breaker=breaker))(Flaky(3).ask)
+    for _ in range(3):
+        with pytest.raises(KeyError):
+            ask()
+    assert ask() == 1
+
+    def fail() -> None:
+        raise ValueError
+
+    failing = resilient(Policy(circuit_breaker=breaker))(fail)
+    with pytest.raises(ValueError):
+        failing()
+    with pytest.raises(CircuitOpen):
+        failing()
+    assert heard == ["open"]
+
+
+def test_a_coroutine_has_a_deadline() -> None:
+    async def hang() -> None:
+        assert 0 < (remaining() or 0) <= 0.05
+        await asyncio.sleep(60)
+
+    with pytest.raises(DeadlineExceeded):
+        asyncio.run(resilient(Policy(timeout=0.05))(hang)())

@@ -1,0 +1,102 @@
+"""A service as its callers hold it: what is offered, picked and waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from svcmesh import ConfigError, Endpoint, Health, Mesh, NoEndpoints, Policy, Snapshot
+from svcmesh.testing import FakeClock
+
+A, B = Endpoint("127.0.0.1:1"), Endpoint("127.0.0.1:2")
+
+
+class Later:
+    """Lists nobody at first, and somebody after a while."""
+
+    def __init__(self, clock: FakeClock, after: float) -> None:
+        self.clock = clock
+        self.after = after
+
+    async def watch(self, service: str) -> AsyncIterator[Snapshot]:
+        from svcmesh.core.clock import sleep_until
+
+        yield Snapshot((), authoritative=True)
+        await sleep_until(self.clock, self.clock.now() + self.after)
+        yield Snapshot((A,))
+        await asyncio.get_running_loop().create_future()
+
+
+def test_what_is_offered_is_what_discovery_calls_well() -> None:
+    sick, degraded = Endpoint("h:1", health=Health.UNHEALTHY), Endpoint("h:2", health=Health.DEGRADED)
+    with Mesh({"service": [A, sick, degraded]}) as mesh:
+        assert mesh.service("service").endpoints == (A, degraded)
+        assert "2 endpoints" in repr(mesh.service("service"))
+
+
+def test_picking_is_a_peek() -> None:
+    with Mesh({"service": [A, B]}) as mesh:
+        service = mesh.service("service")
+        assert {service.pick() for _ in range(20)} == {A, B}
+        assert all(member.started == 0 for member in service.view.cluster.members.values())
+        with pytest.raises(NoEndpoints, match="wait_ready"):
+            mesh.service("nobody").pick()
+
+
+def test_waiting_for_endpoints_returns_when_they_come() -> None:
+    clock = FakeClock()
+    with Mesh(Later(clock, 2.0), clock=clock) as mesh:
+        service = mesh.service("service")
+        service.wait_ready(10.0)
+        assert service.endpoints == (A,)
+        assert clock.now() == pytest.approx(2.0, abs=0.1)
+        service.wait_ready(0)
+
+
+def test_waiting_ends_with_its_time_and_says_why() -> None:
+    clock = FakeClock()
+    with Mesh(Later(clock, 60.0), clock=clock) as mesh:
+        service = mesh.service("service")
+        with pytest.raises(NoEndpoints, match="'service' had no endpoint after 3 s: discovery lists none"):
+            service.wait_ready(3.0)
+        assert service.view.cluster._waiters == set()
+        for wrong in (-1, float("nan"), float("inf")):
+            with pytest.raises(ConfigError, match="timeout"):
+                service.wait_ready(wrong)
+
+
+async def test_the_same_awaited() -> None:
+    clock = FakeClock()
+    async with Mesh(Later(clock, 2.0), clock=clock) as mesh:
+        service = mesh.service("service")
+        with pytest.raises(NoEndpoints, match="no endpoint after 1 s"):
+            await service.wait_ready_async(1.0)
+        await service.wait_ready_async(10.0)
+        assert service.endpoints == (A,)
+        waiting = asyncio.ensure_future(mesh.service("other").wait_ready_async(60.0))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert mesh.service("other").view.cluster._waiters == set()
+
+
+def test_another_policy_shares_endpoints_counts_and_health() -> None:
+    with Mesh({"service": [A, B]}, policy=Policy.standard().replace(circuit_breaker=None)) as mesh:
+        service = mesh.service("service")
+        other = service.with_policy(Policy.standard().replace(timeout=5.0))
+        fail = service.guard(_reset)
+        for _ in range(30):
+            with pytest.raises(ConnectionResetError):
+                fail()
+        assert set(other.view.ejections()) == set(service.view.ejections()) != set()
+        assert other.view.cluster is service.view.cluster
+        assert other.policy.timeout == 5.0
+        with pytest.raises(ConfigError):
+            service.with_policy(None)  # type: ignore[arg-type]
+
+
+def _reset() -> None:
+    raise ConnectionResetError
