@@ -1,0 +1,129 @@
+"""All benchmarks: ``python -m benchmarks [--quick] [--only NAME …] [--output DIR] [--markdown FILE]``.
+
+Prints a table for each, and writes ``results.json`` and a plot of the ratios, ``results.svg``, into ``--output``
+(default: benchmarks/results). ``--markdown`` writes the tables as a page, with the command that made them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.micro import guard, local_registry, pickers
+from benchmarks.wire import grpc, http
+
+Rows = list[dict[str, Any]]
+
+BENCHMARKS: dict[str, tuple[str, Callable[[bool], Iterator[dict[str, Any]]]]] = {
+    "guard": ("The standard policy around an empty function", lambda quick: guard.rows(15 if quick else guard.ROUNDS)),
+    "pickers": (
+        "A pick",
+        lambda quick: pickers.rows((3, 100) if quick else pickers.SIZES, 5 if quick else pickers.ROUNDS),
+    ),
+    "registry": ("The embedded registry, 200 entries", lambda quick: local_registry.rows(2.0 if quick else 10.0)),
+    "grpc": ("gRPC over loopback", lambda quick: grpc.rows(rounds=8 if quick else grpc.ROUNDS)),
+    "http": ("HTTP over loopback", lambda quick: http.rows(rounds=8 if quick else http.ROUNDS)),
+}
+
+
+def main() -> None:
+    """Run what was asked for, and write what was found."""
+    arguments = _arguments()
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    results: dict[str, Rows] = {}
+    for name in arguments.only or BENCHMARKS:
+        title, rows = BENCHMARKS[name]
+        results[name] = list(rows(arguments.quick))
+        console.print(_table(title, results[name]))
+    output: Path = arguments.output
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "results.json").write_text(json.dumps({"machine": _machine(), "results": results}, indent=1) + "\n")
+    _plot(results, output / "results.svg")
+    console.print(f"written: {output / 'results.json'} and {output / 'results.svg'}")
+    if arguments.markdown is not None:
+        arguments.markdown.write_text(_page(results))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run the benchmarks.")
+    parser.add_argument("--quick", action="store_true", help="few rounds: a minute instead of several, and less exact")
+    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, help="run only these")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results", help="where results go")
+    parser.add_argument("--markdown", type=Path, help="write the tables as a Markdown page")
+    return parser.parse_args()
+
+
+def _table(title: str, rows: Rows) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in rows[0]:
+        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
+    for row in rows:
+        table.add_row(*(_text(value) for value in row.values()))
+    return table
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _machine() -> dict[str, Any]:
+    return {"python": platform.python_version(), "system": platform.system(), "cores": os.cpu_count()}
+
+
+def _page(results: dict[str, Rows]) -> str:
+    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+    machine = _machine()
+    lines = [
+        "# Benchmarks",
+        "",
+        "Ratios of runs interleaved in one process; times are of the machine they were made on and mean little elsewhere.",
+        "How each is measured stands at the top of its file in `benchmarks/`.",
+        "",
+        f"Made by `{command}` with Python {machine['python']} on {machine['system']}, {machine['cores']} cores.",
+    ]
+    for name, rows in results.items():
+        lines += ["", f"## {BENCHMARKS[name][0]}", "", f"| {' | '.join(rows[0])} |", f"|{'---|' * len(rows[0])}"]
+        lines += [f"| {' | '.join(_text(value) for value in row.values())} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _plot(results: dict[str, Rows], path: Path) -> None:
+    """Draw the ratio of every row that has one, a panel for each benchmark."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    panels = {name: rows for name, rows in results.items() if {"ratio", "wall"} & rows[0].keys()}
+    if not panels:
+        return
+    figure, axes = plt.subplots(len(panels), squeeze=False, figsize=(9, sum(1 + len(r) / 5 for r in panels.values())))
+    for axis, (name, rows) in zip(axes.flat, panels.items(), strict=True):
+        labels = [" ".join(str(value) for value in row.values() if isinstance(value, str)) for row in rows]
+        if name == "pickers":
+            labels = [f"{label} {row['endpoints']}" for label, row in zip(labels, rows, strict=True)]
+        axis.barh(labels, [row.get("ratio", row.get("wall")) for row in rows])
+        axis.invert_yaxis()
+        axis.set_title(BENCHMARKS[name][0])
+        axis.set_xlabel("times the yardstick")
+        if name == "guard":
+            axis.set_xscale("log")
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
