@@ -37,6 +37,7 @@ class Handler:
     - ``/slow/0.5``: after half a second; ``/drip``: a byte every 50 ms for 30 s; ``/drop``: hang up without an answer.
     - ``/cut``: half of the body it announced; ``/cut-chunked``: the same in chunks; ``/garbage``: no HTTP.
     - ``/close``: an answer, then hang up; ``/early``: an answer before the body was read, then hang up.
+    - ``/upgrade``: 101, and from then on what comes in goes back.
     - ``/first/drop/echo``: the first time ``/drop``, later ``/echo``; any two paths of one part each.
     """
 
@@ -82,6 +83,9 @@ class Handler:
         if what == "first":
             once, _, later = rest.partition("/")
             return await self.act(once if self.seen.paths[path] == 1 else later)
+        if what == "upgrade":
+            await self.upgrade()
+            return False
         if what in {"drop", "cut", "garbage", "close", "cut-chunked"}:
             await self.misbehave(what)
             return False
@@ -132,6 +136,12 @@ class Handler:
             await asyncio.sleep(0.005)
         self.writer.write(b"0\r\n\r\n")
         await self.writer.drain()
+
+    async def upgrade(self) -> None:
+        self.writer.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n")
+        while data := await self.reader.read(65536):
+            self.writer.write(data)
+            await self.writer.drain()
 
     async def drip(self) -> None:
         self.writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 600\r\n\r\n")

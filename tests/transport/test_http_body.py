@@ -106,6 +106,18 @@ def test_a_pipe_cannot_be_sent_again(form: bool) -> None:
     assert not body.replayable()
 
 
+def test_a_form_over_a_pipe_can_be_read_in_both_colours() -> None:
+    """As httpx's own: clients of asyncio send forms, too."""
+
+    async def check() -> None:
+        request = post(files={"file": Pipe(b"data")})
+        body = Body(request)
+        assert b"data" in b"".join([part async for part in request.stream])  # type: ignore[union-attr]
+        assert not body.replayable()
+
+    asyncio.run(check())
+
+
 def test_a_generator_is_sent_once() -> None:
     """It can go to another endpoint as long as nobody has asked it for anything."""
 

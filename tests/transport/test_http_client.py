@@ -115,7 +115,9 @@ def test_no_ssl_context_is_made_before_it_is_needed(mesh: svcmesh.Mesh, monkeypa
 
 def test_trio_is_refused_with_a_reason(mesh: svcmesh.Mesh) -> None:
     """A coroutine that no asyncio loop runs gets an error that says what to use instead."""
-    coroutine = mesh.service("orders").http_async_transport().handle_async_request(httpx.Request("GET", "http://orders/"))
+    coroutine = (
+        mesh.service("orders").http_async_transport().handle_async_request(httpx.Request("GET", "http://orders/"))
+    )
     with pytest.raises(svcmesh.ConfigError, match="asyncio"):
         coroutine.send(None)
 

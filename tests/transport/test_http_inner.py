@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Self
 
 import httpx
 import pytest
@@ -74,6 +75,38 @@ def test_an_inner_transport_is_closed_once(mesh: svcmesh.Mesh) -> None:
     with httpx.Client(transport=mesh.service("orders").http_transport(inner=inner)) as client:
         client.get("http://orders/")
     assert closed == ["closed"]
+
+
+def test_an_inner_transport_is_entered_and_left_with_the_client(mesh: svcmesh.Mesh) -> None:
+    """Once each, in both colours: some start what they need only then, and learn there of the block's exception."""
+    seen: list[str] = []
+
+    class Inner(httpx.MockTransport):
+        def __enter__(self) -> Self:
+            seen.append("enter")
+            return self
+
+        def __exit__(self, *raised: object) -> None:
+            seen.append(f"exit {getattr(raised[0], "__name__", None)}")
+
+        async def __aenter__(self) -> Self:
+            seen.append("aenter")
+            return self
+
+        async def __aexit__(self, *raised: object) -> None:
+            seen.append(f"aexit {getattr(raised[0], "__name__", None)}")
+
+    orders, inner = mesh.service("orders"), Inner(lambda request: httpx.Response(200))
+    with httpx.Client(transport=orders.http_transport(inner=inner)):
+        pass
+
+    async def check() -> None:
+        async with httpx.AsyncClient(transport=orders.http_async_transport(inner=inner)):
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        asyncio.run(check())
+    assert seen == ["enter", "exit None", "aenter", "aexit LookupError"]
 
 
 @pytest.mark.parametrize("listening", [False, True])

@@ -71,6 +71,19 @@ def test_passthrough(mesh: svcmesh.Mesh, server: HttpServer) -> None:
         assert client.get("http://elsewhere/x").text == "http://elsewhere/x"
 
 
+def test_other_schemes_are_passed_on_where_anything_is(mesh: svcmesh.Mesh) -> None:
+    """To the caller's own transport, which may know them; a plain one refuses them, in the words that we have, too."""
+    inner = httpx.MockTransport(lambda request: httpx.Response(200, text=request.url.scheme))
+    with httpx.Client(transport=mesh.http_transport(passthrough=True, inner=inner)) as client:
+        assert client.get("invalid://orders/").text == "invalid"
+    said: list[str] = []
+    for transport in (mesh.http_transport(), mesh.http_transport(passthrough=True), httpx.HTTPTransport()):
+        with httpx.Client(transport=transport) as client, pytest.raises(httpx.UnsupportedProtocol) as caught:
+            client.get("invalid://orders/")
+        said.append(str(caught.value))
+    assert len(set(said)) == 1
+
+
 def test_async_passthrough(mesh: svcmesh.Mesh, server: HttpServer) -> None:
     async def check() -> None:
         async with httpx.AsyncClient(transport=mesh.http_async_transport(passthrough=True)) as client:

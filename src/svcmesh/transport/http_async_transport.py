@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -39,6 +40,7 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
     ) -> None:
         self._route = route
         self._dialing = dialing
+        self._given = inner
         self._inner = None if inner is None else AsyncInner(inner)
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, ByOrigin] = WeakKeyDictionary()
         self._plain_arguments = plain
@@ -48,6 +50,8 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send ``request`` to an endpoint of the service that its host names."""
         view = self._route.find(request)
+        if view is None:
+            return await self._pass_on(request)
         loop = _running_loop()
         if request.url.port is not None and await self._is_elsewhere(view, request):
             return await self._pass_on(request)
@@ -92,12 +96,28 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close all connections of this transport; those in use when their answer has been read."""
-        loops, self._loops = self._loops, WeakKeyDictionary()
-        for by_origin in loops.values():
-            for each in by_origin.values():
-                each.close()
+        self._close_own()
         if self._plain is not None:
             await self._plain.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Enter the transport that was given as ``inner``, too: some start what they need only then."""
+        if self._given is not None:
+            await self._given.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        """Close all connections, and leave the transport that was given."""
+        if self._given is None:
+            await self.aclose()
+        else:
+            self._close_own()
+            await self._given.__aexit__(exc_type, exc_value, traceback)
 
     def forget(self) -> None:
         """In a forked child: the connections are the parent's."""
@@ -105,6 +125,12 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
         for by_origin in loops.values():
             for each in by_origin.values():
                 each.forget()
+
+    def _close_own(self) -> None:
+        loops, self._loops = self._loops, WeakKeyDictionary()
+        for by_origin in loops.values():
+            for each in by_origin.values():
+                each.close()
 
     async def _call(self, view: View, exchange: AwaitingHttp, now: float, deadline: float) -> httpx.Response:
         if self._route.passthrough:

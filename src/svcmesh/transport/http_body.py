@@ -21,10 +21,9 @@ class Body:
 
     def __init__(self, request: httpx.Request) -> None:
         stream = request.stream
-        self._watched: Watched | AsyncWatched | None = None
+        self._watched: Watched | None = None
         self._file: Any = None
         self._offset = 0
-        self._ready = True
         if isinstance(stream, httpx.ByteStream) or _is_rewindable_form(stream):
             return
         source = getattr(stream, "_stream", None)  # httpx: what was given as `content=`
@@ -32,7 +31,7 @@ class Body:
             return
         self._remember(source)
         if self._file is None:
-            self._watch(request, stream)
+            self._watched = request.stream = Watched(stream)
 
     def replayable(self) -> bool:
         """Whether the next attempt will send the same bytes as the first; a file is put back for it."""
@@ -57,19 +56,14 @@ class Body:
             return False
         return True
 
-    def _watch(self, request: httpx.Request, stream: Any) -> None:
-        if isinstance(stream, httpx.SyncByteStream):
-            self._watched = Watched(stream)
-        elif isinstance(stream, httpx.AsyncByteStream):
-            self._watched = AsyncWatched(stream)
-        if self._watched is not None:
-            request.stream = self._watched
 
+class Watched(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A stream that knows whether somebody has begun to read it.
 
-class Watched(httpx.SyncByteStream):
-    """A stream that knows whether somebody has begun to read it."""
+    It is read as the stream can be: some only in one colour, some, such as httpx's forms, in both.
+    """
 
-    def __init__(self, stream: httpx.SyncByteStream) -> None:
+    def __init__(self, stream: Any) -> None:
         self.touched = False
         self._stream = stream
 
@@ -78,23 +72,15 @@ class Watched(httpx.SyncByteStream):
         self.touched = True
         yield from self._stream
 
-    def close(self) -> None:
-        """Close the stream."""
-        self._stream.close()
-
-
-class AsyncWatched(httpx.AsyncByteStream):
-    """The same for asyncio."""
-
-    def __init__(self, stream: httpx.AsyncByteStream) -> None:
-        self.touched = False
-        self._stream = stream
-
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Hand on what the stream has."""
         self.touched = True
         async for part in self._stream:
             yield part
+
+    def close(self) -> None:
+        """Close the stream."""
+        self._stream.close()
 
     async def aclose(self) -> None:
         """Close the stream."""

@@ -15,9 +15,10 @@ from svcmesh.core.errors import ConfigError, NoEndpoints
 from svcmesh.engine.view import View
 from svcmesh.transport.http_errors import as_httpx
 
-_SCHEMES = frozenset({b"http", b"https"})
-_NAME_IN_URI = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_SCHEMES = frozenset({b"http", b"https", b"ws", b"wss"})
+"""What httpcore speaks: a WebSocket begins as a request of HTTP/1.1."""
 
+_NAME_IN_URI = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 _MOST_HOSTS = 256
 """Hosts that one transport remembers; each that the mesh did not know before is watched meanwhile."""
@@ -49,8 +50,8 @@ class Route(Protocol):
     def passthrough(self) -> bool:
         """Whether what no service serves goes to a plain transport."""
 
-    def find(self, request: httpx.Request) -> View:
-        """Return the view of the service that the URL's host names, or refuse."""
+    def find(self, request: httpx.Request) -> View | None:
+        """Return the view of the service that the URL's host names, or refuse; None where it is to be passed on."""
 
 
 class ToService:
@@ -84,10 +85,12 @@ class ToMesh:
         self._mesh = mesh
         self._services: dict[bytes, ServiceLike] = {}
 
-    def find(self, request: httpx.Request) -> View:
+    def find(self, request: httpx.Request) -> View | None:
         """Return the view of the service that the host names."""
         service = self._services.get(request.url.raw_host)
         if service is None or request.url.raw_scheme not in _SCHEMES:
+            if self.passthrough and request.url.raw_scheme not in _SCHEMES:
+                return None  # what is not HTTP is not ours to judge
             check_scheme(request)
             service = self._mesh.by_host(request.url.host)
             if len(self._services) >= _MOST_HOSTS:

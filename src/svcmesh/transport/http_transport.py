@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import httpx
 
@@ -43,6 +44,8 @@ class MeshTransport(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send ``request`` to an endpoint of the service that its host names."""
         view = self._route.find(request)
+        if view is None:
+            return self._pass_on(request)
         if request.url.port is not None and self._is_elsewhere(view, request):
             return self._pass_on(request)
         now = view.clock.now()
@@ -79,17 +82,39 @@ class MeshTransport(httpx.BaseTransport):
 
     def close(self) -> None:
         """Close all connections of this transport; those in use when their answer has been read."""
-        connections, self._connections = self._connections, {}
-        for each in connections.values():
-            each.close()
+        self._close_own()
         if self._plain is not None:
             self._plain.close()
+
+    def __enter__(self) -> Self:
+        """Enter the transport that was given as ``inner``, too: some start what they need only then."""
+        if self._given is not None:
+            self._given.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        """Close all connections, and leave the transport that was given."""
+        if self._given is None:
+            self.close()
+        else:
+            self._close_own()
+            self._given.__exit__(exc_type, exc_value, traceback)
 
     def forget(self) -> None:
         """In a forked child: the connections are the parent's."""
         connections, self._connections = self._connections, {}
         for each in connections.values():
             each.forget()
+
+    def _close_own(self) -> None:
+        connections, self._connections = self._connections, {}
+        for each in connections.values():
+            each.close()
 
     def _call(self, view: View, exchange: BlockingHttp, now: float, deadline: float) -> httpx.Response:
         if self._route.passthrough:
