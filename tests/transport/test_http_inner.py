@@ -87,14 +87,14 @@ def test_an_inner_transport_is_entered_and_left_with_the_client(mesh: svcmesh.Me
             return self
 
         def __exit__(self, *raised: object) -> None:
-            seen.append(f"exit {getattr(raised[0], "__name__", None)}")
+            seen.append(f"exit {getattr(raised[0], '__name__', None)}")
 
         async def __aenter__(self) -> Self:
             seen.append("aenter")
             return self
 
         async def __aexit__(self, *raised: object) -> None:
-            seen.append(f"aexit {getattr(raised[0], "__name__", None)}")
+            seen.append(f"aexit {getattr(raised[0], '__name__', None)}")
 
     orders, inner = mesh.service("orders"), Inner(lambda request: httpx.Response(200))
     with httpx.Client(transport=orders.http_transport(inner=inner)):
