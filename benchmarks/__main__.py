@@ -88,7 +88,7 @@ def _page(results: dict[str, Rows]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Ratios of runs interleaved in one process; times are of the machine they were made on and mean little elsewhere.",
+        "Ratios of runs interleaved in one process; times are of the machine they were made on, and of no other.",
         "How each is measured stands at the top of its file in `benchmarks/`.",
         "",
         f"Made by `{command}` with Python {machine['python']} on {machine['system']}, {machine['cores']} cores.",

@@ -32,7 +32,7 @@ def rows(calls: int = CALLS, rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
         ):
             for threads in (1, 16):
                 blocks = [threaded(_call(channel), calls, threads, pool) for channel in (stock, ours)]
-                yield from compare(f"gRPC sync, {threads} threads", *blocks, calls, rounds)
+                yield from compare(f"gRPC sync, {threads} threads", blocks, calls, rounds)
         with asyncio.Runner() as runner:
             yield from _awaited(runner, mesh, target, calls, rounds)
 
@@ -44,13 +44,13 @@ def _awaited(runner: asyncio.Runner, mesh: Mesh, target: str, calls: int, rounds
     channels = runner.run(opened())
     for tasks in (1, 64):
         blocks = [concurrent(runner, _call(channel), calls, tasks) for channel in channels]
-        yield from compare(f"gRPC asyncio, {tasks} tasks", *blocks, calls, rounds)
+        yield from compare(f"gRPC asyncio, {tasks} tasks", blocks, calls, rounds)
     for channel in channels:
         runner.run(channel.close(None))
 
 
 def _call(channel: Any) -> Callable[[], Any]:
-    say_hello = greet_pb2_grpc.GreeterStub(channel).SayHello
+    say_hello = greet_pb2_grpc.GreeterStub(channel).SayHello  # type: ignore[no-untyped-call]
     return lambda: say_hello(REQUEST)
 
 

@@ -30,7 +30,7 @@ def rows(calls: int = CALLS, rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
         ):
             for threads in (1, 8, 32):
                 blocks = [threaded(call, calls, threads, pool) for call in (_in_turn(stock, urls), _get(ours))]
-                yield from compare(f"HTTP sync, {threads} threads", *blocks, calls, rounds)
+                yield from compare(f"HTTP sync, {threads} threads", blocks, calls, rounds)
         with asyncio.Runner() as runner:
             yield from _awaited(runner, mesh, urls, calls, rounds)
 
@@ -41,7 +41,7 @@ def _awaited(
     stock, ours = httpx.AsyncClient(), mesh.service("hello").http_async_client()
     for tasks in (1, 16, 64):
         blocks = [concurrent(runner, call, calls, tasks) for call in (_in_turn(stock, urls), _get(ours))]
-        yield from compare(f"HTTP asyncio, {tasks} tasks", *blocks, calls, rounds)
+        yield from compare(f"HTTP asyncio, {tasks} tasks", blocks, calls, rounds)
     for client in (stock, ours):
         runner.run(client.aclose())
 

@@ -22,11 +22,12 @@ Sample = tuple[float, float]
 """Seconds of one call: by the wall clock, and of this process's CPU."""
 
 
-def compare(case: str, stock: Block, ours: Block, calls: int, rounds: int) -> Iterator[dict[str, Any]]:
-    """Yield a row for each client.
+def compare(case: str, pair: Sequence[Block], calls: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """Yield a row for each client; ``pair`` is a block of the stock one and a block of ours.
 
     Keys: case, client, wall (ratio to stock), low and high (of its interval), cpu (ratio), microseconds (per call).
     """
+    stock, ours = pair
     blocks = {STOCK: stock, AGAIN: stock, OURS: ours}
     samples: dict[str, list[Sample]] = {name: [] for name in blocks}
     order, chance = list(blocks), random.Random(1)

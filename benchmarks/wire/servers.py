@@ -41,7 +41,7 @@ def running(kind: str) -> Iterator[list[str]]:
 def serve_grpc() -> None:
     """Serve the Greeter until killed."""
     server = grpc.server(ThreadPoolExecutor(4))
-    greet_pb2_grpc.add_GreeterServicer_to_server(Greeter(), server)
+    greet_pb2_grpc.add_GreeterServicer_to_server(Greeter(), server)  # type: ignore[no-untyped-call]
     print(server.add_insecure_port("127.0.0.1:0"), flush=True)
     server.start()
     server.wait_for_termination()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from threading import RLock
 from types import TracebackType
@@ -339,7 +339,7 @@ class Faults:
         self._service = mesh.service
 
     @contextmanager
-    def inject(self, service: str | Service, *faults: Fault) -> Iterator[None]:
+    def inject(self, service: str | Service, *faults: Fault) -> Generator[None, None, None]:
         """Arm ``faults`` for ``service`` inside the block, for all its clients and policies.
 
         Raises:

@@ -30,7 +30,7 @@ from svcmesh.policy.fault import Abort
 from svcmesh.policy.retry import Retry
 from svcmesh.transport import plain_outcome
 
-_current_task: Callable[[asyncio.AbstractEventLoop], Any] = asyncio.current_task
+_current_task: Any = asyncio.current_task
 if sys.version_info < (3, 12):  # where it is Python code, which takes longer than the pick
     _current_task = asyncio.tasks._current_tasks.get  # type: ignore[attr-defined] # noqa: SLF001
 
@@ -125,7 +125,7 @@ def _awaiting_line(traits: _Traits) -> Function:  # noqa: C901 - straight, and m
         reaper = reapers.by_loop.get(loop) or reapers.of(loop)
         task: Any = _current_task(loop)
         choose = view.choose
-        member: Any = choose() if task is not None else None
+        member: Any = task and choose()  # outside of a task: the machine says what is wrong
         if member is None:
             return await _await_slowly(traits, (args, kwargs), now)
         view.budget.calls += 1
