@@ -122,3 +122,13 @@ async def test_closing_releases_who_writes() -> None:
     writer.close()
 
     assert sent[0].done()
+
+
+async def test_something_that_is_no_iterable_ends_the_call_and_not_the_caller() -> None:
+    """It is looked at when gRPC reads it, and met by every attempt."""
+    request = AioStreamedRequest(5, None)
+
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            await everything(request.again())
+    assert request.exhausted

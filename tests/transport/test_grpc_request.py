@@ -26,10 +26,13 @@ def test_a_single_message_is_the_same_every_time() -> None:
     assert request.replayable
 
 
-def test_something_that_is_no_iterable_is_refused_at_once() -> None:
-    """Before any attempt is made."""
-    with pytest.raises(TypeError):
-        Request.streamed(5, None)  # type: ignore[arg-type]
+def test_something_that_is_no_iterable_ends_the_call_and_not_the_caller() -> None:
+    """Requests are read on a thread of gRPC, so that callers learn of it from the call."""
+    request = Request.streamed(5, None)  # type: ignore[arg-type]
+
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            list(request.again())
 
 
 @given(st.lists(st.binary(max_size=20), max_size=20), st.lists(st.integers(0, 20), max_size=4))

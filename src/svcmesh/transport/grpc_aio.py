@@ -13,7 +13,8 @@ import grpc.aio
 
 from svcmesh.transport.grpc_aio_calls import AioStreamStream, AioStreamUnary, AioUnaryStream, AioUnaryUnary
 from svcmesh.transport.grpc_aio_channels import LoopChannels
-from svcmesh.transport.grpc_aio_flow import AioFlow
+from svcmesh.transport.grpc_aio_flow import CLOSED, AioFlow
+from svcmesh.transport.grpc_aio_intercepted import INTERCEPTED, Interceptors
 from svcmesh.transport.grpc_aio_request import AioStreamedRequest, Writer
 from svcmesh.transport.grpc_channels import Dialer, check
 from svcmesh.transport.grpc_connectivity import aggregate
@@ -25,13 +26,6 @@ from svcmesh.transport.grpc_settings import Settings, Target
 MOST_MULTICALLABLES = 1024
 STATE_PERIOD = 0.05
 """Seconds between looks at the connections, while somebody waits for a change of state."""
-
-_INTERCEPTORS = (
-    grpc.aio.UnaryUnaryClientInterceptor,
-    grpc.aio.UnaryStreamClientInterceptor,
-    grpc.aio.StreamUnaryClientInterceptor,
-    grpc.aio.StreamStreamClientInterceptor,
-)
 
 
 class _Multicallable:
@@ -134,7 +128,7 @@ class MeshAioChannel(grpc.aio.Channel):
     Args:
         service: whom it goes to; kept alive as long as the channel, its multicallables and its calls are.
         credentials, options, compression: as the stock channels take them; None for plain text.
-        interceptors: run around each attempt.
+        interceptors: run around each call, once, whatever attempts it takes.
 
     Raises:
         TypeError, ValueError, AttributeError: settings that the stock channel would refuse, in its own words.
@@ -152,9 +146,9 @@ class MeshAioChannel(grpc.aio.Channel):
     ) -> None:
         settings = Settings.of(service.name, credentials, options, compression)
         check(settings)
-        make = partial(LoopChannels, interceptors=_checked(interceptors))
+        self._interceptors = Interceptors(interceptors)
         self._view = service.view
-        self._dialer = Dialer(service.view.cluster, settings, make, service)
+        self._dialer = Dialer(service.view.cluster, settings, LoopChannels, service)
         self._multicallables: dict[tuple[Any, ...], Any] = {}
         self._running: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -207,6 +201,12 @@ class MeshAioChannel(grpc.aio.Channel):
         )
 
     def _multicallable(self, *key: Any) -> Any:
+        if not self._interceptors.concern(key[0]):
+            return self._own(*key)
+        start = partial(self._start, key)
+        return INTERCEPTED[key[0]](self._interceptors, Method(*key), start, self._running.add)
+
+    def _own(self, *key: Any) -> Any:
         found = self._multicallables.get(key)
         if found is None:
             found = _CLASSES[key[0]](Line(self._view, self._dialer, Method(*key)), self._running)
@@ -214,6 +214,12 @@ class MeshAioChannel(grpc.aio.Channel):
                 self._multicallables.clear()
             self._multicallables[key] = found
         return found
+
+    def _start(self, key: tuple[Any, ...], path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Start a call for an interceptor, which may have put another ``path`` in the place of the one asked for."""
+        kind, asked, *rest = key
+        path = asked if path == _encoded(asked) else path
+        return self._own(kind, path, *rest)(*args, **kwargs)
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -230,7 +236,13 @@ class MeshAioChannel(grpc.aio.Channel):
         return aggregate(channel.get_state(try_to_connect) for channel in channels)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """Wait until the state is another one than ``last_observed_state``."""
+        """Wait until the state is another one than ``last_observed_state``.
+
+        Raises:
+            grpc.aio.UsageError: the channel is closed, so that there is nothing to wait for.
+        """
+        if self._dialer.closed:
+            raise grpc.aio.UsageError(CLOSED)
         while self.get_state() is last_observed_state:  # noqa: ASYNC110 - connections are asked, none of them tells
             await asyncio.sleep(STATE_PERIOD)
 
@@ -238,7 +250,7 @@ class MeshAioChannel(grpc.aio.Channel):
         """Wait until some endpoint is connected; nobody being there yet is waited for."""
         while (state := self.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
             if state is grpc.ChannelConnectivity.SHUTDOWN:
-                raise grpc.aio.UsageError("Channel is closed.")
+                raise grpc.aio.UsageError(CLOSED)
             await asyncio.sleep(STATE_PERIOD)
 
     # -- the end -------------------------------------------------------------------------------------------------------
@@ -287,16 +299,5 @@ async def _ended(call: Any) -> None:
     await over
 
 
-def _checked(interceptors: Any) -> Any:
-    """Return the interceptors, if each is of a kind that gRPC knows.
-
-    Raises:
-        ValueError: in the words of the stock channel.
-    """
-    if interceptors is None:
-        return None
-    for interceptor in (found := list(interceptors)):
-        if not isinstance(interceptor, _INTERCEPTORS):
-            kinds = " or ".join(kind.__name__ for kind in _INTERCEPTORS)
-            raise ValueError(f"Interceptor {interceptor} must be {kinds}. ")  # noqa: TRY004 - as the stock channel does
-    return found
+def _encoded(path: Any) -> bytes:
+    return path if isinstance(path, bytes) else str(path).encode()

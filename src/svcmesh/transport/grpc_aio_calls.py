@@ -240,6 +240,11 @@ class StreamedRequests(AioCall):
 
     writer: Writer | None = None
 
+    @property
+    def _done_writing_flag(self) -> bool:
+        """What gRPC's intercepted calls ask those below them for, by this name."""
+        return self._flow.request.exhausted if self.writer is None else self.writer.finished
+
     async def write(self, request: Any) -> None:
         """Send a message; returns when gRPC has taken it."""
         writer = self._writer()

@@ -14,12 +14,11 @@ from svcmesh.transport.grpc_settings import Settings, target
 class LoopChannels:
     """The stock channels to one endpoint. Threads: each loop asks for its own only."""
 
-    __slots__ = ("_address", "_by_loop", "_interceptors", "_settings")
+    __slots__ = ("_address", "_by_loop", "_settings")
 
-    def __init__(self, settings: Settings, address: str, interceptors: Any) -> None:
+    def __init__(self, settings: Settings, address: str) -> None:
         self._settings = settings
         self._address = address
-        self._interceptors = interceptors
         self._by_loop: dict[asyncio.AbstractEventLoop, EndpointChannel] = {}
 
     def of(self, loop: asyncio.AbstractEventLoop) -> EndpointChannel:
@@ -28,7 +27,7 @@ class LoopChannels:
         if found is None:
             for ended in [other for other in list(self._by_loop) if other.is_closed()]:
                 self._by_loop.pop(ended, None)
-            found = self._by_loop[loop] = EndpointChannel(_channel(self._settings, self._address, self._interceptors))
+            found = self._by_loop[loop] = EndpointChannel(_channel(self._settings, self._address))
         return found
 
     def here(self, loop: asyncio.AbstractEventLoop) -> Any:
@@ -67,8 +66,8 @@ _closing: set[asyncio.Task[None]] = set()
 """Loops refer to their tasks weakly; these must live until they are done."""
 
 
-def _channel(settings: Settings, address: str, interceptors: Any) -> Any:
+def _channel(settings: Settings, address: str) -> Any:
     where, options, compression = target(address), settings.arguments, settings.compression
     if settings.credentials is None:
-        return grpc.aio.insecure_channel(where, options, compression, interceptors)
-    return grpc.aio.secure_channel(where, settings.credentials, options, compression, interceptors)
+        return grpc.aio.insecure_channel(where, options, compression)
+    return grpc.aio.secure_channel(where, settings.credentials, options, compression)

@@ -27,9 +27,9 @@ class AioStreamedRequest(Request):
 
     def __init__(self, source: Any, serializer: Callable[[Any], Any] | None) -> None:
         super().__init__(None)
-        is_async = hasattr(source, "__aiter__")
-        self._source = aiter(source) if is_async else iter(source)
-        self._is_async = is_async
+        self._source = source
+        self._iterator: Any = None
+        self._is_async = hasattr(source, "__aiter__")
         self._serializer = serializer
         self._kept: list[Any] = []
         self._room = BUFFER
@@ -37,7 +37,7 @@ class AioStreamedRequest(Request):
         self._owner: object = None
         self._reading: asyncio.Task[Any] | None = None
         self._ended: BaseException | None = None
-        self._exhausted = False
+        self.exhausted = False
 
     def again(self) -> AsyncIterator[Any]:
         """Return an iterator over all messages as bytes. Iterators given out before yield nothing new any more."""
@@ -93,15 +93,17 @@ class AioStreamedRequest(Request):
             task.exception()
 
     async def _next(self) -> Any:
-        if self._exhausted:
+        if self.exhausted:
             return _END
         try:
-            message = await anext(self._source) if self._is_async else next(self._source)
+            if self._iterator is None:
+                self._iterator = aiter(self._source) if self._is_async else iter(self._source)
+            message = await anext(self._iterator) if self._is_async else next(self._iterator)
         except (StopIteration, StopAsyncIteration):
-            self._exhausted = True
+            self.exhausted = True
             return _END
         except Exception as error:  # noqa: BLE001 - whatever it is, each attempt has to meet it
-            self._exhausted, self._ended = True, error
+            self.exhausted, self._ended = True, error
             return _END
         message = self._serialized(message)
         self._room -= len(message) if isinstance(message, bytes) else 0

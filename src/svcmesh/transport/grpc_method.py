@@ -31,7 +31,7 @@ class Method:
     def __init__(
         self, kind: Kind, path: Any, serializer: Transform | None, deserializer: Transform | None, registered: Any
     ) -> None:
-        self.kind = kind
+        self.kind: Kind = kind
         self.path = path
         self.serializer = serializer
         self.deserializer = deserializer

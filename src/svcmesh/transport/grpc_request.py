@@ -22,19 +22,21 @@ _LOGGER = logging.getLogger("svcmesh.grpc")
 
 
 class Request:
-    """A single message."""
+    """A single message.
+
+    Attributes:
+        exhausted: the caller has no more messages.
+    """
+
+    exhausted = True
 
     def __init__(self, message: Any) -> None:
         self._message = message
 
     @staticmethod
     def streamed(source: Iterable[Any], serializer: Callable[[Any], Any] | None) -> StreamedRequest:
-        """Return a stream of messages.
-
-        Raises:
-            TypeError: ``source`` is no iterable.
-        """
-        return StreamedRequest(iter(source), serializer)
+        """Return a stream of messages; a ``source`` that is no iterable ends the call as one that raises does."""
+        return StreamedRequest(source, serializer)
 
     def again(self) -> Any:
         """Return what the stock multicallable is given for one attempt."""
@@ -52,15 +54,16 @@ class Request:
 class StreamedRequest(Request):
     """A stream of messages, kept as long as it may have to be sent again. Threads: any."""
 
-    def __init__(self, source: Iterator[Any], serializer: Callable[[Any], Any] | None) -> None:
+    def __init__(self, source: Iterable[Any], serializer: Callable[[Any], Any] | None) -> None:
         super().__init__(None)
         self._source = source
+        self._iterator: Iterator[Any] | None = None
         self._serializer = serializer
         self._lock = Lock()
         self._kept: list[Any] = []
         self._room = BUFFER
         self._keeping = True
-        self._exhausted = False
+        self.exhausted = False
         self._ended: BaseException | None = None
         self._owner: object = None
 
@@ -101,15 +104,17 @@ class StreamedRequest(Request):
 
     def _read(self, kept: list[Any]) -> Any:
         """Read one message of the caller's, and keep it if need be; `_END` when there is none."""
-        if self._exhausted:
+        if self.exhausted:
             return _END
         try:
-            message = self._serialized(next(self._source))
+            if self._iterator is None:
+                self._iterator = iter(self._source)
+            message = self._serialized(next(self._iterator))
         except StopIteration:
-            self._exhausted = True
+            self.exhausted = True
             return _END
         except BaseException as error:  # noqa: BLE001 - whatever it is, each attempt has to meet it
-            self._exhausted, self._ended = True, error
+            self.exhausted, self._ended = True, error
             return _END
         self._room -= len(message) if isinstance(message, bytes) else 0
         self._keeping = self._keeping and self._room >= 0
