@@ -93,7 +93,7 @@ def _blocking_line(traits: _Traits) -> Function:
         try:
             if picks:
                 kwargs["endpoint"] = member.endpoint
-            result = fn(*args, **kwargs) if kwargs else fn(*args)
+            result = fn(*args, **kwargs) if kwargs else fn(*args) if args else fn()
         except BaseException as error:  # noqa: BLE001 - the machine settles it, and raises it again where it stands
             _restore(token)
             exchange = BlockingFunction(traits, (args, kwargs))
@@ -140,7 +140,7 @@ def _awaiting_line(traits: _Traits) -> Function:  # noqa: C901 - straight, and m
         try:
             if picks:
                 kwargs["endpoint"] = member.endpoint
-            result = await (fn(*args, **kwargs) if kwargs else fn(*args))
+            result = await (fn(*args, **kwargs) if kwargs else fn(*args) if args else fn())
         except BaseException as error:  # noqa: BLE001 - as above
             late = reaper.late(key)
             _restore(token)
