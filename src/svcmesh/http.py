@@ -1,4 +1,4 @@
-"""The HTTP side of svcmesh: the transports that a service and a mesh hand out, and their refusals.
+"""The HTTP side of svcmesh: the transports that a service and a mesh hand out, their refusals, and server middleware.
 
 Importing it loads httpx, which ``import svcmesh`` does not.
 """
@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from svcmesh.transport.http_async_transport import AsyncMeshTransport
 from svcmesh.transport.http_errors import HTTPCircuitOpen, HTTPDeadlineExceeded, HTTPLimitExceeded, HTTPNoEndpoints
+from svcmesh.transport.http_server import ASGIMiddleware, WSGIMiddleware
 from svcmesh.transport.http_transport import MeshTransport
 
 __all__ = [
+    "ASGIMiddleware",
     "AsyncMeshTransport",
     "HTTPCircuitOpen",
     "HTTPDeadlineExceeded",
     "HTTPLimitExceeded",
     "HTTPNoEndpoints",
     "MeshTransport",
+    "WSGIMiddleware",
 ]

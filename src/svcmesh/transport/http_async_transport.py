@@ -58,7 +58,7 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
         now = view.clock.now()
         deadline = view.deadline(now)
         until = min(now + view.limit, deadline)
-        exchange = AwaitingHttp(self, view, request)
+        exchange = AwaitingHttp(self, view, request, deadline)
         reaper = view.runtime.reapers.of(loop)
         member = view.enter(now) if now < until else None
         if member is None:
@@ -162,8 +162,8 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
 class AwaitingHttp(HttpExchange):
     """One logical request on connections of an asyncio loop."""
 
-    def __init__(self, transport: AsyncMeshTransport, view: View, request: httpx.Request) -> None:
-        super().__init__(view, request)
+    def __init__(self, transport: AsyncMeshTransport, view: View, request: httpx.Request, deadline: float) -> None:
+        super().__init__(view, request, deadline)
         self._transport = transport
 
     async def send(self, attempt: Attempt) -> httpx.Response:

@@ -80,7 +80,7 @@ class AsyncConnections:
             used, line.used = line.used, True
             line.wire.limit.until = before(trip.until)
             try:
-                raw = await line.http.handle_async_request(core_request(trip.request))
+                raw = await line.http.handle_async_request(core_request(trip.request, trip.headers()))
                 return await self._answer(trip, line, raw)
             except BaseException as error:
                 self.pool.give(trip.member, line, monotonic(), keep=False)

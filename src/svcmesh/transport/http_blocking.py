@@ -68,7 +68,7 @@ class Connections:
             used, line.used = line.used, True
             line.wire.limit.until = trip.until
             try:
-                return self._answer(trip, line, line.http.handle_request(core_request(trip.request)))
+                return self._answer(trip, line, line.http.handle_request(core_request(trip.request, trip.headers())))
             except BaseException as error:
                 self.pool.give(trip.member, line, monotonic(), keep=False)
                 if not isinstance(error, Exception):

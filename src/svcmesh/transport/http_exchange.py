@@ -33,9 +33,10 @@ class HttpExchange:
 
     patient = False
 
-    def __init__(self, view: View, request: httpx.Request) -> None:
+    def __init__(self, view: View, request: httpx.Request, deadline: float) -> None:
         self.view = view
         self.request = request
+        self._deadline = deadline
         self.body = None if isinstance(request.stream, httpx.ByteStream) else Body(request)
         self.idempotent = is_idempotent(request, view.policy)
         self.deferred = False
@@ -87,6 +88,7 @@ class HttpExchange:
             member=member,
             started=started,
             until=until,
+            deadline=self._deadline,
             final=final,
         )
         return trip

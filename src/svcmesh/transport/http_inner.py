@@ -62,7 +62,7 @@ def addressed(trip: Trip) -> httpx.Request:
         given = extensions.get("timeout", {})
         extensions["timeout"] = {phase: clamp(given.get(phase), trip.until) for phase in PHASES}
     return httpx.Request(
-        request.method, request.url, headers=request.headers, stream=request.stream, extensions=extensions
+        request.method, request.url, headers=trip.headers(), stream=request.stream, extensions=extensions
     )
 
 

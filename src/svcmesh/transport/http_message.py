@@ -24,12 +24,12 @@ def core_url(url: httpx.URL) -> httpcore.URL:
     return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
 
 
-def core_request(request: httpx.Request) -> httpcore.Request:
-    """Return a request as httpcore's."""
+def core_request(request: httpx.Request, headers: list[tuple[bytes, bytes]]) -> httpcore.Request:
+    """Return a request as httpcore's, with the headers of this attempt."""
     return httpcore.Request(
         method=request.method,
         url=core_url(request.url),
-        headers=request.headers.raw,
+        headers=headers,
         content=request.stream,
         extensions=request.extensions,
     )

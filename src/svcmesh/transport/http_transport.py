@@ -51,7 +51,7 @@ class MeshTransport(httpx.BaseTransport):
         now = view.clock.now()
         deadline = view.deadline(now)
         until = min(now + view.limit, deadline)
-        exchange = BlockingHttp(self, view, request)
+        exchange = BlockingHttp(self, view, request, deadline)
         member = view.enter(now) if now < until else None
         if member is None:
             return self._call(view, exchange, now, deadline)
@@ -137,8 +137,8 @@ class MeshTransport(httpx.BaseTransport):
 class BlockingHttp(HttpExchange):
     """One logical request on blocking connections."""
 
-    def __init__(self, transport: MeshTransport, view: View, request: httpx.Request) -> None:
-        super().__init__(view, request)
+    def __init__(self, transport: MeshTransport, view: View, request: httpx.Request, deadline: float) -> None:
+        super().__init__(view, request, deadline)
         self._transport = transport
 
     def send(self, attempt: Attempt) -> httpx.Response:

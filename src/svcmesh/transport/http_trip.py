@@ -15,12 +15,15 @@ from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.member import Member
 from svcmesh.engine.view import View
 from svcmesh.policy.policy import Policy
+from svcmesh.transport.http_deadline import HEADER, written
 from svcmesh.transport.http_errors import as_httpx, translated
 from svcmesh.transport.http_outcome import of_error
 
 MARGIN = 0.005
 """Seconds before the end of an awaited attempt at which its socket gives up, so that it can say what it was doing: a
 connect that came to nothing may go elsewhere, and a cancellation would not tell."""
+
+_HEADER = HEADER.encode()
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """Source: RFC 9110, 9.2.2."""
@@ -36,12 +39,13 @@ class Trip:
         member: whom to send it to.
         started: when, on the mesh's clock.
         until: when it must end, on the machine's clock; None: never.
+        deadline: when the whole call must, on the clock of the mesh; infinite: never.
         final: that is the end of the whole call, so that it is nobody's fault.
         buffer: bytes up to which the answer is read inside the attempt; negative: not at all.
         unsent: it was cut off before there was a connection.
     """
 
-    __slots__ = ("buffer", "final", "member", "repeat", "request", "started", "unsent", "until", "view")
+    __slots__ = ("buffer", "deadline", "final", "member", "repeat", "request", "started", "unsent", "until", "view")
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class Trip:
         member: Member,
         started: float,
         until: float,
+        deadline: float,
         final: bool,
     ) -> None:
         self.view = view
@@ -62,6 +67,7 @@ class Trip:
         self.member = member
         self.started = started
         self.until = on_the_wire(view.clock, until)
+        self.deadline = deadline
         self.final = final
         self.unsent = False
 
@@ -89,9 +95,17 @@ class Trip:
         """
         view = self.view
         if view.policy.timeout_ends_streams:
-            return on_the_wire(view.clock, view.deadline(self.started))
+            return on_the_wire(view.clock, self.deadline)
         ambient = ambient_on(view.clock)
         return None if ambient is None else on_the_wire(view.clock, ambient)
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers to send: the caller's, and how long the answer is wanted, unless that is in them."""
+        headers = self.request.headers.raw
+        until = self.body_until()
+        if until is not None and HEADER not in self.request.headers:
+            headers.append((_HEADER, written(until - monotonic())))
+        return headers
 
 
 def is_idempotent(request: httpx.Request, policy: Policy) -> bool:
