@@ -319,18 +319,19 @@ def test_a_coroutine_closed_in_another_context_leaves_nothing_behind(mesh: Mesh)
 def test_a_coroutine_outside_of_a_task_is_refused_and_leaves_nothing_behind(mesh: Mesh) -> None:
     service = mesh.service("service")
 
-    async def never() -> None:
-        pytest.fail("called")
+    async def waits() -> None:
+        await asyncio.get_running_loop().create_future()
 
     loop = asyncio.new_event_loop()
     caught: list[BaseException] = []
 
     def drive() -> None:
         try:
-            service.guard(never)().send(None)
+            service.guard(waits)().send(None)
         except RuntimeError as error:
             caught.append(error)
-        loop.stop()
+        finally:
+            loop.stop()
 
     loop.call_soon(drive)
     loop.run_forever()

@@ -9,6 +9,7 @@ from svcmesh.core.clock import sleep_until, wait_for
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.effects import Discard, Done, Start, Wait
 from svcmesh.engine.exchange import Answer, Attempt, AwaitingExchange
+from svcmesh.engine.in_time import OutOfTime, in_time
 from svcmesh.engine.machine import Call
 from svcmesh.engine.member import NEVER, Member
 from svcmesh.engine.view import View
@@ -91,18 +92,13 @@ async def admit(call: Call) -> Attempt:
 
 async def perform(call: Call, exchange: AwaitingExchange, attempt: Attempt) -> Outcome:
     """Make one attempt, cut off when its time is up, and return how it ended."""
-    reaper = call.view.runtime.reapers.of(asyncio.get_running_loop())
-    key = reaper.watch(attempt.until) if attempt.until < NEVER else None
     try:
-        outcome = Outcome(Kind.SUCCESS, value=await exchange.send(attempt))
-    except BaseException as error:
-        if reaper.late(key):  # also where a library turned our cancellation into an error of its own
-            return call.timed_out(attempt)
-        if not isinstance(error, Exception):
-            raise
+        value = await in_time(exchange.send(attempt), call.view.runtime.reapers, attempt.until)
+    except OutOfTime:
+        return call.timed_out(attempt)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the exchange knows what it means
         return read(exchange, error)
-    reaper.late(key)  # an answer that came in spite of a cancellation is an answer
-    return outcome
+    return Outcome(Kind.SUCCESS, value=value)
 
 
 def read(exchange: AwaitingExchange, error: Exception) -> Outcome:

@@ -6,11 +6,9 @@ They are twins by nature, one awaits and one does not; all decisions are in the 
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import functools
 import inspect
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from typing import Any, ParamSpec, TypeVar, cast
@@ -24,15 +22,12 @@ from svcmesh.core.errors import ConfigError, FaultInjected, SvcmeshError
 from svcmesh.core.outcome import GATEWAY_STATUSES, Kind, Outcome
 from svcmesh.engine import awaiting, blocking
 from svcmesh.engine.exchange import Attempt
+from svcmesh.engine.in_time import OutOfTime, in_time
 from svcmesh.engine.machine import Call
 from svcmesh.engine.view import View
 from svcmesh.policy.fault import Abort
 from svcmesh.policy.retry import Retry
 from svcmesh.transport import plain_outcome
-
-_current_task: Any = asyncio.current_task
-if sys.version_info < (3, 12):  # where it is Python code, which takes longer than the pick
-    _current_task = asyncio.tasks._current_tasks.get  # type: ignore[attr-defined] # noqa: SLF001
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -108,10 +103,10 @@ def _blocking_line(traits: _Traits) -> Function:
     return call if view.clock is SYSTEM else call_on_other_clock
 
 
-def _awaiting_line(traits: _Traits) -> Function:  # noqa: C901 - straight, and measured; its twin awaits nothing
+def _awaiting_line(traits: _Traits) -> Function:
     fn, view, picks, now_, limit = traits.fn, traits.view, traits.picks, traits.view.clock.now, traits.view.limit
     get, put, reset = deadline.AMBIENT.get, deadline.AMBIENT.set, deadline.AMBIENT.reset
-    running_loop, reapers = asyncio.get_running_loop, view.runtime.reapers
+    reapers = view.runtime.reapers
 
     async def call(*args: Any, **kwargs: Any) -> Any:
         now = now_()
@@ -121,33 +116,25 @@ def _awaiting_line(traits: _Traits) -> Function:  # noqa: C901 - straight, and m
             if type(outer) is not float or outer <= now:
                 return await _await_slowly(traits, (args, kwargs), now)
             until = min(until, outer)
-        loop = running_loop()
-        reaper = reapers.by_loop.get(loop) or reapers.of(loop)
-        task: Any = _current_task(loop)
         choose = view.choose
-        member: Any = task and choose()  # outside of a task: the machine says what is wrong
+        member: Any = choose()
         if member is None:
             return await _await_slowly(traits, (args, kwargs), now)
         view.budget.calls += 1
         if now >= member.edge:
             member.roll(now)
         member.started += 1
-        key = object()  # `Reaper.watch`, written out
-        reaper.open[key] = (until, task, task.cancelling())
-        if until < reaper.wake:
-            reaper.arm(until)
         token = put(until)
         try:
             if picks:
                 kwargs["endpoint"] = member.endpoint
-            result = await (fn(*args, **kwargs) if kwargs else fn(*args) if args else fn())
+            coroutine = fn(*args, **kwargs) if kwargs else fn(*args) if args else fn()
+            result = await in_time(coroutine, reapers, until)
         except BaseException as error:  # noqa: BLE001 - as above
-            late = reaper.late(key)
+            late = isinstance(error, OutOfTime)
             _restore(token)
             exchange = AwaitingFunction(traits, (args, kwargs))
             return await awaiting.resume(view, exchange, member, now, view.deadline(now), error, late=late)
-        if reaper.open.pop(key, None) is None:
-            reaper.late(key)  # an answer that came in spite of a cancellation is an answer
         reset(token)
         member.finished += 1
         return result

@@ -1,0 +1,66 @@
+"""Await something for at most so long, without a timer where nothing waits.
+
+A coroutine that answers from what it has (a cache, a buffer) never suspends. So it is begun first, by hand, and looked
+after only if it does wait: then the loop and the task are found out, which takes longer than the rest of a plain call,
+and the `Reaper` gets an entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Awaitable, Coroutine, Generator
+from typing import Any, TypeVar
+
+from svcmesh.engine.reaper import Reaper, Reapers
+
+T = TypeVar("T")
+
+
+class OutOfTime(BaseException):
+    """Raised in place of the cancellation by which an attempt was cut off; its cause is what came out of that."""
+
+
+@types.coroutine
+def in_time(awaitable: Awaitable[T], reapers: Reapers, until: float) -> Generator[Any, Any, T]:
+    """Await ``awaitable``, cancelled at the instant ``until``.
+
+    Raises:
+        OutOfTime: it was cancelled by us, and by nobody else. A result that came in spite of it is a result.
+        RuntimeError: it waits, and this is no task of an asyncio loop.
+    """
+    coroutine = awaitable if isinstance(awaitable, types.CoroutineType) else _awaiting(awaitable)
+    try:
+        waiting = coroutine.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]  # the value of an Awaitable[T]
+    try:
+        reaper = reapers.of(asyncio.get_running_loop())
+        key = reaper.watch(until)
+    except BaseException:
+        coroutine.close()
+        raise
+    return (yield from _watched(coroutine, waiting, reaper, key))
+
+
+def _watched(coroutine: Coroutine[Any, Any, T], waiting: Any, reaper: Reaper, key: object) -> Generator[Any, Any, T]:
+    """Go on with a coroutine that waits for ``waiting``."""
+    try:
+        while True:
+            try:
+                sent = yield waiting
+            except BaseException as error:  # noqa: BLE001 - a cancellation, above all, and it is the coroutine's
+                waiting = coroutine.throw(error)
+            else:
+                waiting = coroutine.send(sent)
+    except StopIteration as done:
+        reaper.late(key)
+        return done.value  # type: ignore[no-any-return]  # as above
+    except BaseException as error:
+        if reaper.late(key):
+            raise OutOfTime from error
+        raise
+
+
+async def _awaiting(awaitable: Awaitable[T]) -> T:
+    return await awaitable
