@@ -20,6 +20,7 @@ from svcmesh.transport.http_awaiting import AsyncConnections
 from svcmesh.transport.http_exchange import HttpExchange
 from svcmesh.transport.http_fork import forget_after_fork
 from svcmesh.transport.http_inner import AsyncInner
+from svcmesh.transport.http_library import speaker
 from svcmesh.transport.http_line import Dialing
 from svcmesh.transport.http_message import OriginKey, origin_key
 from svcmesh.transport.http_route import Route, await_snapshot_async, is_elsewhere, is_unknown
@@ -49,6 +50,8 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send ``request`` to an endpoint of the service that its host names."""
+        if not isinstance(request, httpx.Request):
+            return await speaker(request).handle_async(self, request)
         view = self._route.find(request)
         if view is None:
             return await self._pass_on(request)

@@ -12,6 +12,7 @@ import httpx
 
 from svcmesh.core.errors import ConfigError
 from svcmesh.transport.http_async_transport import AsyncMeshTransport
+from svcmesh.transport.http_library import adopted, adopted_async
 from svcmesh.transport.http_line import Dialing
 from svcmesh.transport.http_route import MeshLike, Route, ServiceLike, ToMesh, ToService, host_of
 from svcmesh.transport.http_transport import MeshTransport
@@ -68,15 +69,11 @@ def async_mesh_transport(
 
 
 def _blocking(route: Route, inner: httpx.BaseTransport | None, kwargs: dict[str, Any]) -> MeshTransport:
-    if inner is not None and not isinstance(inner, httpx.BaseTransport):
-        raise ConfigError(f"inner must be an httpx.BaseTransport, not {inner!r}")
-    return MeshTransport(route, _dialing(inner, kwargs), inner, kwargs)
+    return MeshTransport(route, _dialing(inner, kwargs), adopted(inner), kwargs)
 
 
 def _awaiting(route: Route, inner: httpx.AsyncBaseTransport | None, kwargs: dict[str, Any]) -> AsyncMeshTransport:
-    if inner is not None and not isinstance(inner, httpx.AsyncBaseTransport):
-        raise ConfigError(f"inner must be an httpx.AsyncBaseTransport, not {inner!r}")
-    return AsyncMeshTransport(route, _dialing(inner, kwargs), inner, kwargs)
+    return AsyncMeshTransport(route, _dialing(inner, kwargs), adopted_async(inner), kwargs)
 
 
 def _dialing(inner: object, kwargs: dict[str, Any]) -> Dialing:

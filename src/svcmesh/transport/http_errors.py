@@ -43,7 +43,7 @@ def translated(error: Exception, request: httpx.Request) -> Exception:
 class HTTPRefusal(SvcmeshError):
     """A call that svcmesh refused, or ended, itself. ``request`` is the request that was not sent, or not answered."""
 
-    _request: httpx.Request | None = None  # where httpx's errors keep it; their __init__ does not run for all of ours
+    _request: Any = None  # where httpx's errors keep it; their __init__ does not run for all of ours
 
 
 class HTTPNoEndpoints(HTTPRefusal, NoEndpoints, httpx.ConnectError):

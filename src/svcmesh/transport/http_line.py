@@ -21,6 +21,8 @@ H = TypeVar("H", httpcore.HTTPConnection, httpcore.AsyncHTTPConnection)
 DEFAULT_LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=5.0)
 """For one service. httpx's 100 would let one endpoint that hangs take every connection away from the others."""
 
+_LIMITS = ("max_connections", "max_keepalive_connections", "keepalive_expiry")
+
 
 class Line(Generic[H]):
     """A connection to an endpoint, made at its first request.
@@ -76,7 +78,7 @@ class Dialing:
     def __post_init__(self) -> None:
         """Fail now where httpx fails when a client is built."""
         object.__setattr__(self, "socket_options", tuple(self.socket_options or ()))
-        if not isinstance(self.limits, httpx.Limits):
+        if not all(hasattr(self.limits, name) for name in _LIMITS):  # httpx2 has Limits of its own
             raise ConfigError(f"limits must be an httpx.Limits, not {self.limits!r}")
         if not (self.http1 or self.http2):
             raise ConfigError("http1 and http2 are both off: leave one of them on")

@@ -16,6 +16,7 @@ from svcmesh.transport.http_blocking import Connections
 from svcmesh.transport.http_exchange import HttpExchange
 from svcmesh.transport.http_fork import forget_after_fork
 from svcmesh.transport.http_inner import Inner
+from svcmesh.transport.http_library import speaker
 from svcmesh.transport.http_line import Dialing
 from svcmesh.transport.http_message import OriginKey, origin_key
 from svcmesh.transport.http_route import Route, await_snapshot, is_elsewhere, is_unknown
@@ -43,6 +44,8 @@ class MeshTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send ``request`` to an endpoint of the service that its host names."""
+        if not isinstance(request, httpx.Request):
+            return speaker(request).handle(self, request)
         view = self._route.find(request)
         if view is None:
             return self._pass_on(request)

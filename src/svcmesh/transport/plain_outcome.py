@@ -38,6 +38,16 @@ def classify(error: Exception) -> Outcome:
             from svcmesh.transport import http_outcome
 
             return http_outcome.classify(error)
+    if "httpx2" in sys.modules:
+        import httpx
+
+        from svcmesh.transport import http_httpx2, http_outcome
+
+        same = http_httpx2.of_httpx(error, httpx)
+        if same is not error:
+            outcome = http_outcome.classify(same)
+            outcome.error = error
+            return outcome
     return _of_the_system(error)
 
 
