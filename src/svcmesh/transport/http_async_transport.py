@@ -23,6 +23,7 @@ from svcmesh.transport.http_inner import AsyncInner
 from svcmesh.transport.http_library import speaker
 from svcmesh.transport.http_line import Dialing
 from svcmesh.transport.http_message import OriginKey, origin_key
+from svcmesh.transport.http_patched import ASYNC_STOCK, shown_async, unseen_async
 from svcmesh.transport.http_route import Route, await_snapshot_async, is_elsewhere, is_unknown
 
 ByOrigin = dict[OriginKey, AsyncConnections]
@@ -52,6 +53,11 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
         """Send ``request`` to an endpoint of the service that its host names."""
         if not isinstance(request, httpx.Request):
             return await speaker(request).handle_async(self, request)
+        if httpx.AsyncHTTPTransport.handle_async_request is not ASYNC_STOCK:
+            return await shown_async(self._send, request)
+        return await self._send(request)
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
         view = self._route.find(request)
         if view is None:
             return await self._pass_on(request)
@@ -151,7 +157,7 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
     async def _pass_on(self, request: httpx.Request) -> httpx.Response:
         if self._plain is None:
             self._plain = httpx.AsyncHTTPTransport(**self._plain_arguments)
-        return await self._plain.handle_async_request(request)
+        return await unseen_async(self._plain, request)
 
     def _close_ended(self) -> None:
         """Close what loops have left that ended without closing their client."""

@@ -19,6 +19,7 @@ from svcmesh.transport.http_inner import Inner
 from svcmesh.transport.http_library import speaker
 from svcmesh.transport.http_line import Dialing
 from svcmesh.transport.http_message import OriginKey, origin_key
+from svcmesh.transport.http_patched import STOCK, shown, unseen
 from svcmesh.transport.http_route import Route, await_snapshot, is_elsewhere, is_unknown
 
 
@@ -46,6 +47,11 @@ class MeshTransport(httpx.BaseTransport):
         """Send ``request`` to an endpoint of the service that its host names."""
         if not isinstance(request, httpx.Request):
             return speaker(request).handle(self, request)
+        if httpx.HTTPTransport.handle_request is not STOCK:
+            return shown(self._send, request)
+        return self._send(request)
+
+    def _send(self, request: httpx.Request) -> httpx.Response:
         view = self._route.find(request)
         if view is None:
             return self._pass_on(request)
@@ -134,7 +140,7 @@ class MeshTransport(httpx.BaseTransport):
     def _pass_on(self, request: httpx.Request) -> httpx.Response:
         if self._plain is None:
             self._plain = httpx.HTTPTransport(**self._plain_arguments)
-        return self._plain.handle_request(request)
+        return unseen(self._plain, request)
 
 
 class BlockingHttp(HttpExchange):
