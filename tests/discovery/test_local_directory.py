@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery import local_directory
 from svcmesh.discovery.local_directory import (
     check_private,
     make_private,
@@ -34,6 +35,31 @@ def test_a_strict_umask_does_not_matter(tmp_path):
         os.umask(before)
 
     assert check_private(str(tmp_path / "registry"))
+
+
+def test_one_that_vanishes_while_it_is_made_is_made_again(tmp_path, monkeypatch):
+    """The last other instance leaves between our mkdir and our look, and takes the directory along."""
+    path = tmp_path / "registry"
+    looks = []
+
+    def look(name):
+        looks.append(name)
+        if len(looks) == 2:
+            path.rmdir()
+        return check_private(name)
+
+    monkeypatch.setattr(local_directory, "check_private", look)
+    make_private(str(path))
+
+    assert path.is_dir()
+    assert len(looks) > 2
+
+
+def test_one_that_always_vanishes_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(local_directory, "check_private", lambda _: False)
+
+    with pytest.raises(DiscoveryError, match="vanishes whenever"):
+        make_private(str(tmp_path / "registry"))
 
 
 def test_what_is_missing_is_no_mistake(tmp_path):

@@ -20,6 +20,7 @@ from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.base import Announcement
 from svcmesh.discovery.local_directory import (
+    ATTEMPTS,
     check_private,
     make_private,
     read_regular,
@@ -159,7 +160,7 @@ class LocalRegistry:
     def _place(self, directory: str, name: str, content: bytes, mtime_ns: int) -> int:
         make_private(self.directory)
         self._existed = True
-        for _ in range(10):
+        for _ in range(ATTEMPTS):
             make_private(directory)
             try:
                 return write_atomically(directory, name, content, mtime_ns)

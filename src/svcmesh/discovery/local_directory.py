@@ -20,6 +20,9 @@ from svcmesh.core.errors import ConfigError, DiscoveryError
 TEMPORARY = ".tmp-"
 """How names begin that stand for nothing: files being written or removed."""
 
+ATTEMPTS = 100
+"""How often a directory that vanishes is made again: each time somebody else must leave within microseconds."""
+
 _numbers = count()
 
 
@@ -69,20 +72,23 @@ def check_private(path: str) -> bool:
 def make_private(path: str) -> None:
     """Create ``path`` with mode 0700 unless it is there, and check it either way.
 
+    Whoever leaves last takes the directory along, perhaps between our making it and our look: it is then made again.
+
     Raises:
         DiscoveryError: it cannot be created, or what is there is not private.
     """
-    if check_private(path):
-        return
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).mkdir(0o700)
-    except FileExistsError:
-        pass  # another process was faster; what it made is checked like anything else
-    except OSError as error:
-        raise DiscoveryError(f"cannot create the registry directory {path}: {error.strerror}") from None
+    for _ in range(ATTEMPTS):
+        if check_private(path):
+            return
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).mkdir(0o700)
+        except (FileExistsError, FileNotFoundError):
+            continue  # another process was faster, either way; what it made is checked like anything else
+        except OSError as error:
+            raise DiscoveryError(f"cannot create the registry directory {path}: {error.strerror}") from None
     if not check_private(path):
-        raise DiscoveryError(f"the registry directory {path} vanished while it was created")
+        raise DiscoveryError(f"the registry directory {path} vanishes whenever it is created")
 
 
 def write_atomically(directory: str, name: str, content: bytes, mtime_ns: int) -> int:
