@@ -256,7 +256,7 @@ class Mesh:
     def state(self) -> dict[str, Any]:
         """Return the state now, as values that JSON can hold: services, endpoints, health, breakers, budgets."""
         with self._lock:
-            services = list(self._services.values())
+            services = [*self._services.values(), *self._passing.values()]
         return {"services": {service.name: describe(service.view) for service in services}}
 
     def explain(self, name: str) -> str:
@@ -266,8 +266,9 @@ class Mesh:
             ConfigError: the service has not been asked for yet.
         """
         with self._lock:
-            service = self._services.get(name)
-            known = ", ".join(sorted(service.name for service in self._services.values())) or "none"
+            service = self._services.get(name) or self._passing.get(name)
+            used = [*self._services.values(), *self._passing.values()]
+            known = ", ".join(sorted({each.name for each in used})) or "none"
         if service is None:
             raise ConfigError(f"service {redacted(name)!r} has not been used in this mesh; used are: {known}")
         return explain(describe(service.view))

@@ -83,3 +83,9 @@ def test_an_exclusion_is_a_class_or_a_function():
     assert config.excludes(Abstract())
     assert config.excludes(ValueError("over quota"))
     assert not config.excludes(ValueError("broken"))
+
+
+@pytest.mark.parametrize("field", ["window", "open_for"])
+def test_none_is_no_time(field: str) -> None:
+    with pytest.raises(ConfigError, match=f"{field} must be a number of seconds"):
+        CircuitBreaker(**{field: None})

@@ -11,7 +11,7 @@ from tenacity import asyncio as tenacity_asyncio
 
 from svcmesh.core.errors import ConfigError
 from svcmesh.core.outcome import Kind, Outcome
-from svcmesh.policy import strategy
+from svcmesh.policy import Retry, strategy
 from svcmesh.policy.strategy import Ended, State
 
 FAILED = Ended(Outcome(Kind.ERROR, ConnectionError("gone")), 2)
@@ -201,3 +201,10 @@ def test_combined_strategies_come_apart():
     one, two, three = tenacity.wait_fixed(1), tenacity.wait_fixed(2), tenacity.wait_fixed(3)
 
     assert list(strategy.leaves(tenacity.wait_chain(one, two + three))) == [one, two, three]
+
+
+@pytest.mark.parametrize("kind", ["stop", "wait", "retry"])
+def test_tenacitys_engine_is_no_strategy(kind: str) -> None:
+    """It takes one argument as well, but would start to retry by itself, for ever."""
+    with pytest.raises(ConfigError, match=f"{kind} must be.*not the engine"):
+        Retry(**{kind: tenacity.Retrying()})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import http.client
 import socket
 import ssl
 import urllib.error
@@ -144,3 +146,19 @@ def test_the_real_urllib_is_read_right() -> None:
     with pytest.raises(urllib.error.URLError) as caught:
         urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
     assert classify(caught.value).kind is Kind.UNSENT
+
+
+def test_broken_connections_as_libraries_raise_them() -> None:
+    """http.client and asyncio have classes of their own for an answer that was cut; people raise the bare class."""
+    for error in (
+        http.client.RemoteDisconnected("gone"),
+        http.client.IncompleteRead(b"half"),
+        asyncio.IncompleteReadError(b"half", 10),
+        type("Mine", (ConnectionResetError,), {})("reset"),
+    ):
+        outcome = classify(error)
+        assert (outcome.kind, outcome.blames) == (Kind.LOST, True), error
+    assert classify(ConnectionRefusedError()).kind is Kind.UNSENT
+    wrapped = ConnectionError("no luck")
+    wrapped.__cause__ = ConnectionRefusedError()
+    assert classify(wrapped).kind is Kind.UNSENT

@@ -24,6 +24,17 @@ def seconds(field: str, value: float | None, *, zero: bool = False) -> float | N
     return number_of_seconds
 
 
+def duration(field: str, value: float, *, zero: bool = False) -> float:
+    """Return ``value`` as a float of seconds, where None means nothing.
+
+    Raises:
+        ConfigError: as `seconds`, and for None.
+    """
+    if value is None:
+        raise ConfigError(f"{field} must be a number of seconds, not None")
+    return seconds(field, value, zero=zero) or 0.0
+
+
 def number(field: str, value: float) -> float:
     """Return ``value`` as a float.
 

@@ -116,14 +116,12 @@ class CallbackDriver:
         disarms: list[Callable[[], object]] = []
         if effect.until < NEVER:
             disarms.append(self._call.view.runtime.call_at(effect.until, self.go))
-        if effect.endpoints:
-            cluster, go = self._call.view.cluster, self.go
-            cluster.add_waiter(go)
-            disarms.append(lambda: cluster.remove_waiter(go))
-            if self._call.has_news:  # it may have come since the machine looked
-                self._queue.append(_nothing)
-        if disarms:
-            self._disarm = lambda: [disarm() for disarm in disarms]
+        cluster, go = self._call.view.cluster, self.go
+        cluster.add_waiter(go)  # the end of the mesh is told this way too, and its worker's timers end with it
+        disarms.append(lambda: cluster.remove_waiter(go))
+        if self._call.view.runtime.closed or (effect.endpoints and self._call.has_news):
+            self._queue.append(_nothing)  # it came since the machine looked
+        self._disarm = lambda: [disarm() for disarm in disarms]
 
     def _on_end(self, attempt: Attempt, outcome: Outcome) -> None:
         if self._cancels.pop(attempt, None) is not None:

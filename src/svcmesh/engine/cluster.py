@@ -328,6 +328,7 @@ class Cluster:
         with self.lock:
             members = [*self.members.values(), *self.draining]
             self.draining.clear()
+        self.rebuild()  # from now on calls take the machine, which refuses them
         for member in members:
             member.close()
         self.wake()

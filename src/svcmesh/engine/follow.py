@@ -76,9 +76,8 @@ class Follower:
         )
 
     def _put(self, snapshot: Snapshot) -> None:
-        self._cluster.failure = None
         self._cluster.apply(snapshot)
 
-    def _failed(self, text: str) -> None:
+    def _failed(self, text: str | None) -> None:
         self._cluster.failure = text
         self._cluster.wake()

@@ -101,6 +101,8 @@ class Call:
             return self._let_go(self._held[0], now)
         if self._open:
             return Wait(NEVER)
+        if self.view.runtime.closed:
+            return self._nobody(now, breakers=False)
         if now >= self.deadline:
             return self._spent(now)
         if now < self._wake:
@@ -232,11 +234,17 @@ class Call:
         if self._last is not None:
             self._reason = self._reason or "no other endpoint"
             return self._finish(self._last, now)
+        if cluster.runtime.closed:
+            return self._reject(refusal.no_endpoints(cluster), "closed", now)
         wait = self.view.retry_after(now)
-        if breakers or wait is not None:
+        held_back = breakers or wait is not None
+        if held_back and not self.exchange.patient:
             return self._reject(refusal.endpoints_open(cluster, wait), "breaker", now)
-        if cluster.runtime.closed or (cluster.ready and not self.exchange.patient):
+        if cluster.ready and not self.exchange.patient:
             return self._reject(refusal.no_endpoints(cluster), "no endpoints", now)
+        if held_back:  # breakers let a probe through by themselves, at the latest when their time is over
+            self._wake = now + PATIENCE
+            return Wait(min(self._wake, self.deadline))
         return Wait(self.deadline, endpoints=True)
 
     def _begin(self, member: Member, permits: Permits, now: float) -> Attempt:

@@ -223,6 +223,7 @@ class View:
         return not (
             probing
             or self.cluster.asleep
+            or self.runtime.closed
             or policy.faults
             or self.cluster.faults
             or self.runtime.events.wanted & PER_CALL

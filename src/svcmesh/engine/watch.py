@@ -64,7 +64,7 @@ async def watch(
     rng: Rng,
     publish: Callable[[Snapshot], object],
     emit: Emit,
-    failed: Callable[[str], object] | None = None,
+    failed: Callable[[str | None], object] | None = None,
     state: WatchState | None = None,
     settling: Settling = _STANDARD,
 ) -> NoReturn:
@@ -77,7 +77,8 @@ async def watch(
         rng: what back-off is drawn from.
         publish: called on this loop with every snapshot that differs from the one before it.
         emit: told of ``discovery.failed`` and ``discovery.recovered``.
-        failed: called after each failure with its text, for those who wait for a first snapshot.
+        failed: called after each failure with its text, for those who wait for a first snapshot, and with None when
+            the registry answers again.
         state: what to keep up to date; None if nobody looks.
         settling: how long what may wait.
 
@@ -96,7 +97,7 @@ class _Watch:
     _rng: Rng
     _emit: Emit
     _publish: Callable[[Snapshot], object]
-    _failed: Callable[[str], object] | None
+    _failed: Callable[[str | None], object] | None
     _state: WatchState
     settler: Settler = field(init=False)
 
@@ -132,6 +133,8 @@ class _Watch:
         state.last_success = self._clock.now()
         if state.failing_since is not None:
             state.failing_since = None
+            if self._failed is not None:
+                self._failed(None)
             self._emit("discovery.recovered", service=self._service)
         self.settler.offer(snapshot)
 

@@ -37,7 +37,7 @@ class RetryBudget:
     def __post_init__(self) -> None:
         """Check the ranges."""
         checks.between("ratio", self.ratio, 0, 1)
-        checks.seconds("window", self.window)
+        checks.duration("window", self.window)
         checks.between("per_second", self.per_second, 0, 1e9)
 
 

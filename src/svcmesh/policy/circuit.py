@@ -34,7 +34,7 @@ class Slow:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        checks.seconds("seconds", self.seconds)
+        checks.duration("seconds", self.seconds)
         _check_rate("rate", self.rate)
 
 
@@ -91,8 +91,8 @@ class CircuitBreaker:
             raise ConfigError(f"slow must be a Slow or None, not {self.slow!r}")
         checks.whole("minimum_calls", self.minimum_calls, 1)
         checks.whole("probes", self.probes, 1)
-        checks.seconds("window", self.window)
-        checks.seconds("open_for", self.open_for)
+        checks.duration("window", self.window)
+        checks.duration("open_for", self.open_for)
         object.__setattr__(self, "exclude", _check_exclude(self.exclude))
         object.__setattr__(self, "listeners", _check_listeners(self.listeners))
         self._check_storage()

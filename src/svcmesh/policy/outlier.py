@@ -71,8 +71,7 @@ class OutlierDetection:
             raise ConfigError("consecutive_gateway_failure and failure_percentage_threshold are both None")
         checks.whole("failure_percentage_request_volume", self.failure_percentage_request_volume, 1)
         for field in ("interval", "base_ejection_time", "max_ejection_time"):
-            if checks.seconds(field, getattr(self, field)) is None:
-                raise ConfigError(f"{field} must be a number of seconds, not None")
+            checks.duration(field, getattr(self, field))
         if self.max_ejection_time < self.base_ejection_time:
             raise ConfigError(
                 f"max_ejection_time must be at least base_ejection_time ({self.base_ejection_time!r}), "

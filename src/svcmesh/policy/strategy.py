@@ -96,6 +96,8 @@ def check(kind: str, strategy: object) -> None:
         ConfigError: it is a strategy of another kind, a class, a coroutine function, or takes not one argument.
     """
     expected = f"{kind} must be a tenacity {kind} strategy or a function of one argument (the state)"
+    if isinstance(strategy, tenacity.BaseRetrying):
+        raise ConfigError(f"{expected}, not the engine {strategy!r}: svcmesh has its own; pass what it was made of")
     if isinstance(strategy, type) or not callable(strategy):
         hint = "; make an instance of it" if isinstance(strategy, type) else ""
         raise ConfigError(f"{expected}, not {strategy!r}{hint}")

@@ -7,6 +7,7 @@ are loaded at all: an error of theirs cannot exist otherwise.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import sys
@@ -56,11 +57,13 @@ def _of_the_system(error: Exception) -> Outcome:
     if status is not None:
         return Outcome(Kind.STATUS, error, reason=str(status), blames=status in GATEWAY_STATUSES)
     root = _root(error)
-    if isinstance(root, socket.gaierror) or getattr(root, "errno", None) in _NOT_CONNECTED:
+    refused = isinstance(root, socket.gaierror | ConnectionRefusedError)
+    if refused or getattr(root, "errno", None) in _NOT_CONNECTED:
         return Outcome(Kind.UNSENT, error, reason=CONNECT_FAILURE, blames=True)
     if isinstance(root, TimeoutError):
         return Outcome(Kind.TIMEOUT, error, reason=PER_TRY_TIMEOUT, blames=True)
-    if isinstance(root, OSError) and not isinstance(root, (*_OF_FILES, *_OF_PROCESSES)):
+    cut = isinstance(error, asyncio.IncompleteReadError) or _is_of_http_client(error)
+    if cut or (isinstance(root, OSError) and not isinstance(root, (*_OF_FILES, *_OF_PROCESSES))):
         return Outcome(Kind.LOST, error, reason=RESET, blames=True)
     return Outcome(Kind.ERROR, error, reason=type(error).__name__)
 
@@ -77,10 +80,23 @@ def _status(error: Exception) -> int | None:
 def _root(error: BaseException) -> BaseException | None:
     """Return what the system said: libraries derive all their errors from OSError, and put the real one behind it."""
     found: BaseException | None = error
-    while isinstance(found, OSError) and type(found).__module__ not in _OF_THE_SYSTEM:
+    while isinstance(found, OSError) and not _speaks_for_itself(found):
         reason = getattr(found, "reason", None)  # urllib's URLError
         found = reason if isinstance(reason, BaseException) else found.__cause__ or _behind(found)
     return found
+
+
+def _speaks_for_itself(error: OSError) -> bool:
+    """Whether an error needs no other one behind it: the system's own, or a library's kind of broken connection."""
+    if error.errno is None and isinstance(error.__cause__, OSError):
+        return False  # raised by hand in the place of the real one
+    return isinstance(error, ConnectionError | TimeoutError) or type(error).__module__ in _OF_THE_SYSTEM
+
+
+def _is_of_http_client(error: Exception) -> bool:
+    """Whether the standard library's HTTP client met an answer that was cut, or was none."""
+    found = sys.modules.get("http.client")
+    return found is not None and isinstance(error, found.IncompleteRead | found.BadStatusLine)
 
 
 def _behind(error: BaseException) -> BaseException | None:
