@@ -153,7 +153,9 @@ class Service:
 
         Each attempt goes to an endpoint of this service. A parameter declared as ``endpoint: Endpoint = PICKED`` is
         filled with it. Inside, `remaining` says how long the attempt may take; a coroutine is cancelled then, a
-        plain function cannot be: a late result of it is returned, a late failure is not retried.
+        plain function cannot be: a late result of it is returned, and a failure after the end of the whole call's
+        time is not retried. A refused connect that the function raises is taken for that of its one outbound call,
+        which was then surely not sent: a function that does more than one thing should guard them one by one.
 
         Args:
             idempotent: it may be repeated although it may have been executed.
