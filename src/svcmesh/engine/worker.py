@@ -92,6 +92,6 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
         if tasks:
             loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())  # a probe of a host name resolved it there
+        loop.run_until_complete(loop.shutdown_default_executor())  # somebody's discovery may have used it
     finally:
         loop.close()
