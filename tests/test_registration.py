@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from svcmesh import ConfigError, Event, Mesh
+from svcmesh import ConfigError, Event, Locality, Mesh
 
 
 def eventually(condition: Callable[[], object], seconds: float = 5.0) -> None:
@@ -132,8 +132,32 @@ def test_a_forked_child_neither_heartbeats_nor_leaves(uri: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"port": 0}, {"port": 1, "weight": -1}, {"port": 1, "ttl": 0}, {"port": 1, "host": "no host"}]
+    ("field", "value"),
+    [
+        ("port", 0),
+        ("weight", -1),
+        ("ttl", 0),
+        ("ttl", None),
+        ("ttl", "10"),
+        ("ttl", 86_401),
+        ("host", "no host"),
+        ("host", 3),
+        ("name", 3),
+        ("name", ""),
+        ("name", "x" * 5000),
+        ("id", 3),
+        ("id", "x" * 5000),
+        ("meta", [1]),
+        ("meta", {"a": 1}),
+        ("meta", {1: "a"}),
+        ("meta", {"a": "x" * 70_000}),
+        ("tags", "abc"),
+        ("tags", [1]),
+        ("tags", 1),
+        ("locality", "zone"),
+        ("locality", Locality(zone=1)),  # type: ignore[arg-type]
+    ],
 )
-def test_what_cannot_be_announced_is_refused(uri: str, wrong: dict[str, object]) -> None:
-    with Mesh(uri) as mesh, pytest.raises(ConfigError):
-        mesh.register("greeter", **wrong)  # type: ignore[arg-type]
+def test_what_can_never_be_announced_is_refused_at_once(uri: str, field: str, value: object) -> None:
+    with Mesh(uri) as mesh, pytest.raises(ConfigError, match=field):
+        mesh.register(**{"name": "greeter", "port": 1, field: value})  # type: ignore[arg-type]

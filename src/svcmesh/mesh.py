@@ -192,12 +192,12 @@ class Mesh:
             host: the address that others dial; default: the one that other machines reach, loopback for ``local://``.
             id: unique among the instances; default: made from name, host, port and process.
             tags, meta, weight, locality: what others may choose by.
-            ttl: seconds after the last heartbeat at which it counts as gone; more than 0.
+            ttl: seconds after the last heartbeat at which it counts as gone; more than 0, at most a day.
             check: a health check that the registry runs itself, where it can.
             uri: another registry than the mesh's discovery.
 
         Raises:
-            ConfigError: a bad port, host, weight or TTL, or a discovery that nothing can be registered with.
+            ConfigError: a field that can never be registered, or a discovery that nothing can be registered with.
         """
         self._check_open()
         source = self._discovery
@@ -211,8 +211,8 @@ class Mesh:
             port=port,
             host=host,
             id=id,
-            tags=tuple(tags),
-            meta=dict(meta or {}),
+            tags=tags,
+            meta=meta,
             weight=weight,
             locality=locality,
             ttl=ttl,

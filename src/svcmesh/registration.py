@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from threading import Lock
@@ -14,8 +15,10 @@ from svcmesh.core import checks
 from svcmesh.core.address import join_address, parse_port
 from svcmesh.core.endpoint import Endpoint, Locality
 from svcmesh.core.errors import ConfigError
+from svcmesh.discovery.announced import LONGEST_TTL, check_locality, check_size, text_by_text, texts
 from svcmesh.discovery.base import Announcement, Discovery, Registrar
 from svcmesh.discovery.local import LocalRegistry
+from svcmesh.discovery.names import quote_name
 from svcmesh.engine.registration import LONGEST_LEAVE, Announcer
 from svcmesh.engine.runtime import Runtime
 
@@ -122,8 +125,8 @@ def announce(
     port: int,
     host: str | None,
     id: str | None,  # noqa: A002 - the registries' word
-    tags: tuple[str, ...],
-    meta: dict[str, str],
+    tags: Sequence[str],
+    meta: Mapping[str, str] | None,
     weight: float,
     locality: Locality | None,
     ttl: float,
@@ -138,18 +141,26 @@ def announce(
         raise ConfigError(
             f"nothing can be registered with {type(discovery).__name__}: use a registry such as local://, or uri="
         )
-    if not isinstance(name, str) or not name:
-        raise ConfigError(f"a service is registered under a name, a non-empty string, not {name!r}")
+    quote_name("name", name)
     if checks.number("weight", weight) < 0:
         raise ConfigError(f"weight must be at least 0, not {weight!r}")
-    checks.seconds("ttl", ttl)
+    if not 0 < checks.number("ttl", ttl) <= LONGEST_TTL:
+        raise ConfigError(f"ttl must be more than 0 and at most {LONGEST_TTL:g} seconds, not {ttl!r}")
+    if not isinstance(host, str | None):
+        raise ConfigError(f"host must be a string, not {host!r}")
+    if id is not None and id != "":
+        quote_name("id", id)
+    check_locality(locality)
+    listed, described = texts("tags", tags), text_by_text("meta", meta)
     host = host or _own_host(discovery)
     address = join_address(host, parse_port(port, f"{host}:{port}"))
     Endpoint(address, weight=weight)
     identity = id or f"{name}-{address.replace('[', '').replace(']', '')}-{os.getpid()}"
+    quote_name("id", identity)
     announcement = Announcement(
-        name, identity, address, tags=tags, meta=meta, weight=weight, locality=locality, ttl=ttl, check=check
+        name, identity, address, tags=listed, meta=described, weight=weight, locality=locality, ttl=ttl, check=check
     )
+    check_size(announcement)
     announcer = Announcer(discovery, announcement, clock=runtime.clock, rng=runtime.rng, emit=runtime.events.emit)
     return Registration(mesh, runtime, announcer)
 

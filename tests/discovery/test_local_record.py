@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from svcmesh.core.endpoint import Endpoint, Locality
 from svcmesh.core.errors import ConfigError
+from svcmesh.discovery.announced import LARGEST
 from svcmesh.discovery.base import Announcement
-from svcmesh.discovery.local_record import LARGEST, boot_id, decode, edition, encode, stamp, stamped_at
+from svcmesh.discovery.local_record import boot_id, decode, edition, encode, stamp, stamped_at
 
 GREETER = Announcement(
     "greeter",

@@ -18,6 +18,7 @@ from svcmesh.core.clock import Clock
 from svcmesh.core.emit import Emit, silent
 from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.core.snapshot import Snapshot
+from svcmesh.discovery.announced import LARGEST
 from svcmesh.discovery.base import Announcement
 from svcmesh.discovery.local_directory import (
     ATTEMPTS,
@@ -28,7 +29,7 @@ from svcmesh.discovery.local_directory import (
     remove_if_empty,
     write_atomically,
 )
-from svcmesh.discovery.local_record import LARGEST, decode, edition, encode, stamp, stamped_at
+from svcmesh.discovery.local_record import decode, edition, encode, stamp, stamped_at
 from svcmesh.discovery.local_rounds import Rounds
 from svcmesh.discovery.local_scan import SUFFIX, Scan
 from svcmesh.discovery.names import quote_name

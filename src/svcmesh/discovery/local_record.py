@@ -15,13 +15,10 @@ from typing import Any
 
 from svcmesh.core.endpoint import Endpoint, Locality
 from svcmesh.core.errors import ConfigError
+from svcmesh.discovery.announced import LARGEST, LONGEST_TTL
 from svcmesh.discovery.base import Announcement
 
 SCHEMA = 1
-LARGEST = 64 * 1024
-"""Bytes that one registration may have."""
-
-_LONGEST_TTL = 86_400.0
 _LATEST = 1e12  # thirty thousand years after the machine was started
 _EDITIONS = 1000
 
@@ -112,7 +109,7 @@ def decode(content: bytes) -> Record:
         service=_field(found, "service", str),
         id=_field(found, "id", str),
         endpoint=_endpoint(found),
-        ttl=_seconds(found, "ttl", _LONGEST_TTL),
+        ttl=_seconds(found, "ttl", LONGEST_TTL),
         since=_seconds(found, "since", _LATEST),
         draining=state == "draining",
         owner=_field(found, "owner", str),

@@ -15,6 +15,7 @@ from svcmesh.core.clock import Clock
 from svcmesh.core.emit import Emit
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery.announced import LARGEST
 from svcmesh.discovery.local_directory import (
     TEMPORARY,
     check_private,
@@ -22,7 +23,7 @@ from svcmesh.discovery.local_directory import (
     remove_exactly,
     remove_if_empty,
 )
-from svcmesh.discovery.local_record import LARGEST, Record, boot_id, decode, edition, stamped_at
+from svcmesh.discovery.local_record import Record, boot_id, decode, edition, stamped_at
 from svcmesh.discovery.names import quote_name
 
 SUFFIX = ".json"
