@@ -1,4 +1,4 @@
-"""What an announcement may hold, checked where it is made: registering is done in the background, where nobody looks."""
+"""What an announcement may hold, checked where it is made: registering goes on in the background, unseen."""
 
 from __future__ import annotations
 
