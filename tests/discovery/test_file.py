@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 
 import pytest
 
 from svcmesh.core.clock import sleep_until
 from svcmesh.core.errors import DiscoveryError
-from svcmesh.discovery.file import LARGEST, POLL, FileDiscovery, decode
+from svcmesh.discovery import file as module
+from svcmesh.discovery.file import FileDiscovery, decode
+from svcmesh.discovery.file_watched import LARGEST, POLL
 from svcmesh.testing.sim import run, virtual_clock
 
 
@@ -222,4 +225,44 @@ def test_a_huge_file_is_refused(tmp_path):
 )
 def test_errors_name_path_line_and_field(content, told):
     with pytest.raises(DiscoveryError, match=told):
-        decode(content, "x.yaml", "orders")
+        decode(content, "x.yaml")
+
+
+def test_all_services_of_a_file_share_one_look_and_one_parse_per_content(tmp_path, monkeypatch):
+    path = tmp_path / "x.json"
+    path.write_text('{"s0": ["a:1"], "s1": ["b:1"], "s2": ["c:1"]}')
+    parsed, looks, seen = [], [], []
+    stat = Path.stat
+
+    def counted(content, where):
+        parsed.append(content)
+        return decode(content, where)
+
+    def looked(self, **how):
+        looks.append(self)
+        return stat(self, **how)
+
+    async def follow(discovery, service):
+        async for snapshot in discovery.watch(service):
+            seen.append((service, [e.address for e in snapshot.endpoints]))  # noqa: PERF401 - it is cancelled
+
+    async def main():
+        clock = virtual_clock()
+        discovery = FileDiscovery(str(path), clock=clock)
+        tasks = [asyncio.ensure_future(follow(discovery, f"s{n}")) for n in range(3)]
+        await sleep_until(clock, clock.now() + 10 * POLL + 0.01)
+        path.write_text('{"s0": [], "s1": ["b:2"], "s2": ["c:1"]}')
+        await sleep_until(clock, clock.now() + 2 * POLL)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    monkeypatch.setattr(module, "decode", counted)
+    monkeypatch.setattr(Path, "stat", looked)
+    run(main())
+
+    assert len(parsed) == 2
+    assert len(looks) <= 14
+    first = [("s0", ["a:1"]), ("s1", ["b:1"]), ("s2", ["c:1"])]
+    assert sorted(seen[:3]) == first
+    assert sorted(seen[3:]) == [("s0", []), ("s1", ["b:2"]), ("s2", ["c:1"])]

@@ -9,29 +9,21 @@ less time than handing it to a thread would, and a mesh owns one thread and no p
 
 from __future__ import annotations
 
-import hashlib
-import os
-import stat
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
-from svcmesh.core.clock import Clock, sleep_until
+from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.documents import line_of, parse_document
+from svcmesh.discovery.file_watched import WatchedFile
 from svcmesh.discovery.listing import ListingError, describe, endpoints_from
 from svcmesh.discovery.names import quote_name
 
-POLL = 0.3
-"""Seconds between two looks at a file."""
-
-LARGEST = 8 * 1024 * 1024
-"""Bytes that a file may have."""
-
-_SETTLE = 2.5
-"""Seconds for which a changed file is read at each look: its time stamp may be as coarse as two seconds."""
+Listing = tuple[Endpoint, ...] | dict[str, tuple[Endpoint, ...]]
+"""What a file says: one list for whoever asks, or a list by service."""
 
 
 class FileDiscovery:
@@ -43,12 +35,16 @@ class FileDiscovery:
 
     An empty list is believed at once. A service that a mapping does not have is one without endpoints.
 
+    Cost: one look and, per content, one parse for all services of a file. A parse holds up the mesh's only thread, and
+    so its heartbeats: keep YAML below a megabyte or so; JSON is many times faster.
+
     Source: Envoy's filesystem subscriptions; style of errors from Prometheus' file_sd.
     """
 
     def __init__(self, path: str, *, clock: Clock) -> None:
         self._path = path
         self._clock = clock
+        self._documents: WeakValueDictionary[str, WatchedFile[Listing]] = WeakValueDictionary()
 
     async def watch(self, service: str) -> AsyncIterator[Snapshot]:
         """Yield the endpoints of ``service`` at once, and again when the content of the file is another.
@@ -59,57 +55,17 @@ class FileDiscovery:
         path = self._path
         if "{service}" in path:
             path = path.replace("{service}", quote_name("service", service))
-        watched = _Watched(path)
+        document = self._documents.get(path)
+        if document is None:
+            document = self._documents[path] = WatchedFile(path, decode, self._clock)
+        version = 0
         while True:
-            content = watched.poll(self._clock.now())
-            if content is not None:
-                yield Snapshot(decode(content, path, service), authoritative=True)
-            await sleep_until(self._clock, self._clock.now() + POLL)
+            version, listing = await document.after(version)
+            yield Snapshot(select(listing, service), authoritative=True)
 
 
-class _Watched:
-    """One file, and what was last seen of it."""
-
-    def __init__(self, path: str) -> None:
-        self._path = Path(path)
-        self._mark: tuple[int, ...] = ()
-        self._changed = 0.0
-        self._digest = b""
-
-    def poll(self, now: float) -> bytes | None:
-        """Return the content if it is another than last time."""
-        try:
-            found = self._path.stat()
-            mark = (found.st_mtime_ns, found.st_size, found.st_ino)
-            if mark != self._mark:
-                self._mark, self._changed = mark, now
-            elif now - self._changed > _SETTLE:
-                return None
-            content = _read(self._path)
-        except OSError as error:
-            raise DiscoveryError(f"cannot read {self._path}: {error.strerror}") from None
-        digest = hashlib.sha256(content).digest()
-        if digest == self._digest:
-            return None
-        self._digest = digest
-        return content
-
-
-def _read(path: Path) -> bytes:
-    """Read a regular file; a FIFO or a device would block, or never end."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise DiscoveryError(f"{path} is not a regular file")
-    with os.fdopen(descriptor, "rb") as file:
-        content = file.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise DiscoveryError(f"{path} is larger than {LARGEST} bytes")
-    return content
-
-
-def decode(content: bytes, path: str, service: str) -> tuple[Endpoint, ...]:
-    """Return the endpoints of ``service`` in a file's content.
+def decode(content: bytes, path: str) -> Listing:
+    """Return all endpoints in a file's content.
 
     Raises:
         DiscoveryError: the first mistake, wherever in the file it stands, with path, line and field.
@@ -121,7 +77,7 @@ def decode(content: bytes, path: str, service: str) -> tuple[Endpoint, ...]:
         raise DiscoveryError(f"{path}, line {line}: not UTF-8 text") from None
     document = parse_document(text, path, is_json=path.endswith(".json"))
     try:
-        return _select(document, service)
+        return _listing(document)
     except ListingError as error:
         line_number = line_of(text, error.path)
         line_text = "" if line_number is None else f", line {line_number}"
@@ -129,7 +85,12 @@ def decode(content: bytes, path: str, service: str) -> tuple[Endpoint, ...]:
         raise DiscoveryError(f"{path}{line_text}{', ' + field if field else ''}: {error}") from None
 
 
-def _select(document: Any, service: str) -> tuple[Endpoint, ...]:
+def select(listing: Listing, service: str) -> tuple[Endpoint, ...]:
+    """Return the endpoints of ``service``: all of a list, those under its name in a mapping."""
+    return listing if isinstance(listing, tuple) else listing.get(service, ())
+
+
+def _listing(document: Any) -> Listing:
     if document is None:
         raise ListingError("the file is empty: write [] for no endpoints", ())
     if not isinstance(document, dict):
@@ -139,4 +100,4 @@ def _select(document: Any, service: str) -> tuple[Endpoint, ...]:
         if not isinstance(name, str):
             raise ListingError(f"a service name is text, not {name!r}: put it in quotes", (str(name),))
         services[name] = endpoints_from(listed, (name,))
-    return services.get(service, ())
+    return services

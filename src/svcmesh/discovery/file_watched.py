@@ -1,0 +1,133 @@
+"""One file that many services are read from: looked at by one timer, and parsed once per content for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from svcmesh.core.clock import Clock, Timer
+from svcmesh.core.errors import DiscoveryError
+
+T = TypeVar("T")
+
+POLL = 0.3
+"""Seconds between two looks at a file."""
+
+LARGEST = 8 * 1024 * 1024
+"""Bytes that a file may have."""
+
+_SETTLE = 2.5
+"""Seconds for which a changed file is read at each look: its time stamp may be as coarse as two seconds."""
+
+
+class WatchedFile(Generic[T]):
+    """One file, and what was last seen of it. ``decode`` makes of content and path what those who wait are given.
+
+    Threads: one loop at a time. On another one (in a forked child) the waiting begins anew.
+    """
+
+    def __init__(self, path: str, decode: Callable[[bytes, str], T], clock: Clock) -> None:
+        self._path = Path(path)
+        self._decode = decode
+        self._clock = clock
+        self._mark: tuple[int, ...] = ()
+        self._changed = self._looked = float("-inf")
+        self._digest = b""
+        self._version = 0
+        self._value: T | None = None
+        self._error: str | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: Timer | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    async def after(self, version: int) -> tuple[int, T]:
+        """Return the file's decoded content and its version as soon as that is another than ``version``.
+
+        Raises:
+            DiscoveryError: the file cannot be read or decoded.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._timer, self._waiting = loop, None, set()
+        if self._clock.now() >= self._looked + POLL:
+            self._look()
+        while self._error is None and self._version == version:
+            await self._next_news(loop)
+        if self._error is not None or self._value is None:
+            raise DiscoveryError(self._error or f"{self._path} has not been read")
+        return self._version, self._value
+
+    async def _next_news(self, loop: asyncio.AbstractEventLoop) -> None:
+        future: asyncio.Future[None] = loop.create_future()
+        self._waiting.add(future)
+        if self._timer is None:
+            self._set(loop)
+        try:
+            await future
+        finally:
+            self._waiting.discard(future)
+            if not self._waiting and self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def _set(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = self._clock.call_at(loop, self._clock.now() + POLL, lambda: self._go(loop))
+
+    def _go(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._set(loop)
+        version = self._version
+        self._look()
+        if self._error is not None or self._version != version:
+            for future in self._waiting:
+                if not future.done():
+                    future.set_result(None)
+
+    def _look(self) -> None:
+        """Look at the file, and parse it if its content is another; a mistake in it stays until it changes."""
+        now = self._looked = self._clock.now()
+        try:
+            found = self._path.stat()
+            mark = (found.st_mtime_ns, found.st_size, found.st_ino)
+            if mark != self._mark:
+                self._mark, self._changed = mark, now
+            elif now - self._changed > _SETTLE:
+                return
+            self._take(_read(self._path))
+        except OSError as error:
+            self._lose(f"cannot read {self._path}: {error.strerror}")
+        except DiscoveryError as error:
+            self._lose(str(error))
+        except Exception as error:  # noqa: BLE001 - in a timer nobody else would hear of it
+            self._lose(f"{self._path}: {type(error).__name__}: {error}")
+
+    def _take(self, content: bytes) -> None:
+        digest = hashlib.sha256(content).digest()
+        if digest == self._digest:
+            return
+        self._digest = digest
+        try:
+            self._value, self._error = self._decode(content, str(self._path)), None
+            self._version += 1
+        except DiscoveryError as error:
+            self._error = str(error)
+
+    def _lose(self, error: str) -> None:
+        self._error, self._mark, self._digest = error, (), b""
+
+
+def _read(path: Path) -> bytes:
+    """Read a regular file; a FIFO or a device would block, or never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DiscoveryError(f"{path} is not a regular file")
+    with os.fdopen(descriptor, "rb") as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise DiscoveryError(f"{path} is larger than {LARGEST} bytes")
+    return content
