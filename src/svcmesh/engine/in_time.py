@@ -40,7 +40,8 @@ def in_time(awaitable: Awaitable[T], reapers: Reapers, until: float) -> Generato
     except BaseException:
         coroutine.close()
         raise
-    return (yield from _watched(coroutine, waiting, reaper, key))
+    result: T = yield from _watched(coroutine, waiting, reaper, key)
+    return result
 
 
 def _watched(coroutine: Coroutine[Any, Any, T], waiting: Any, reaper: Reaper, key: object) -> Generator[Any, Any, T]:
