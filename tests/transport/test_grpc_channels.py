@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import pytest
@@ -84,6 +85,28 @@ def test_an_endpoint_closes_what_is_kept_for_it(service: Service) -> None:
             stub.Unary(ping())
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda stub: stub.Unary(ping("x")).text,
+        lambda stub: stub.Unary.future(ping("x")).result().text,
+        lambda stub: next(stub.ServerStream(ping("x", 1))).text,
+        lambda stub: stub.ClientStream(iter([ping("x")])).text,
+        lambda stub: next(stub.BidiStream(iter([ping("x")]))).text,
+    ],
+)
+def test_a_channel_that_closes_between_pick_and_call_means_another_pick(service: Service, call: Any) -> None:
+    """For every kind of call; gRPC has different words for it."""
+    with service.grpc_channel() as channel:
+        stub = pb_grpc.ProbeStub(channel)
+        for _ in range(10):
+            call(stub)
+        first = next(iter(service.view.cluster.members.values()))
+        for attachment in list(first._attachments.values()):
+            attachment.channel.close()
+        assert {call(stub) for _ in range(10)} == {"x"}
+
+
 def test_multicallables_are_kept_but_not_without_bound() -> None:
     """Callers may pass fresh lambdas as serializers each time."""
     with grpc.insecure_channel("ipv4:127.0.0.1:1") as stock:
@@ -93,3 +116,12 @@ def test_multicallables_are_kept_but_not_without_bound() -> None:
         for _ in range(2 * MOST_METHODS):
             endpoint.bound(Method("unary_unary", "/a.B/C", None, None, False))
         assert len(endpoint._bound) <= MOST_METHODS
+
+
+def test_a_closed_channel_is_asked_for_nothing_more() -> None:
+    """A call may hold the channel of an endpoint that leaves; grpcio 1.85 would crash over a registered method."""
+    endpoint = EndpointChannel(grpc.insecure_channel("ipv4:127.0.0.1:1"))
+    endpoint.close()
+
+    with pytest.raises(ValueError, match="closed channel"):
+        endpoint.bound(Method("unary_unary", "/a.B/C", None, None, registered=True))

@@ -33,18 +33,25 @@ MOST_METHODS = 1024
 class EndpointChannel:
     """A stock channel to one endpoint with its multicallables. Threads: any."""
 
-    __slots__ = ("_bound", "_lock", "channel")
+    __slots__ = ("_bound", "_closed", "_lock", "channel")
 
     def __init__(self, channel: Any) -> None:
         self.channel = channel
         self._bound: dict[Method, Any] = {}
         self._lock = Lock()
+        self._closed = False
 
     def bound(self, method: Method) -> Any:
-        """Return the stock multicallable for ``method``. Cost: one dictionary hit, after the first time."""
+        """Return the stock multicallable for ``method``. Cost: one dictionary hit, after the first time.
+
+        Raises:
+            ValueError: it would have to be made, and the channel is closed; grpcio 1.85 would crash the process.
+        """
         found = self._bound.get(method)
         if found is None:
             with self._lock:  # making handles of registered methods is not thread-safe
+                if self._closed:
+                    raise ValueError(CHANNEL_CLOSED)
                 found = method.bind(self.channel)
                 if len(self._bound) >= MOST_METHODS:
                     self._bound.clear()
@@ -53,6 +60,8 @@ class EndpointChannel:
 
     def close(self) -> None:
         """Close the channel; what still runs on it ends CANCELLED."""
+        with self._lock:
+            self._closed = True
         self.channel.close()
 
 

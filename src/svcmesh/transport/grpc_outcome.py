@@ -17,7 +17,8 @@ import grpc
 from svcmesh.core.outcome import CONNECT_FAILURE, PER_TRY_TIMEOUT, REFUSED_STREAM, RESET, Kind, Outcome
 
 CHANNEL_CLOSED = "Cannot invoke RPC on closed channel!"
-"""What the stock sync channel says in its ValueError."""
+"""What the stock sync channel says in its ValueError, to callers who wait."""
+_NOT_INVOKED = "Cannot invoke RPC"  # how it begins to all others: "Cannot invoke RPC: Channel closed!"
 
 ENDPOINT_GONE = "endpoint-gone"
 PUSHBACK = "grpc-retry-pushback-ms"
@@ -50,7 +51,7 @@ def classify(error: BaseException, *, answered: bool | None = None) -> Outcome:
     ``answered`` has to say whether it has initial metadata: asking it may block on the thread that brings them.
     """
     if not isinstance(error, grpc.RpcError):
-        if isinstance(error, ValueError) and str(error) == CHANNEL_CLOSED:
+        if isinstance(error, ValueError) and str(error).startswith(_NOT_INVOKED):
             return Outcome(Kind.UNSENT, error, reason=ENDPOINT_GONE)  # it left discovery between pick and call
         return Outcome(Kind.ERROR, error)
     if not hasattr(error, "code"):
