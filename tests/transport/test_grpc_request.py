@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from svcmesh.transport.grpc_request import BUFFER, Request, StreamedRequest
+from svcmesh.transport.grpc_request import BUFFER, Request, StreamedRequest, size_of, snapshot
+from tests.servers import svcmesh_test_pb2 as pb
 
 
 def streamed(*messages: bytes) -> StreamedRequest:
@@ -142,3 +143,23 @@ def test_a_thread_that_waits_for_the_caller_hands_over_what_it_gets() -> None:
     sending.join(5)
 
     assert got == [b"a", b"b"]
+
+
+def test_messages_that_cannot_be_kept_are_sent_once() -> None:
+    """Bytes and protobuf's messages have a size; of anything else neither size nor contents are ours to know."""
+    assert (size_of(b"abc"), size_of(pb.Ping(text="abc"))) == (3, 5)
+    assert size_of(object()) > BUFFER
+    request = Request.streamed([object()], None)
+    list(request.again())
+
+    assert not request.replayable
+
+
+def test_a_snapshot_does_not_change_with_its_message() -> None:
+    """Copies cost, so only what can change is copied."""
+    message = pb.Ping(text="before")
+    kept, plain = snapshot(message), b"bytes"
+    message.text = "after"
+
+    assert kept.text == "before"
+    assert snapshot(plain) is plain

@@ -215,7 +215,7 @@ class MeshAioChannel(grpc.aio.Channel):
             self._multicallables[key] = found
         return found
 
-    def _start(self, key: tuple[Any, ...], path: Any, *args: Any, **kwargs: Any) -> Any:
+    async def _start(self, key: tuple[Any, ...], path: Any, *args: Any, **kwargs: Any) -> Any:
         """Start a call for an interceptor, which may have put another ``path`` in the place of the one asked for."""
         kind, asked, *rest = key
         path = asked if path == _encoded(asked) else path

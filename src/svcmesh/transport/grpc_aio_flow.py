@@ -207,10 +207,18 @@ class AioFlow:
     def leg_over(self, leg: AioLeg) -> None:
         """Deal with the end of an attempt."""
         self._disarm()
-        if self.line.method.streams_requests and value_of(leg.stock.details()) == PROVISIONAL:
+        stock = leg.stock
+        try:
+            plain = value_of(stock.code()) is grpc.StatusCode.OK
+            provisional = self.line.method.streams_requests and value_of(stock.details()) == PROVISIONAL
+        except Exception as error:  # noqa: BLE001 - somebody's interceptor raised it, so that there is no status
+            self._not_plain(leg, self.exchange.classify(error))
+            self._dealt_with(leg)
+            return
+        if provisional:
             self._later = self.loop.create_task(self._true_end(leg))
         else:
-            self._decide(leg)
+            self._decide(leg, plain=plain)
 
     async def _true_end(self, leg: AioLeg) -> None:
         """Wait for the server's status, which gRPC puts in the place of a failed write's when it comes."""
@@ -218,11 +226,10 @@ class AioFlow:
             await asyncio.sleep(0.001)
             if value_of(leg.stock.details()) != PROVISIONAL:
                 break
-        self._decide(leg)
+        self._decide(leg, plain=value_of(leg.stock.code()) is grpc.StatusCode.OK)
 
-    def _decide(self, leg: AioLeg) -> None:
+    def _decide(self, leg: AioLeg, *, plain: bool) -> None:
         account = leg.account
-        plain = value_of(leg.stock.code()) is grpc.StatusCode.OK
         if plain and account.report is None:
             account.end(_GOOD)
             self.finish(None)
@@ -231,6 +238,9 @@ class AioFlow:
             return
         else:
             self._not_plain(leg, Outcome(Kind.SUCCESS, value=leg.stock) if plain else self._outcome(leg.stock))
+        self._dealt_with(leg)
+
+    def _dealt_with(self, leg: AioLeg) -> None:
         leg.processed = True
         self._wake()
 
@@ -256,8 +266,7 @@ class AioFlow:
 
     async def _judge(self, leg: AioLeg) -> None:
         leg.account.end(Outcome(Kind.SUCCESS, value=await leg.stock))
-        leg.processed = True
-        self._wake()
+        self._dealt_with(leg)
 
     def _outcome(self, stock: Any) -> Outcome:
         error = grpc.aio.AioRpcError(

@@ -9,7 +9,7 @@ not go on below but starts the mesh's call. So whatever callers and interceptors
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc.aio
@@ -20,8 +20,8 @@ from svcmesh.transport.grpc_method import Kind, Method
 NOWHERE = "ipv4:127.0.0.1:1"
 """Where the channels that run interceptors would connect to, if they ever did."""
 
-Start = Callable[..., Any]
-"""Starts the mesh's call: takes the method's path, then what the stock multicallables take."""
+Start = Callable[..., Awaitable[Any]]
+"""Starts what is called in place of an RPC: takes the method's path, then what the stock multicallables take."""
 
 
 class _Last:
@@ -30,9 +30,9 @@ class _Last:
     def __init__(self, start: Start) -> None:
         self._start = start
 
-    def go(self, details: Any, request: Any) -> Any:
+    async def go(self, details: Any, request: Any) -> Any:
         """Start the call and return it; it runs at once, as gRPC's own does."""
-        return self._start(
+        return await self._start(
             details.method,
             request,
             timeout=details.timeout,
@@ -44,22 +44,22 @@ class _Last:
 
 class _LastUnaryUnary(_Last, grpc.aio.UnaryUnaryClientInterceptor):
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return self.go(client_call_details, request)
+        return await self.go(client_call_details, request)
 
 
 class _LastUnaryStream(_Last, grpc.aio.UnaryStreamClientInterceptor):
     async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return self.go(client_call_details, request)
+        return await self.go(client_call_details, request)
 
 
 class _LastStreamUnary(_Last, grpc.aio.StreamUnaryClientInterceptor):
     async def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
-        return self.go(client_call_details, request_iterator)
+        return await self.go(client_call_details, request_iterator)
 
 
 class _LastStreamStream(_Last, grpc.aio.StreamStreamClientInterceptor):
     async def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
-        return self.go(client_call_details, request_iterator)
+        return await self.go(client_call_details, request_iterator)
 
 
 _KINDS: dict[type, tuple[Kind, Any]] = {
@@ -96,7 +96,7 @@ class Intercepted:
     """What calls of one method through a mesh channel go through when they are intercepted. Threads: each loop's own.
 
     Args:
-        interceptors: the user's. method: what is called. start: starts the call itself, once per interceptor that asks.
+        interceptors: the user's. method: what is called. start: starts the call itself.
         track: takes note of each call, for the channel's end.
     """
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from svcmesh.transport.grpc_request import BUFFER, Request
+from svcmesh.transport.grpc_request import BUFFER, Request, size_of
 
 _LOGGER = logging.getLogger("svcmesh.grpc")
 _END = object()
@@ -106,7 +106,7 @@ class AioStreamedRequest(Request):
             self.exhausted, self._ended = True, error
             return _END
         message = self._serialized(message)
-        self._room -= len(message) if isinstance(message, bytes) else 0
+        self._room -= size_of(message)
         self._keeping = self._keeping and self._room >= 0
         if self._keeping:
             self._kept.append(message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
@@ -13,11 +13,29 @@ from svcmesh.engine.member import NEVER, Member
 from svcmesh.engine.view import View
 from svcmesh.policy.fault import Abort
 from svcmesh.transport import grpc_errors, grpc_outcome
-from svcmesh.transport.grpc_channels import Dialer
 from svcmesh.transport.grpc_method import Method, option_says_idempotent
 
 WIRE_LIMIT = 3.0e8
 """Seconds; a longer timeout than these ten years overflows gRPC's timestamps, so it is sent as none."""
+
+
+class Channels(Protocol):
+    """Where the stock multicallables of a line come from.
+
+    Attributes:
+        closed: no call can be made any more. single_threaded: streams run on the thread that iterates over them.
+        pins: calls to be kept alive until they are over.
+    """
+
+    closed: bool
+    single_threaded: bool
+    pins: set[Any]
+
+    def channel(self, member: Member) -> Any:
+        """Return what has the multicallables for ``member``; raises ValueError when it is closed."""
+
+    def refuse_closed(self) -> None:
+        """Raise the ValueError of the stock channel when it is closed."""
 
 
 class Line:
@@ -25,7 +43,7 @@ class Line:
 
     __slots__ = ("_idempotent", "dialer", "method", "name", "view")
 
-    def __init__(self, view: View, dialer: Dialer, method: Method) -> None:
+    def __init__(self, view: View, dialer: Channels, method: Method) -> None:
         self.view = view
         self.dialer = dialer
         self.method = method

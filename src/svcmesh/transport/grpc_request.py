@@ -12,6 +12,7 @@ reads is kept for whoever needs it.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from threading import Lock
@@ -116,7 +117,7 @@ class StreamedRequest(Request):
         except BaseException as error:  # noqa: BLE001 - whatever it is, each attempt has to meet it
             self.exhausted, self._ended = True, error
             return _END
-        self._room -= len(message) if isinstance(message, bytes) else 0
+        self._room -= size_of(message)
         self._keeping = self._keeping and self._room >= 0
         if self._keeping:
             kept.append(message)
@@ -131,6 +132,18 @@ class StreamedRequest(Request):
         except Exception:
             _LOGGER.exception("Exception serializing message!")
             return None
+
+
+def size_of(message: Any) -> int:
+    """Return how much a message takes of what may be kept; one that cannot be kept takes more than there is."""
+    if isinstance(message, bytes):
+        return len(message)
+    return int(message.ByteSize()) if hasattr(message, "ByteSize") else BUFFER + 1
+
+
+def snapshot(message: Any) -> Any:
+    """Return a copy of a message of protobuf's that its caller may go on to change; others as they are."""
+    return copy.deepcopy(message) if hasattr(message, "ByteSize") else message
 
 
 _END = object()
