@@ -223,8 +223,10 @@ class Flow:
                 self.end = cancelled
         if leg is not None:
             leg.stock.cancel()
+            if not leg.stock.cancelled():  # it ended by itself a moment ago, and another attempt may be coming
+                leg = None
             with self.changed:
-                self.end = leg.stock if self.end is None else self.end
+                self.end = (leg.stock if leg is not None else cancelled) if self.end is None else self.end
                 self.changed.notify_all()
         if self._driver is not None:
             self._driver.cancel()
