@@ -76,6 +76,27 @@ def test_leaving_waits_for_whoever_began_it_and_may_be_repeated(uri: str) -> Non
         registration.deregister()
 
 
+@pytest.mark.parametrize("what", ["close", "deregister"])
+def test_leaving_in_a_listener_on_the_worker_waits_for_nothing_and_still_happens(uri: str, what: str) -> None:
+    took: list[float] = []
+    with Mesh(uri) as client, Mesh(uri) as server:
+
+        def leave(_: Event) -> None:
+            began = time.monotonic()
+            (server.close if what == "close" else registration.deregister)()
+            took.append(time.monotonic() - began)
+
+        registration = server.register("greeter", port=50051)
+        eventually(lambda: addresses(client))
+        eventually(lambda: registration.registered)
+        server.events.subscribe(leave, "endpoints.changed")
+        assert server.service("greeter").endpoints is not None
+        eventually(lambda: took)
+        assert took[0] < 0.5
+        eventually(lambda: not registration.registered)
+        eventually(lambda: not addresses(client))
+
+
 def test_draining_hides_it_while_it_stays_registered(uri: str) -> None:
     with Mesh(uri) as server, Mesh(uri) as client:
         registration = server.register("greeter", port=50051)

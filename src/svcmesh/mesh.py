@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -25,9 +24,9 @@ from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.follow import Follower
 from svcmesh.engine.runtime import Runtime
 from svcmesh.engine.state import describe
+from svcmesh.faults import Faults
 from svcmesh.observe.bus import Events
 from svcmesh.observe.explain import explain
-from svcmesh.policy.fault import Fault
 from svcmesh.policy.policy import Policy
 from svcmesh.registration import Registration, announce
 from svcmesh.service import Service, check_policy
@@ -76,7 +75,7 @@ class Mesh:
         self._discovery = open_discovery(discovery, clock=self._runtime.clock, emit=self._runtime.events.emit)
         self._settings = self._read_settings(services)
         self._registrations: list[Registration] = []
-        self.faults = Faults(self)
+        self.faults = Faults(self.service)
         self._runtime.listeners_changed.append(_rebuilder(self._clusters))
         self._finalizer = finalize(self, _shut, self._runtime, self._clusters)
         self._finalizer.atexit = False  # the interpreter's end has its own order, see `_close_all`
@@ -276,7 +275,14 @@ class Mesh:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Leave all registries, stop the worker, close all connections. Repeating it is harmless."""
+        """Leave all registries, stop the worker, close all connections. Repeating it is harmless.
+
+        In a listener on the worker's own thread it does not wait: the rest happens in the background.
+        """
+        if self._runtime.worker.current and self._registrations:
+            self._runtime.closed = True
+            self._runtime.worker.submit(self._close_later())
+            return
         self._leave()
         self._finalizer()
         self._runtime.worker.join()
@@ -307,6 +313,16 @@ class Mesh:
         """Close it."""
         await self.aclose()
 
+    async def _close_later(self) -> None:
+        for registration in self._registrations:
+            registration.begin_to_leave()
+        try:
+            for registration in self._registrations:
+                async with registration:
+                    pass  # its end waits until the registry knows
+        finally:
+            self._finalizer()
+
     def _leave(self) -> None:
         """Leave all registries, at the same time."""
         registrations, self._registrations = self._registrations, []
@@ -331,30 +347,6 @@ class Mesh:
         self._runtime.reset_after_fork()
         for cluster in self._clusters.values():
             cluster.reset_after_fork()
-
-
-class Faults:
-    """Faults that are put in on purpose, for a while."""
-
-    def __init__(self, mesh: Mesh) -> None:
-        self._service = mesh.service
-
-    @contextmanager
-    def inject(self, service: str | Service, *faults: Fault) -> Generator[None, None, None]:
-        """Arm ``faults`` for ``service`` inside the block, for all its clients and policies.
-
-        Raises:
-            ConfigError: something that is no `Fault`.
-        """
-        for fault in faults:
-            if not isinstance(fault, Fault):
-                raise ConfigError(f"faults must be svcmesh.Fault objects, not {fault!r}")
-        found = service if isinstance(service, Service) else self._service(service)
-        disarm = found.view.cluster.arm(*faults)
-        try:
-            yield
-        finally:
-            disarm()
 
 
 def _forget(clusters: dict[str, Cluster], name: str, follower: Follower) -> None:

@@ -71,9 +71,12 @@ class Registration:
         self._leave()
 
     def deregister(self) -> None:
-        """Drain and leave; returns when the registry knows: within 5 s, or 2 s when the registry is down."""
+        """Drain and leave; returns when the registry knows: within 5 s, or 2 s when the registry is down.
+
+        In a listener, which the mesh's own thread may call, it returns at once there and leaves in the background.
+        """
         leaving = self._leave()
-        if leaving is None:
+        if leaving is None or self._runtime.worker.current:
             return
         try:
             leaving.result(LONGEST_LEAVE + 1.0)

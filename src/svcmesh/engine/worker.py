@@ -34,6 +34,11 @@ class Worker:
         """Whether the thread runs."""
         return self._thread is not None and self._thread.is_alive()
 
+    @property
+    def current(self) -> bool:
+        """Whether the caller is on this thread, where nothing may wait for what the thread has to do."""
+        return self._thread is threading.current_thread()
+
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T] | None:
         """Run ``coroutine`` on the worker; its future can be cancelled from any thread. None once closed."""
         with self._lock:
