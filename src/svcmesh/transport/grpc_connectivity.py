@@ -15,6 +15,7 @@ import grpc
 PERIOD = 0.1
 """Seconds between looks while somebody is subscribed."""
 
+_LOOK = "check_connectivity_state"
 Callback = Callable[[grpc.ChannelConnectivity], object]
 _ORDER = (
     grpc.ChannelConnectivity.READY,
@@ -35,10 +36,12 @@ def state_of(channel: Any, try_to_connect: bool) -> grpc.ChannelConnectivity:
 
     The look is a private method of gRPC; where it is missing, the channel counts as idle.
     """
-    look = getattr(getattr(channel, "_channel", None), "check_connectivity_state", None)
-    if look is None:
-        return grpc.ChannelConnectivity.IDLE
-    number = look(try_to_connect)
+    inner = channel
+    while not hasattr(inner, _LOOK):
+        inner = getattr(inner, "_channel", None)  # what `grpc.intercept_channel` returns keeps the channel there, too
+        if inner is None:
+            return grpc.ChannelConnectivity.IDLE
+    number = getattr(inner, _LOOK)(try_to_connect)
     return next((s for s in grpc.ChannelConnectivity if s.value[0] == number), grpc.ChannelConnectivity.SHUTDOWN)
 
 

@@ -21,6 +21,7 @@ from svcmesh.engine.callback import CallbackDriver
 from svcmesh.engine.exchange import Attempt
 from svcmesh.engine.machine import Call
 from svcmesh.engine.member import NEVER
+from svcmesh.transport.grpc_bare import whole
 from svcmesh.transport.grpc_errors import EndedCall
 from svcmesh.transport.grpc_leg import Account, Leg, Report
 from svcmesh.transport.grpc_line import GrpcExchange, Line, wire_timeout
@@ -103,7 +104,7 @@ class Flow:
         start = call if method.streams_responses else call.future
         ends = self.wire_end if method.streams_responses else until
         metadata, credentials, compression = self.stock
-        stock = start(self.request.again(), wire_timeout(ends - now), metadata, credentials, None, compression)
+        stock = whole(start(self.request.again(), wire_timeout(ends - now), metadata, credentials, None, compression))
         leg = Leg(stock, account)
         with self.changed:
             self.leg = leg
