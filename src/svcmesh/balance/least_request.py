@@ -114,10 +114,10 @@ class _PairPicker(RedrawPicker):
             return self.pick_from(exclude)
         pair = self._pair
         try:
-            one, other = pair()
+            one, other = next(pair)
         except StopIteration:
             self._pair = pair = self._new_lap()
-            one, other = pair()
+            one, other = next(pair)
         return (one if one.started - one.finished <= other.started - other.finished else other).endpoint
 
 
@@ -131,11 +131,11 @@ def _of_two(new_lap: Callable[[], Lap]) -> Draw:
     def begin_lap() -> tuple[Cell, ...]:
         nonlocal pair
         pair = new_lap()
-        return pair()
+        return next(pair)
 
     def choose() -> Cell:
         try:
-            one, other = pair()
+            one, other = next(pair)
         except StopIteration:
             one, other = begin_lap()
         return one if one.started - one.finished <= other.started - other.finished else other
@@ -151,11 +151,11 @@ def _of_many(cells: Sequence[Cell], rng: Rng, together: int) -> Draw:
     def begin_lap() -> tuple[Cell, ...]:
         nonlocal group
         group = new_lap()
-        return group()
+        return next(group)
 
     def choose() -> Cell:
         try:
-            candidates = group()
+            candidates = next(group)
         except StopIteration:
             candidates = begin_lap()
         best = candidates[0]
