@@ -513,6 +513,24 @@ def test_what_a_function_returns_is_left_as_it_is() -> None:
         assert (info(value) is not None) is told
 
 
+def test_a_failure_always_says_why_it_is_one() -> None:
+    """Also where nothing retries, and where the outcome itself has no word for it."""
+    nameless = Outcome(Kind.ERROR, ValueError())
+
+    for policy, why in ((Policy(), "error"), (RETRY, "error; not-retryable")):
+        outcome, _ = ended(Stage(policy), nameless)
+        assert info(outcome.error).reason == why
+
+
+def test_what_a_call_took_includes_what_held_it_up() -> None:
+    """An injected delay before the first attempt is time that the caller has waited."""
+    stage = Stage(RETRY.replace(faults=(Fault(delay=Delay(0.5), scope="call"),)))
+
+    outcome, _ = ended(stage, status("INTERNAL"))
+
+    assert info(outcome.error).elapsed == 0.5
+
+
 # -- laws ------------------------------------------------------------------------------------------------------------
 
 OUTCOMES = (success, unsent, lost, late, status, error)

@@ -296,7 +296,7 @@ class Call:
             return
         retry = self._retry
         if retry is None or outcome.kind in {Kind.CANCELLED, Kind.DEADLINE, Kind.REJECTED}:
-            self._reason = outcome.reason
+            self._reason = "" if outcome.kind is Kind.SUCCESS else outcome.reason or outcome.kind.value
             self._finish(outcome, now)
             return
         ask = self._ask(outcome, now, elsewhere=elsewhere)
@@ -364,9 +364,9 @@ class Call:
             breaker.settle(permit, good, now, self.view.traffic, outcome.error, now - self.began)
         self._service_permits = []
         if outcome.error is not None:
-            attach(outcome.error, self._info(outcome, now))
+            attach(outcome.error, self.story(outcome, now))
         elif outcome.value is not None and len(self.endpoints) > 1 and self.exchange.function[0] is None:
-            attach(outcome.value, self._info(outcome, now))  # an answer; what a function returns is its caller's own
+            attach(outcome.value, self.story(outcome, now))  # an answer; what a function returns is its caller's own
         bus = self.view.runtime.events
         if "call.finished" in bus.wanted:
             attempts, seconds = len(self.endpoints), now - self.began
@@ -381,10 +381,10 @@ class Call:
             return False if self.endpoints and self.deadline >= self.began + self.view.total else None
         return not outcome.blames
 
-    def _info(self, outcome: Outcome, now: float) -> CallInfo:
-        endpoints = tuple(e for e in self.endpoints if e is not PICKED)
-        elapsed = now - self.began
-        return CallInfo(len(self.endpoints), endpoints, tuple(self.waits), self._reason, elapsed, outcome.retry_after)
+    def story(self, outcome: Outcome, now: float, reason: str | None = None) -> CallInfo:
+        """Return what callers are told of the call, which ended in ``outcome``; ``reason`` where it is not ours."""
+        endpoints, why = tuple(e for e in self.endpoints if e is not PICKED), reason or self._reason
+        return CallInfo(len(self.endpoints), endpoints, tuple(self.waits), why, now - self.began, outcome.retry_after)
 
     # -- small things ----------------------------------------------------------------------------------------------
 
