@@ -158,7 +158,7 @@ class Handler:
         await self.answer(200, json.dumps(found).encode(), [("content-type", "application/json")])
 
 
-async def serve(name: str, listen: str, certificate: str | None) -> None:
+async def serve(name: str, listen: str, certificate: str | None, client_ca: str | None) -> None:
     """Serve until standard input ends; print the port first."""
     seen = Seen()
 
@@ -176,6 +176,9 @@ async def serve(name: str, listen: str, certificate: str | None) -> None:
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
+        if client_ca is not None:
+            context.load_verify_locations(client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
     if listen.startswith("unix:"):
         server = await asyncio.start_unix_server(connected, listen[len("unix:") :], ssl=context)
         port = 0
@@ -194,9 +197,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--name", default="server")
     parser.add_argument("--listen", default="127.0.0.1:0")
-    parser.add_argument("--certificate")
+    parser.add_argument("--certificate", help="PEM file with key and chain; makes it a TLS server")
+    parser.add_argument("--client-ca", help="PEM file; clients must show a certificate signed by it")
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.name, arguments.listen, arguments.certificate))
+    asyncio.run(serve(arguments.name, arguments.listen, arguments.certificate, arguments.client_ca))
 
 
 if __name__ == "__main__":
