@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 import httpcore
 
 from svcmesh.core.address import Address
-from svcmesh.transport.http_wire import Limit, extra_info, prepared, resolved
+from svcmesh.transport.http_names import names
+from svcmesh.transport.http_wire import Limit, extra_info, literal, prepared
 
 T = TypeVar("T")
 
@@ -67,10 +68,8 @@ class AsyncWire(httpcore.AsyncNetworkBackend):
 
     async def _connect(self) -> socket.socket:
         loop = asyncio.get_running_loop()
-        quick = self._address.is_ip or self._address.path is not None  # no thread for what needs no resolver
-        targets = resolved(self._address) if quick else await loop.run_in_executor(None, resolved, self._address)
         failure: OSError | None = None
-        for family, target in targets:
+        for family, target in literal(self._address) or await names.wait_async(self._address):
             found = prepared(family, self._options, self._source)
             try:
                 found.setblocking(False)

@@ -17,6 +17,7 @@ from typing import Any
 import httpcore
 
 from svcmesh.core.address import Address
+from svcmesh.transport.http_names import Target, names
 
 SHORTEST = 0.001
 """Seconds: what is left of a deadline that has passed. Zero would switch a socket to non-blocking."""
@@ -106,7 +107,7 @@ class Wire(httpcore.NetworkBackend):
 
     def _connect(self, timeout: float | None) -> socket.socket:
         failure: OSError | None = None
-        for family, target in resolved(self._address):
+        for family, target in literal(self._address) or names.wait(self._address, self.limit.clamp(timeout)):
             found = prepared(family, self._options, self._source)
             try:
                 found.settimeout(self.limit.clamp(timeout))
@@ -179,14 +180,13 @@ class WireStream(httpcore.NetworkStream):
         return extra_info(self._socket, self._socket if isinstance(self._socket, ssl.SSLSocket) else None, info)
 
 
-def resolved(address: Address) -> list[tuple[int, Any]]:
-    """Return the families and socket addresses that ``address`` may mean. A name is asked for, and that may block."""
+def literal(address: Address) -> list[Target] | None:
+    """Return the socket address that ``address`` is; None for a name, which the resolver has to be asked for."""
     if address.path is not None:
         return [(socket.AF_UNIX, address.path)]
     if address.is_ip:
         return [(socket.AF_INET6 if ":" in address.host else socket.AF_INET, (address.host, address.port))]
-    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    return [(family, target) for family, _, _, _, target in found]
+    return None
 
 
 def prepared(family: int, options: Iterable[Any], source: str | None) -> QuietSocket:
