@@ -175,6 +175,9 @@ async def test_an_idempotent_call_is_repeated_although_nobody_awaits_it(
     assert seen == [call]
     assert (await call).text == "again"
     assert started(service) in {2, 3}  # each server counts its own failures
+    told = svcmesh.info(call)
+    assert told is not None
+    assert told.attempts == started(service)
 
 
 async def test_another_call_is_not_repeated(service: Service, stub: pb_grpc.ProbeStub) -> None:
@@ -187,9 +190,10 @@ async def test_another_call_is_not_repeated(service: Service, stub: pb_grpc.Prob
     assert caught.value.details() == await call.details() == "asked to fail: 1"
     assert dict(caught.value.trailing_metadata())["x-server"] in {"a", "b"}
     assert started(service) == 1
-    told = svcmesh.info(caught.value)
-    assert told is not None
-    assert told.attempts == 1
+    for failed in (caught.value, call):
+        told = svcmesh.info(failed)
+        assert told is not None
+        assert (told.attempts, told.reason) == (1, "UNAVAILABLE; not-idempotent")
 
 
 @pytest.mark.parametrize("kind", ["unary", "stream", "client", "bidi", "written"])
@@ -218,17 +222,23 @@ async def test_unsent_calls_of_every_kind_go_elsewhere(grpc_servers: Servers, ki
             assert service.view.cluster.members[f"127.0.0.1:{dead}"].started >= 1
 
 
-async def test_a_stream_is_not_repeated_after_its_first_message(grpc_servers: Servers) -> None:
-    """What was handed out cannot be taken back."""
+@pytest.mark.parametrize("style", ["read", "iterate"])
+async def test_a_stream_is_not_repeated_after_its_first_message(grpc_servers: Servers, style: str) -> None:
+    """What was handed out cannot be taken back, and that is what the error tells."""
     policy = Policy.standard().replace(idempotent=True)
     with service_over([s.address for s in grpc_servers], policy) as service:
         async with service.grpc_aio_channel() as channel:
             call = pb_grpc.ProbeStub(channel).ServerStream(ping(count=5), metadata=[("x-fail-at", "UNAVAILABLE:2")])
-            assert [(await call.read()).number, (await call.read()).number] == [0, 1]
+            take = call.read if style == "read" else aiter(call).__anext__
+            assert [(await take()).number, (await take()).number] == [0, 1]
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call.read()
+                await take()
             assert caught.value.details() == "asked to fail at 2"
             assert started(service) == 1
+            for broken in (caught.value, call):
+                told = svcmesh.info(broken)
+                assert told is not None
+                assert (told.attempts, told.reason) == (1, "UNAVAILABLE; answer-begun")
 
 
 async def test_sigkill_during_calls_fails_no_idempotent_one(grpc_servers: Servers) -> None:

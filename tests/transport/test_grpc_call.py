@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
+import svcmesh
 from svcmesh.policy.policy import Policy
 from svcmesh.service import Service
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
@@ -73,6 +74,9 @@ def test_a_future_is_repeated_by_callback(service: Service, stub: pb_grpc.ProbeS
     assert seen == [call]
     assert call.result().text == "again"
     assert started(service) in {2, 3}  # each server counts its own failures
+    told = svcmesh.info(call)
+    assert told is not None
+    assert (told.attempts, told.reason) == (started(service), "")
 
 
 def test_done_callbacks_keep_a_dropped_future_going(stub: pb_grpc.ProbeStub) -> None:
@@ -213,6 +217,11 @@ def test_a_stream_is_not_repeated_after_its_first_message(grpc_servers: Servers)
         assert call.code() is grpc.StatusCode.UNAVAILABLE
         assert (started(service), in_flight(service)) == (1, 0)
         assert sum(member.unsuccessful for member in service.view.cluster.members.values()) == 1
+        for broken in (caught.value, call):
+            told = svcmesh.info(broken)
+            assert told is not None
+            assert (told.attempts, told.reason) == (1, "UNAVAILABLE; answer-begun")
+            assert told.elapsed > 0
 
 
 def test_handing_out_the_initial_metadata_commits_a_stream(grpc_servers: Servers) -> None:

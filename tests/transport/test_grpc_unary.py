@@ -58,6 +58,17 @@ def test_with_call_returns_the_stock_call(stub: pb_grpc.ProbeStub) -> None:
     assert dict(call.initial_metadata())["x-server"] == response.server
 
 
+def test_the_call_that_comes_with_a_response_tells_how_many_attempts_it_took(
+    service: Service, stub: pb_grpc.ProbeStub
+) -> None:
+    """Responses are messages, which nobody can write on."""
+    _, call = stub.Read.with_call(ping(), metadata=fails("UNAVAILABLE", 1))
+
+    told = svcmesh.info(call)
+    assert told is not None
+    assert told.attempts == started(service)
+
+
 def test_metadata_from_an_iterator_reach_every_attempt(stub: pb_grpc.ProbeStub, grpc_servers: Servers) -> None:
     """An iterator runs dry at the first attempt; the second one must send the same."""
     answer = stub.Read(ping(), metadata=iter([*fails("UNAVAILABLE", 1), ("x-mine", "kept")]))

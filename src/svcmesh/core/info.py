@@ -8,6 +8,7 @@ from typing import Any
 from svcmesh.core.endpoint import Endpoint
 
 _ATTRIBUTE = "__svcmesh_info__"
+"""Where everything else carries it; call objects of ours have a property of this name."""
 EXTENSION = "svcmesh.info"
 """Where HTTP responses carry it (``response.extensions``)."""
 
@@ -34,7 +35,11 @@ class CallInfo:
 
 
 def attach(target: object, info: CallInfo) -> None:
-    """Attach ``info`` to an exception or a response; an object that takes no attributes is left alone."""
+    """Attach ``info`` to an exception or a response; an object that takes no attributes is left alone.
+
+    Of a pair (gRPC's response and its call) the second takes it.
+    """
+    target = target[-1] if isinstance(target, tuple) and target else target
     extensions = getattr(target, "extensions", None)
     if isinstance(extensions, dict):
         extensions[EXTENSION] = info

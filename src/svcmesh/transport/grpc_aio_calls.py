@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from svcmesh.core.info import CallInfo
 from svcmesh.engine.member import NEVER
 from svcmesh.transport.grpc_aio_flow import AioFlow
 from svcmesh.transport.grpc_aio_leg import AioLeg
@@ -29,6 +30,11 @@ class AioCall(grpc.aio.Call):
 
     def __init__(self, flow: AioFlow) -> None:
         self._flow = flow
+
+    @property
+    def __svcmesh_info__(self) -> CallInfo | None:
+        """What `svcmesh.info` returns for this call, once it is over and was no plain success."""
+        return self._flow.story
 
     def cancelled(self) -> bool:
         """Whether the call ended CANCELLED by the caller's wish."""
@@ -209,12 +215,13 @@ class StreamedResponse(AioCall):
         return EOF
 
     async def _read_of(self, leg: AioLeg) -> Any:
-        if self._reads:
-            return await leg.stock.read()
         try:
-            return await anext(leg.messages())
+            return await (leg.stock.read() if self._reads else anext(leg.messages()))
         except StopAsyncIteration:
             return EOF
+        except grpc.aio.AioRpcError as error:
+            await self._flow.tell(leg, error)
+            raise
 
     def _choose(self, *, reads: bool) -> None:
         if self._reads is None:
@@ -295,8 +302,12 @@ async def _messages(call: StreamedResponse) -> AsyncIterator[Any]:
     yield message
     leg = call.flow.leg
     if leg is not None:
-        async for message in leg.messages():
-            yield message
+        try:
+            async for message in leg.messages():
+                yield message
+        except grpc.aio.AioRpcError as error:
+            await call.flow.tell(leg, error)
+            raise
         await call.flow.stands(leg)  # whoever sees the end may rely on its being counted
 
 

@@ -17,13 +17,14 @@ import grpc.aio
 
 from svcmesh.core.deadline import ambient_on
 from svcmesh.core.errors import SvcmeshError
+from svcmesh.core.info import CallInfo, attach, info
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.exchange import Attempt
 from svcmesh.engine.machine import Call
 from svcmesh.engine.member import NEVER
 from svcmesh.transport import grpc_aio_errors
 from svcmesh.transport.grpc_aio_leg import AioLeg, LoopDriver, value_of
-from svcmesh.transport.grpc_leg import Account, Report
+from svcmesh.transport.grpc_leg import Account, Report, told
 from svcmesh.transport.grpc_line import GrpcExchange, Line, wire_timeout
 from svcmesh.transport.grpc_outcome import ENDPOINT_GONE
 from svcmesh.transport.grpc_request import Request
@@ -97,6 +98,11 @@ class AioFlow:
             self._exchange = AioAttempts(self, self._patient)
         return self._exchange
 
+    @property
+    def story(self) -> CallInfo | None:
+        """What callers are told of a call that is over and was no plain success."""
+        return info(self.error if self.error is not None or self.leg is None else self.leg.stock)
+
     # -- starting ------------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
@@ -167,6 +173,12 @@ class AioFlow:
         while not (leg.processed or self.over):
             await self._change()
         return self.over and self.error is None and leg is self.leg
+
+    async def tell(self, leg: AioLeg, error: BaseException) -> None:
+        """Attach what is known of the call to an error of gRPC's that is about to be raised."""
+        story = self.story if await self.stands(leg) else None
+        if story is not None:
+            attach(error, story)
 
     async def _change(self) -> None:
         if self._moved is None or self._moved.done():
@@ -249,6 +261,8 @@ class AioFlow:
         if outcome.kind is Kind.SUCCESS:
             self.expose(leg)
         if leg.committed or self.cancelled:
+            if outcome.kind is not Kind.SUCCESS:
+                attach(leg.stock, told(self, self._machine, account, outcome))
             account.end(outcome)
             self.finish(None)
             return

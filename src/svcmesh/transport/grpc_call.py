@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import grpc
 
+from svcmesh.core.info import CallInfo, info
 from svcmesh.transport.grpc_errors import CancelledCall
 from svcmesh.transport.grpc_flow import Flow, Stock
 from svcmesh.transport.grpc_leg import Leg
@@ -68,6 +69,11 @@ class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
             if self._stands(leg):
                 break
         return flow.end
+
+    @property
+    def __svcmesh_info__(self) -> CallInfo | None:
+        """What `svcmesh.info` returns for this call, once it is over and was no plain success."""
+        return info(self._flow.end)
 
     # -- grpc.Call -----------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 
 from svcmesh.core.deadline import ambient_on
+from svcmesh.core.info import attach
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.callback import CallbackDriver
 from svcmesh.engine.exchange import Attempt
@@ -23,7 +24,7 @@ from svcmesh.engine.machine import Call
 from svcmesh.engine.member import NEVER
 from svcmesh.transport.grpc_bare import whole
 from svcmesh.transport.grpc_errors import EndedCall
-from svcmesh.transport.grpc_leg import Account, Leg, Report
+from svcmesh.transport.grpc_leg import Account, Leg, Report, told
 from svcmesh.transport.grpc_line import GrpcExchange, Line, wire_timeout
 from svcmesh.transport.grpc_request import Request
 
@@ -176,6 +177,8 @@ class Flow:
         if outcome.kind is Kind.SUCCESS and streams:
             self.expose(leg)
         if leg.committed or self.cancelled or (outcome.kind is Kind.SUCCESS and account.report is None):
+            if outcome.kind is not Kind.SUCCESS:
+                attach(stock, told(self, self._machine, account, outcome))
             account.end(outcome)
             self.finish(stock)
         else:
@@ -199,6 +202,8 @@ class Flow:
         if outcome.error is not None:
             self.finish(outcome.error)
         elif self.leg is not None and not self.leg.committed:
+            if self._machine is not None:
+                attach(self.leg.stock, self._machine.story(outcome, self.line.view.clock.now()))
             self.finish(self.leg.stock)
 
     def finish(self, end: Any) -> None:

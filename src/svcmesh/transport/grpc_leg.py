@@ -12,8 +12,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
+from svcmesh.core.info import CallInfo
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.exchange import Attempt
+from svcmesh.engine.machine import Call
 from svcmesh.engine.member import Member
 from svcmesh.engine.view import View
 
@@ -56,6 +58,25 @@ class Account:
             return
         now = self.view.clock.now()
         self.view.settle(self.member, (), outcome, now, now - self.started)
+
+
+class Begun(Protocol):
+    """A call, as far as it can tell when it began."""
+
+    @property
+    def began(self) -> float:
+        """When."""
+
+
+def told(flow: Begun, machine: Call | None, account: Account, outcome: Outcome) -> CallInfo:
+    """Return what callers are told of a call that ended badly with an attempt that nothing could replace any more."""
+    now = account.view.clock.now()
+    why = outcome.reason or outcome.kind.value
+    if outcome.kind is not Kind.CANCELLED:
+        why += "; answer-begun"
+    if machine is not None:
+        return machine.story(outcome, now, why)
+    return CallInfo(1, (account.member.endpoint,), (), why, now - flow.began, outcome.retry_after)
 
 
 class Owner(Protocol):
