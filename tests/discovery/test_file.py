@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from svcmesh.core.clock import sleep_until
+from svcmesh.core.clock import SYSTEM, sleep_until
+from svcmesh.core.emit import silent
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery import file as module
 from svcmesh.discovery.file import FileDiscovery, decode
-from svcmesh.discovery.file_watched import LARGEST, POLL
+from svcmesh.discovery.file_watched import LARGEST, POLL, SMALL
+from svcmesh.engine.watch import watch as care
 from svcmesh.testing.sim import run, virtual_clock
 
 
@@ -266,3 +270,101 @@ def test_all_services_of_a_file_share_one_look_and_one_parse_per_content(tmp_pat
     first = [("s0", ["a:1"]), ("s1", ["b:1"]), ("s2", ["c:1"])]
     assert sorted(seen[:3]) == first
     assert sorted(seen[3:]) == [("s0", []), ("s1", ["b:2"]), ("s2", ["c:1"])]
+
+
+def told_of(path, script, emitted):
+    """Run ``script(sleep)`` beside a mesh's care of a watched file in virtual time; return the events of the file."""
+
+    async def main():
+        clock = virtual_clock()
+        task = asyncio.ensure_future(
+            care(
+                FileDiscovery(str(path), clock=clock, emit=emitted),
+                "orders",
+                clock=clock,
+                rng=Random(1),
+                publish=lambda snapshot: None,
+                emit=silent,
+            )
+        )
+        await sleep_until(clock, clock.now() + 0.01)
+        await script(lambda seconds: sleep_until(clock, clock.now() + seconds))
+        task.cancel()
+        await asyncio.wait([task])
+
+    run(main())
+    return emitted
+
+
+def test_another_good_content_is_told_as_reloaded_once(tmp_path, emitted):
+    """The first content is no change, nor is the same one written again."""
+    file = tmp_path / "x.json"
+    file.write_text('["a:1"]')
+
+    async def script(sleep):
+        await sleep(10)
+        assert emitted == []
+        file.write_text('["b:1"]')
+        await sleep(10)
+        file.write_text('["b:1"]')
+        await sleep(10)
+
+    assert told_of(file, script, emitted) == [("config.reloaded", "", {"source": str(file)})]
+
+
+def test_a_broken_content_is_warned_of_once_and_the_good_one_after_it_is_told(tmp_path, emitted):
+    """However often the watch asks again meanwhile; mending it back to what it was changes nothing."""
+    file = tmp_path / "x.json"
+    file.write_text('["a:1"]')
+
+    async def script(sleep):
+        await sleep(10)
+        file.write_text('["a:1"')
+        await sleep(60)
+        assert [name for name, _, _ in emitted] == ["config.warning"]
+        assert emitted.errors()[0].startswith(f"{file}, line 1")
+        file.write_text('["a:1"]')
+        await sleep(10)
+        assert [name for name, _, _ in emitted] == ["config.warning"]
+        file.write_text('["c:1"]')
+        await sleep(10)
+
+    assert [name for name, _, _ in told_of(file, script, emitted)] == ["config.warning", "config.reloaded"]
+
+
+def test_a_large_content_is_parsed_beside_the_loop(tmp_path, monkeypatch):
+    """The loop has heartbeats to send meanwhile; a small one is parsed on the loop, which costs less than a thread."""
+    path = tmp_path / "x.json"
+    threads, may_end = [], threading.Event()
+
+    def slow(content, where):
+        threads.append(threading.current_thread())
+        if len(threads) == 2:
+            assert may_end.wait(10)
+        return decode(content, where)
+
+    async def main():
+        path.write_text('["a:1"]')
+        snapshots = FileDiscovery(str(path), clock=SYSTEM).watch("orders")
+        first = await anext(snapshots)
+        path.write_text('["b:1"]' + " " * SMALL)
+        coming = asyncio.ensure_future(anext(snapshots))
+        while len(threads) < 2:  # noqa: ASYNC110 - a thread and a file have no event of this loop
+            await asyncio.sleep(0.01)
+        may_end.set()  # by a loop that runs: parsing on it would have waited in vain
+        second = await asyncio.wait_for(coming, 10)
+        await snapshots.aclose()
+        return [first.endpoints[0].address, second.endpoints[0].address]
+
+    monkeypatch.setattr(module, "decode", slow)
+
+    assert asyncio.run(main()) == ["a:1", "b:1"]
+    assert threads[0] is threading.main_thread() is not threads[1]
+
+
+def test_what_a_large_content_has_wrong_is_said_all_the_same(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text('["a:1"' + " " * SMALL)
+
+    with pytest.raises(DiscoveryError, match=r"x.json, line 1: Expecting"):
+        asyncio.run(anext(FileDiscovery(str(path), clock=SYSTEM).watch("orders")))

@@ -4,7 +4,8 @@ The file is looked at, not subscribed to: one ``stat`` three times a second work
 every way to replace a file (written in place, renamed over, a symlink pointed elsewhere, as Kubernetes does).
 
 Reads happen inline on the worker's loop. A configuration file is small and lies on a local disk, where a read takes
-less time than handing it to a thread would, and a mesh owns one thread and no pool of them.
+less time than handing it to a thread would, and a mesh owns one thread and no pool of them; only a file that is large
+enough to hold that thread up is parsed beside it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 from weakref import WeakValueDictionary
 
+from cachetools import LRUCache
+
 from svcmesh.core.clock import Clock
+from svcmesh.core.emit import Emit, silent
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.core.snapshot import Snapshot
@@ -25,6 +29,9 @@ from svcmesh.discovery.names import quote_name
 Listing = tuple[Endpoint, ...] | dict[str, tuple[Endpoint, ...]]
 """What a file says: one list for whoever asks, or a list by service."""
 
+REMEMBERED = 64
+"""Files whose last content is remembered while nobody watches them: a broken one is asked for again and again."""
+
 
 class FileDiscovery:
     """Endpoints of a file: a list for whoever asks, or a mapping from service name to list.
@@ -32,19 +39,22 @@ class FileDiscovery:
     Args:
         path: absolute; ``{service}`` in it stands for the (quoted) name of the service.
         clock: what the watch waits by.
+        emit: told, once per content, of ``config.reloaded`` and, where it is wrong, of ``config.warning``.
 
     An empty list is believed at once. A service that a mapping does not have is one without endpoints.
 
-    Cost: one look and, per content, one parse for all services of a file. A parse holds up the mesh's only thread, and
-    so its heartbeats: keep YAML below a megabyte or so; JSON is many times faster.
+    Cost: one look and, per content, one parse for all services of a file. A parse takes up to 3 s per MiB of YAML, 1 s
+    per MiB of JSON; more than 32 KiB are parsed on a thread that ends with it, so that heartbeats go on meanwhile.
 
     Source: Envoy's filesystem subscriptions; style of errors from Prometheus' file_sd.
     """
 
-    def __init__(self, path: str, *, clock: Clock) -> None:
+    def __init__(self, path: str, *, clock: Clock, emit: Emit = silent) -> None:
         self._path = path
         self._clock = clock
+        self._emit = emit
         self._documents: WeakValueDictionary[str, WatchedFile[Listing]] = WeakValueDictionary()
+        self._remembered: LRUCache[str, WatchedFile[Listing]] = LRUCache(REMEMBERED)
 
     async def watch(self, service: str) -> AsyncIterator[Snapshot]:
         """Yield the endpoints of ``service`` at once, and again when the content of the file is another.
@@ -57,7 +67,8 @@ class FileDiscovery:
             path = path.replace("{service}", quote_name("service", service))
         document = self._documents.get(path)
         if document is None:
-            document = self._documents[path] = WatchedFile(path, decode, self._clock)
+            document = self._documents[path] = WatchedFile(path, decode, self._clock, self._emit)
+        self._remembered[path] = document
         version = 0
         while True:
             version, listing = await document.after(version)

@@ -171,7 +171,7 @@ def _open_file(uri: Uri, surroundings: Surroundings) -> Discovery:
     path = _decoded(uri, uri.path)
     if set("{}") & set(path.replace(SERVICE, "")):
         raise ConfigError(f"{uri.text!r}: the only thing that braces can hold is {SERVICE}")
-    return FileDiscovery(path, clock=surroundings.clock)
+    return FileDiscovery(path, clock=surroundings.clock, emit=surroundings.emit)
 
 
 def _open_local(uri: Uri, surroundings: Surroundings) -> Discovery:
