@@ -18,6 +18,7 @@ from svcmesh.transport.grpc_aio_intercepted import INTERCEPTED, Interceptors
 from svcmesh.transport.grpc_aio_request import AioStreamedRequest, Writer
 from svcmesh.transport.grpc_channels import Dialer, check
 from svcmesh.transport.grpc_connectivity import aggregate
+from svcmesh.transport.grpc_generic import StreamStreamBase, StreamUnaryBase
 from svcmesh.transport.grpc_line import Line, frozen
 from svcmesh.transport.grpc_method import Kind, Method, Transform
 from svcmesh.transport.grpc_request import Request
@@ -84,7 +85,7 @@ class UnaryStream(_Multicallable, grpc.aio.UnaryStreamMultiCallable[Any, Any]):
         return self._begin(AioUnaryStream, Request(request), timeout, stock, wait_for_ready)
 
 
-class StreamUnary(_Multicallable, grpc.aio.StreamUnaryMultiCallable[Any, Any]):
+class StreamUnary(_Multicallable, StreamUnaryBase):
     """A method with streamed requests and one response."""
 
     call_class: Any = AioStreamUnary
@@ -108,7 +109,7 @@ class StreamUnary(_Multicallable, grpc.aio.StreamUnaryMultiCallable[Any, Any]):
         return call
 
 
-class StreamStream(StreamUnary, grpc.aio.StreamStreamMultiCallable[Any, Any]):
+class StreamStream(StreamUnary, StreamStreamBase):
     """A method with streamed requests and streamed responses."""
 
     call_class = AioStreamStream

@@ -15,6 +15,7 @@ from typing import Any
 import grpc.aio
 from grpc.aio import insecure_channel  # the one there was at import: instrumentation must not see calls a second time
 
+from svcmesh.transport.grpc_generic import StreamStreamBase, StreamUnaryBase
 from svcmesh.transport.grpc_method import Kind, Method
 
 NOWHERE = "ipv4:127.0.0.1:1"
@@ -134,11 +135,11 @@ class InterceptedUnaryStream(Intercepted, grpc.aio.UnaryStreamMultiCallable[Any,
     """One request, streamed responses."""
 
 
-class InterceptedStreamUnary(Intercepted, grpc.aio.StreamUnaryMultiCallable[Any, Any]):
+class InterceptedStreamUnary(Intercepted, StreamUnaryBase):
     """Streamed requests, one response."""
 
 
-class InterceptedStreamStream(Intercepted, grpc.aio.StreamStreamMultiCallable[Any, Any]):
+class InterceptedStreamStream(Intercepted, StreamStreamBase):
     """Streamed requests, streamed responses."""
 
 
