@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import perf_counter, process_time
 from typing import Any
 
@@ -22,13 +22,15 @@ Sample = tuple[float, float]
 """Seconds of one call: by the wall clock, and of this process's CPU."""
 
 
-def compare(case: str, pair: Sequence[Block], calls: int, rounds: int) -> Iterator[dict[str, Any]]:
-    """Yield a row for each client; ``pair`` is a block of the stock one and a block of ours.
+def compare(
+    case: str, pair: Sequence[Block], calls: int, rounds: int, others: Mapping[str, Block] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each client; ``pair`` is a block of the stock one and a block of ours, ``others`` are by name.
 
     Keys: case, client, wall (ratio to stock), low and high (of its interval), cpu (ratio), microseconds (per call).
     """
     stock, ours = pair
-    blocks = {STOCK: stock, AGAIN: stock, OURS: ours}
+    blocks = {STOCK: stock, AGAIN: stock, OURS: ours, **(others or {})}
     samples: dict[str, list[Sample]] = {name: [] for name in blocks}
     order, chance = list(blocks), random.Random(1)
     for name in order:
