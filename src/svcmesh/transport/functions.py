@@ -1,16 +1,16 @@
 """Plain functions and coroutine functions as transports: what `Service.guard` and `resilient` make of them.
 
-The two lines below are the success path at its barest: read the clock and the ambient deadline, enter, count, call.
-They are twins by nature, one awaits and one does not; all decisions are in the machine, which both hand over to.
+The success path is a text of its own (`svcmesh.transport.function_line`): read the clock and the ambient deadline,
+enter, count, call. All decisions are in the machine, which it hands over to with the functions below.
 """
 
 from __future__ import annotations
 
 import contextvars
-import functools
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast
 
 from tenacity.retry import retry_base
@@ -24,15 +24,18 @@ from svcmesh.engine import awaiting, blocking
 from svcmesh.engine.exchange import Attempt
 from svcmesh.engine.in_time import OutOfTime, in_time
 from svcmesh.engine.machine import Call
+from svcmesh.engine.member import Member
 from svcmesh.engine.view import View
 from svcmesh.policy.fault import Abort
 from svcmesh.policy.retry import Retry
 from svcmesh.transport import plain_outcome
+from svcmesh.transport.function_line import line
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Function = Callable[..., Any]
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Token = contextvars.Token[Any]
 
 
 def guarded(fn: Callable[P, R], view: View, *, idempotent: bool, blame_all: bool = False) -> Callable[P, R]:
@@ -46,8 +49,7 @@ def guarded(fn: Callable[P, R], view: View, *, idempotent: bool, blame_all: bool
         ConfigError: ``fn`` is neither a function nor a coroutine function, or its ``endpoint`` has another default.
     """
     traits = _Traits(fn, view, _picks(fn), idempotent, blame_all)
-    line = _awaiting_line if _is_async(fn) else _blocking_line
-    return cast("Callable[P, R]", functools.wraps(fn)(line(traits)))
+    return cast("Callable[P, R]", _line(traits, awaits=_is_async(fn)))
 
 
 class _Traits:
@@ -64,100 +66,67 @@ class _Traits:
         self.name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
 
 
-def _blocking_line(traits: _Traits) -> Function:
-    fn, view, picks, now_, limit = traits.fn, traits.view, traits.picks, traits.view.clock.now, traits.view.limit
-    get, put, reset = deadline.AMBIENT.get, deadline.AMBIENT.set, deadline.AMBIENT.reset
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        now = now_()
-        until = now + limit
-        outer = get()
-        if outer is not None:
-            if type(outer) is not float or outer <= now:
-                return _call_slowly(traits, (args, kwargs), now)
-            until = min(until, outer)
-        choose = view.choose  # `View.enter`, written out: a call of it costs as much as the function
-        member: Any = choose()
-        if member is None:
-            return _call_slowly(traits, (args, kwargs), now)
-        view.budget.calls += 1
-        if now >= member.edge:
-            member.roll(now)
-        member.started += 1
-        token = put(until)
-        try:
-            if picks:
-                kwargs["endpoint"] = member.endpoint
-            result = fn(*args, **kwargs) if kwargs else fn(*args) if args else fn()
-        except BaseException as error:  # noqa: BLE001 - the machine settles it, and raises it again where it stands
-            _restore(token)
-            exchange = BlockingFunction(traits, (args, kwargs))
-            return blocking.resume(view, exchange, member, now, view.deadline(now), error)
-        reset(token)
-        member.finished += 1
-        return result
-
-    def call_on_other_clock(*args: Any, **kwargs: Any) -> Any:
-        return _call_slowly(traits, (args, kwargs), now_())
-
-    return call if view.clock is SYSTEM else call_on_other_clock
+def _line(traits: _Traits, *, awaits: bool) -> Function:
+    view, ambient = traits.view, deadline.AMBIENT
+    names = {
+        "view_": view,
+        "clock_": view.clock.now,
+        "limit_": view.limit,
+        "get_": ambient.get,
+        "put_": ambient.set,
+        "reset_": ambient.reset,
+        "slowly_": partial(_await_slowly if awaits else _call_slowly, traits),
+        "resume_": partial(_await_further if awaits else _call_further, traits),
+        "in_time_": in_time,
+        "reapers_": view.runtime.reapers,
+    }
+    return line(traits.fn, names, picks=traits.picks, awaits=awaits, straight=view.clock is SYSTEM)
 
 
-def _awaiting_line(traits: _Traits) -> Function:
-    fn, view, picks, now_, limit = traits.fn, traits.view, traits.picks, traits.view.clock.now, traits.view.limit
-    get, put, reset = deadline.AMBIENT.get, deadline.AMBIENT.set, deadline.AMBIENT.reset
-    reapers = view.runtime.reapers
-
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        now = now_()
-        until = now + limit
-        outer = get()
-        if outer is not None:
-            if type(outer) is not float or outer <= now:
-                return await _await_slowly(traits, (args, kwargs), now)
-            until = min(until, outer)
-        choose = view.choose
-        member: Any = choose()
-        if member is None:
-            return await _await_slowly(traits, (args, kwargs), now)
-        view.budget.calls += 1
-        if now >= member.edge:
-            member.roll(now)
-        member.started += 1
-        token = put(until)
-        try:
-            if picks:
-                kwargs["endpoint"] = member.endpoint
-            coroutine = fn(*args, **kwargs) if kwargs else fn(*args) if args else fn()
-            result = await in_time(coroutine, reapers, until)
-        except BaseException as error:  # noqa: BLE001 - as above
-            late = isinstance(error, OutOfTime)
-            _restore(token)
-            exchange = AwaitingFunction(traits, (args, kwargs))
-            return await awaiting.resume(view, exchange, member, now, view.deadline(now), error, late=late)
-        reset(token)
-        member.finished += 1
-        return result
-
-    async def call_on_other_clock(*args: Any, **kwargs: Any) -> Any:
-        return await _await_slowly(traits, (args, kwargs), now_())
-
-    return call if view.clock is SYSTEM else call_on_other_clock
-
-
-def _restore(token: contextvars.Token[Any]) -> None:
+def _restore(token: Token) -> None:
     with suppress(ValueError):  # a coroutine that is closed, not awaited to its end, may find itself in another context
         deadline.AMBIENT.reset(token)
 
 
-def _call_slowly(traits: _Traits, arguments: Arguments, now: float) -> Any:
-    exchange = BlockingFunction(traits, arguments)
+def _call_slowly(traits: _Traits, args: tuple[Any, ...], kwargs: dict[str, Any], now: float) -> Any:
+    exchange = BlockingFunction(traits, (args, kwargs))
     return blocking.run(Call(traits.view, exchange, now, traits.view.deadline(now)), exchange)
 
 
-async def _await_slowly(traits: _Traits, arguments: Arguments, now: float) -> Any:
-    exchange = AwaitingFunction(traits, arguments)
+async def _await_slowly(traits: _Traits, args: tuple[Any, ...], kwargs: dict[str, Any], now: float) -> Any:
+    exchange = AwaitingFunction(traits, (args, kwargs))
     return await awaiting.run(Call(traits.view, exchange, now, traits.view.deadline(now)), exchange)
+
+
+def _call_further(
+    traits: _Traits,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    now: float,
+    member: Member,
+    token: Token,
+    error: BaseException,
+) -> Any:
+    """Hand a call over to the machine, whose first attempt ended in ``error``."""
+    _restore(token)
+    exchange = BlockingFunction(traits, (args, kwargs))
+    return blocking.resume(traits.view, exchange, member, now, traits.view.deadline(now), error)
+
+
+async def _await_further(
+    traits: _Traits,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    now: float,
+    member: Member,
+    token: Token,
+    error: BaseException,
+) -> Any:
+    """Do the same with an awaited one."""
+    late = isinstance(error, OutOfTime)
+    _restore(token)
+    exchange = AwaitingFunction(traits, (args, kwargs))
+    return await awaiting.resume(traits.view, exchange, member, now, traits.view.deadline(now), error, late=late)
 
 
 class _FunctionExchange:
