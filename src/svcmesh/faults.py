@@ -20,8 +20,13 @@ class Faults:
     def inject(self, service: str | Service, *faults: Fault) -> Generator[None, None, None]:
         """Arm ``faults`` for ``service`` inside the block, for all its clients and policies.
 
+        Args:
+            service: the service, or its name. A name that nobody has exactly is found in any case, as the host of a
+                URL is.
+            faults: what is to happen to its calls.
+
         Raises:
-            ConfigError: something that is no `Fault`.
+            ConfigError: something that is no `Fault`, or a name that several services have but for its case.
         """
         for fault in faults:
             if not isinstance(fault, Fault):

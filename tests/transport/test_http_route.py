@@ -57,6 +57,30 @@ def test_a_port_in_the_url(mesh: svcmesh.Mesh, server: HttpServer) -> None:
             client.get("http://empty:1/echo")
 
 
+def test_a_port_that_only_some_endpoints_have(server: HttpServer) -> None:
+    """Those are asked, in both colours, and the others are when no port is named."""
+    with HttpServer("two") as two, svcmesh.Mesh({"orders": [server.address, two.address, "127.0.0.1:1"]}) as mesh:
+        with httpx.Client(transport=mesh.http_transport()) as client:
+            for each, name in ((server, "one"), (two, "two")):
+                seen = {client.get(f"http://orders:{each.port}/echo").json()["server"] for _ in range(8)}
+                assert seen == {name}
+            assert len({client.get("http://orders/echo").json()["server"] for _ in range(40)}) == 2
+            with pytest.raises(svcmesh.NoEndpoints, match="port 2 .* none of its endpoints"):
+                client.get("http://orders:2/echo")
+
+        async def check() -> set[str]:
+            async with httpx.AsyncClient(transport=mesh.http_async_transport(passthrough=True)) as client:
+                return {(await client.get(f"http://orders:{two.port}/echo")).json()["server"] for _ in range(8)}
+
+        assert asyncio.run(check()) == {"two"}
+
+
+def test_the_port_that_a_scheme_has_anyway_is_none(mesh: svcmesh.Mesh) -> None:
+    """The client takes it out of the URL before anybody sees it."""
+    with httpx.Client(transport=mesh.http_transport()) as client:
+        assert client.get("http://orders:80/echo").status_code == 200
+
+
 def test_passthrough(mesh: svcmesh.Mesh, server: HttpServer) -> None:
     """Unknown names and other ports go to a plain transport, or to the one that was given."""
     with httpx.Client(transport=mesh.http_transport(passthrough=True)) as client:

@@ -7,7 +7,7 @@ diffing are the engine's (`engine/watch.py`), once for all backends.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -33,6 +33,18 @@ class Given(Protocol):
 
     def given(self, service: str) -> Snapshot:
         """Return the one snapshot of ``service`` there will ever be."""
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A discovery that knows, without waiting, which services it has.
+
+    Hosts of URLs have no case. Where this is known, ``http://orders/`` finds a service that is called ``Orders``.
+    """
+
+    @property
+    def names(self) -> Iterable[str]:
+        """The names of all services that are known now. Never raises; asked on any thread, off the success path."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ enough to hold that thread up is parsed beside it.
 
 from __future__ import annotations
 
+import glob
 from collections.abc import AsyncIterator
 from typing import Any
 from weakref import WeakValueDictionary
@@ -24,7 +25,7 @@ from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.documents import line_of, parse_document
 from svcmesh.discovery.file_watched import WatchedFile
 from svcmesh.discovery.listing import ListingError, describe, endpoints_from
-from svcmesh.discovery.names import quote_name
+from svcmesh.discovery.names import quote_name, unquote_name
 
 Listing = tuple[Endpoint, ...] | dict[str, tuple[Endpoint, ...]]
 """What a file says: one list for whoever asks, or a list by service."""
@@ -53,8 +54,19 @@ class FileDiscovery:
         self._path = path
         self._clock = clock
         self._emit = emit
+        self._mapped: tuple[str, ...] = ()
         self._documents: WeakValueDictionary[str, WatchedFile[Listing]] = WeakValueDictionary()
         self._remembered: LRUCache[str, WatchedFile[Listing]] = LRUCache(REMEMBERED)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The services that the file maps to lists, once it has been read; or those that there are files for."""
+        if "{service}" not in self._path:
+            return self._mapped
+        pattern = "*".join(map(glob.escape, self._path.split("{service}")))
+        before, after = len(pattern.partition("*")[0]), len(pattern.rpartition("*")[2])
+        found = (unquote_name(path[before : len(path) - after]) for path in glob.iglob(pattern))  # noqa: PTH207 - text
+        return tuple(name for name in found if name is not None)
 
     async def watch(self, service: str) -> AsyncIterator[Snapshot]:
         """Yield the endpoints of ``service`` at once, and again when the content of the file is another.
@@ -72,6 +84,7 @@ class FileDiscovery:
         version = 0
         while True:
             version, listing = await document.after(version)
+            self._mapped = tuple(listing) if isinstance(listing, dict) else ()
             yield Snapshot(select(listing, service), authoritative=True)
 
 

@@ -32,7 +32,7 @@ from svcmesh.discovery.local_directory import (
 from svcmesh.discovery.local_record import decode, edition, encode, stamp, stamped_at
 from svcmesh.discovery.local_rounds import Rounds
 from svcmesh.discovery.local_scan import SUFFIX, Scan
-from svcmesh.discovery.names import quote_name
+from svcmesh.discovery.names import quote_name, unquote_name
 
 _registries = count()
 _editions = count(os.getpid())
@@ -67,6 +67,15 @@ class LocalRegistry:
             check_private(self.directory)
         except DiscoveryError as error:
             raise ConfigError(str(error)) from None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The services that somebody is, or was a moment ago, registered as."""
+        try:
+            found = os.listdir(self.directory)  # noqa: PTH208 - pathlib's is slower
+        except OSError:
+            return ()  # a watch says what is wrong with it
+        return tuple(name for name in map(unquote_name, found) if name is not None)
 
     async def watch(self, service: str) -> AsyncIterator[Snapshot]:
         """Yield who is registered as ``service``, at once and after each change, at most a quarter second late.

@@ -8,7 +8,7 @@ its directory, is hidden, or is longer than a file system takes.
 from __future__ import annotations
 
 import hashlib
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from svcmesh.core.errors import ConfigError
 
@@ -41,3 +41,9 @@ def quote_name(field: str, name: str) -> str:
     if len(quoted) <= _LONGEST_FILE:
         return quoted
     return f"{quoted[:_KEPT]}~{hashlib.sha256(name.encode()).hexdigest()}"
+
+
+def unquote_name(quoted: str) -> str | None:
+    """Return the name that `quote_name` made ``quoted`` of; None for what it did not make, or cannot be undone."""
+    name = unquote(quoted)
+    return name if name and len(name) <= LONGEST_NAME and quote_name("name", name) == quoted else None

@@ -45,10 +45,13 @@ class View:
         picker: the picker behind it. budget: counts the calls, and pays for retries.
         per_try: seconds that one attempt may take; infinite for no limit. total: the same for a whole call.
         limit: the smaller one of the two, for a plain call without a timeout of its own.
+        port: only endpoints with this port are called; None: all.
     """
 
-    def __init__(self, cluster: Cluster, policy: Policy) -> None:
+    def __init__(self, cluster: Cluster, policy: Policy, *, port: int | None = None) -> None:
         self.cluster = cluster
+        self.port = port
+        self._by_port: dict[int, View] = {}
         self.policy = policy
         self.runtime = cluster.runtime
         self.clock = cluster.runtime.clock
@@ -168,7 +171,7 @@ class View:
 
     def retry_after(self, now: float) -> float | None:
         """Return the seconds until the first open breaker of an endpoint lets a probe through."""
-        waits = [b.retry_after(now) for m in self.cluster.members.values() for b in self.breakers_of(m)]
+        waits = [b.retry_after(now) for m in self._members() for b in self.breakers_of(m)]
         return min((wait for wait in waits if wait > 0), default=None)
 
     def breakers_of(self, member: Member) -> list[Breaker]:
@@ -179,7 +182,7 @@ class View:
 
     def rebuild(self, now: float) -> list[Report]:
         """Publish a new picker over the members that may be called now. The cluster's lock is held."""
-        members = [m for m in self.cluster.members.values() if m.endpoint.weight > 0]
+        members = [m for m in self._members() if m.endpoint.weight > 0]
         reports = self._panic(members)
         admitted: list[Cell] = []
         probing = False
@@ -192,6 +195,19 @@ class View:
         plain = self._is_plain(probing, now)
         self.choose = cast("Callable[[], Member | None]", self.picker.choose) if plain else _nobody
         return reports
+
+    def on_port(self, port: int) -> View:
+        """Return a view of the endpoints that have ``port``: the same one as long as there are any."""
+        with self.cluster.lock:
+            ports = {member.endpoint.port for member in self.cluster.members.values()}
+            self._by_port = {each: view for each, view in self._by_port.items() if each in ports}
+            if port not in self._by_port:
+                self._by_port[port] = View(self.cluster, self.policy, port=port)
+            return self._by_port[port]
+
+    def _members(self) -> list[Member]:
+        members = list(self.cluster.members.values())
+        return members if self.port is None else [m for m in members if m.endpoint.port == self.port]
 
     def ejections(self) -> Mapping[str, Ejection]:
         """Return who is ejected under this policy, by address."""

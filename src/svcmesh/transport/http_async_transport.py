@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
-from svcmesh.core.errors import ConfigError
+from svcmesh.core.errors import ConfigError, NoEndpoints
 from svcmesh.core.outcome import Outcome
 from svcmesh.engine import awaiting
 from svcmesh.engine.exchange import Attempt
@@ -24,7 +24,7 @@ from svcmesh.transport.http_library import speaker
 from svcmesh.transport.http_line import Dialing
 from svcmesh.transport.http_message import OriginKey, origin_key
 from svcmesh.transport.http_patched import ASYNC_STOCK, shown_async, unseen_async
-from svcmesh.transport.http_route import Route, await_snapshot_async, is_elsewhere, is_unknown
+from svcmesh.transport.http_route import Route, await_snapshot_async, is_unknown, on_port
 
 ByOrigin = dict[OriginKey, AsyncConnections]
 
@@ -59,11 +59,11 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         view = self._route.find(request)
+        if view is not None and request.url.port is not None:
+            view = await self._on_port(view, request)
         if view is None:
             return await self._pass_on(request)
         loop = _running_loop()
-        if request.url.port is not None and await self._is_elsewhere(view, request):
-            return await self._pass_on(request)
         now = view.clock.now()
         deadline = view.deadline(now)
         until = min(now + view.limit, deadline)
@@ -145,14 +145,19 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
         if self._route.passthrough:
             await await_snapshot_async(view, deadline)
             if is_unknown(view):
-                return await self._pass_on(exchange.request)
-        call = Call(view, exchange, now, deadline)
-        return await awaiting.run(call, exchange)  # type: ignore[no-any-return]
+                again = self._route.respelled(exchange.request)
+                return await (self._send if again else self._pass_on)(exchange.request)
+        try:
+            return await awaiting.run(Call(view, exchange, now, deadline), exchange)  # type: ignore[no-any-return]
+        except NoEndpoints:
+            if not (is_unknown(view) and self._route.respelled(exchange.request)):
+                raise
+        return await self._send(exchange.request)
 
-    async def _is_elsewhere(self, view: View, request: httpx.Request) -> bool:
-        """Whether the port in the URL is not the service's; without passthrough that is refused."""
+    async def _on_port(self, view: View, request: httpx.Request) -> View | None:
+        """Return who has the port in the URL; None where it is to be passed on."""
         await await_snapshot_async(view, view.deadline(view.clock.now()))
-        return is_elsewhere(view, request, passthrough=self._route.passthrough)
+        return on_port(view, request, passthrough=self._route.passthrough)
 
     async def _pass_on(self, request: httpx.Request) -> httpx.Response:
         if self._plain is None:

@@ -53,6 +53,9 @@ class Route(Protocol):
     def find(self, request: httpx.Request) -> View | None:
         """Return the view of the service that the URL's host names, or refuse; None where it is to be passed on."""
 
+    def respelled(self, request: httpx.Request) -> bool:
+        """Whether a host that nobody serves names another service by now; then `find` finds that."""
+
 
 class ToService:
     """Everything goes to one service; a request for another host is refused, because it was meant for someone else."""
@@ -64,6 +67,10 @@ class ToService:
         self._name = host_of(service.name)
         self._host = httpx.URL(f"http://{self._name}").raw_host
         self._view = service.view
+
+    def respelled(self, _: httpx.Request) -> bool:
+        """There is no other one."""
+        return False
 
     def find(self, request: httpx.Request) -> View:
         """Return the service's view."""
@@ -92,11 +99,26 @@ class ToMesh:
             if self.passthrough and request.url.raw_scheme not in _SCHEMES:
                 return None  # what is not HTTP is not ours to judge
             check_scheme(request)
-            service = self._mesh.by_host(request.url.host)
+            service = self._by_host(request)
             if len(self._services) >= _MOST_HOSTS:
                 self._services.clear()  # hosts may be anybody's: the mesh forgets those that only we referred to
             self._services[request.url.raw_host] = service
         return service.view
+
+    def respelled(self, request: httpx.Request) -> bool:
+        """Whether the host is now known to be another service than so far, one that is spelled in another case.
+
+        Registries that were not asked yet, and services that came up since, were not known when it was looked for.
+        """
+        service = self._by_host(request)
+        before, self._services[request.url.raw_host] = self._services.get(request.url.raw_host), service
+        return service is not before
+
+    def _by_host(self, request: httpx.Request) -> ServiceLike:
+        try:
+            return self._mesh.by_host(request.url.host)
+        except NoEndpoints as error:
+            raise as_httpx(error, request) from None
 
 
 def check_scheme(request: httpx.Request) -> None:
@@ -155,20 +177,24 @@ def is_unknown(view: View) -> bool:
     return view.cluster.ready and not view.cluster.members
 
 
-def is_elsewhere(view: View, request: httpx.Request, *, passthrough: bool) -> bool:
-    """Whether the port in the URL is not the one of every endpoint, and the request is to be passed on for that.
+def on_port(view: View, request: httpx.Request, *, passthrough: bool) -> View | None:
+    """Return the view of those endpoints that have the port in the URL; None: nobody has it, and it is passed on.
+
+    httpx leaves out the port that a scheme has by default, so ``http://orders:80/`` asks for any port.
 
     Raises:
-        NoEndpoints: it is not, and nothing is passed on; as httpx's ConnectError.
+        NoEndpoints: nobody has it, and nothing is passed on; as httpx's ConnectError.
     """
     port = request.url.port
     ports = sorted({member.endpoint.port for member in view.cluster.members.values()})
-    if ports == [port] or not (ports or passthrough):  # without endpoints, the call itself will say so
-        return False
+    if not ports or ports == [port]:  # without endpoints, the call itself will say so
+        return view
+    if port in ports:
+        return view.on_port(port)
     if passthrough:
-        return True
+        return None
     error = NoEndpoints(
-        f"the URL asks for port {port} of service {view.cluster.name!r}, which not all of its endpoints have: they "
+        f"the URL asks for port {port} of service {view.cluster.name!r}, which none of its endpoints has: they "
         f"listen on {', '.join(map(str, ports))}. Leave the port out: http://{request.url.host}{request.url.path}"
     )
     raise as_httpx(error, request)

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import httpx
 
+from svcmesh.core.errors import NoEndpoints
 from svcmesh.core.outcome import Outcome
 from svcmesh.engine import blocking
 from svcmesh.engine.exchange import Attempt
@@ -20,7 +21,7 @@ from svcmesh.transport.http_library import speaker
 from svcmesh.transport.http_line import Dialing
 from svcmesh.transport.http_message import OriginKey, origin_key
 from svcmesh.transport.http_patched import STOCK, shown, unseen
-from svcmesh.transport.http_route import Route, await_snapshot, is_elsewhere, is_unknown
+from svcmesh.transport.http_route import Route, await_snapshot, is_unknown, on_port
 
 
 class MeshTransport(httpx.BaseTransport):
@@ -53,9 +54,9 @@ class MeshTransport(httpx.BaseTransport):
 
     def _send(self, request: httpx.Request) -> httpx.Response:
         view = self._route.find(request)
+        if view is not None and request.url.port is not None:
+            view = self._on_port(view, request)
         if view is None:
-            return self._pass_on(request)
-        if request.url.port is not None and self._is_elsewhere(view, request):
             return self._pass_on(request)
         now = view.clock.now()
         deadline = view.deadline(now)
@@ -129,13 +130,19 @@ class MeshTransport(httpx.BaseTransport):
         if self._route.passthrough:
             await_snapshot(view, deadline)
             if is_unknown(view):
-                return self._pass_on(exchange.request)
-        return blocking.run(Call(view, exchange, now, deadline), exchange)  # type: ignore[no-any-return]
+                again = self._route.respelled(exchange.request)
+                return (self._send if again else self._pass_on)(exchange.request)
+        try:
+            return blocking.run(Call(view, exchange, now, deadline), exchange)  # type: ignore[no-any-return]
+        except NoEndpoints:
+            if not (is_unknown(view) and self._route.respelled(exchange.request)):
+                raise
+        return self._send(exchange.request)
 
-    def _is_elsewhere(self, view: View, request: httpx.Request) -> bool:
-        """Whether the port in the URL is not the service's; without passthrough that is refused."""
+    def _on_port(self, view: View, request: httpx.Request) -> View | None:
+        """Return who has the port in the URL; None where it is to be passed on."""
         await_snapshot(view, view.deadline(view.clock.now()))
-        return is_elsewhere(view, request, passthrough=self._route.passthrough)
+        return on_port(view, request, passthrough=self._route.passthrough)
 
     def _pass_on(self, request: httpx.Request) -> httpx.Response:
         if self._plain is None:
