@@ -272,11 +272,63 @@ def test_a_mesh_that_is_dropped_is_collected_with_its_thread() -> None:
         assert not worker.running
 
 
+class Watcher:
+    """Has a mesh, and listens to it."""
+
+    def __init__(self) -> None:
+        self.mesh = Mesh(Silent())
+
+    def hear(self, event: Event) -> None:
+        """Need nothing but the mesh."""
+        self.mesh.state()
+
+
+def _drop_while_it_listens(how: str) -> tuple[Any, ref[Mesh]]:
+    watcher = Watcher()
+    service = watcher.mesh.service("service")
+    listener = watcher.hear if how == "bound method" else lambda _: service.endpoints
+    watcher.mesh.events.subscribe(listener)
+    with pytest.raises(NoEndpoints):
+        service.wait_ready(0)
+    return watcher.mesh._runtime.worker, ref(watcher.mesh)
+
+
+@pytest.mark.parametrize("how", ["bound method", "closure over a service"])
+def test_listeners_that_refer_to_their_mesh_do_not_keep_it(how: str) -> None:
+    """The running worker refers to the events, and they to their listeners: that must not close a circle."""
+    worker, weak = _drop_while_it_listens(how)
+    gc.collect()
+
+    assert weak() is None
+    worker.join()
+    assert not worker.running
+
+
+def test_listeners_are_heard_while_anything_of_their_mesh_is_used() -> None:
+    heard: list[Event] = []
+    mesh = Mesh({"service": SERVERS})
+    mesh.events.subscribe(heard.append, "call.finished")
+    guarded = mesh.service("service").guard(lambda: 1)
+    del mesh
+    gc.collect()
+    guarded()
+
+    assert [event.name for event in heard] == ["call.finished"]
+
+
 def test_a_guarded_function_keeps_its_mesh_alive() -> None:
     guarded = Mesh({"service": SERVERS}).service("service").guard(lambda: 1)
     gc.collect()
 
     assert guarded() == 1
+
+
+def test_an_attempt_keeps_its_mesh_alive() -> None:
+    attempt = Mesh(Silent(), policy=Policy(timeout=0.05)).service("service").attempt()
+    gc.collect()
+
+    with pytest.raises(DeadlineExceeded), attempt:  # it waited: a mesh that is gone refuses at once
+        raise AssertionError("there is no endpoint")
 
 
 def test_closing_refuses_what_waits_and_what_is_new_and_may_be_repeated() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from svcmesh import ConfigError, Event, Locality, Mesh
+from svcmesh import ConfigError, Event, Locality, Mesh, NoEndpoints
 
 
 def eventually(condition: Callable[[], object], seconds: float = 5.0) -> None:
@@ -120,6 +120,43 @@ print("up", flush=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "up\n", "")
     with Mesh(uri) as client, pytest.raises(Exception, match="no endpoint"):
         client.service("greeter").wait_ready(0.3)
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_a_child_of_multiprocessing_that_ends_has_left(uri: str, tmp_path: Path, method: str) -> None:
+    """It ends by os._exit, which asks no atexit."""
+    program = tmp_path / "program.py"  # a file, for the child imports it
+    program.write_text(f"""
+import multiprocessing, svcmesh
+
+def serve(channel):
+    mesh = svcmesh.Mesh({uri!r})
+    mesh.register("greeter", port=50051)
+    mesh.service("greeter").wait_ready(5)
+    channel.send(True)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context({method!r})
+    here, there = context.Pipe()
+    child = context.Process(target=serve, args=(there,))
+    child.start()
+    assert here.poll(20) and here.recv()
+    child.join()
+    raise SystemExit(child.exitcode)
+""")
+    ended = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    with Mesh(uri) as client, pytest.raises(NoEndpoints):
+        client.service("greeter").wait_ready(0.3)
+
+
+def test_registering_loads_no_multiprocessing(uri: str) -> None:
+    program = f"""
+import svcmesh, sys
+with svcmesh.Mesh({uri!r}) as mesh, mesh.register("greeter", port=50051):
+    assert "multiprocessing" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], timeout=30, check=True)
 
 
 def test_a_killed_process_disappears_when_its_time_is_over(uri: str) -> None:

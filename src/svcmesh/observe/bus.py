@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self
+from weakref import ref
 
 from svcmesh.core.clock import Clock
 from svcmesh.core.errors import ConfigError
@@ -38,6 +39,15 @@ class Subscription:
         self.close()
 
 
+class Listeners:
+    """Who is subscribed. Whoever holds this keeps them."""
+
+    __slots__ = ("__weakref__", "subscriptions")
+
+    def __init__(self) -> None:
+        self.subscriptions: tuple[Subscription, ...] = ()
+
+
 class Events:
     """The events of one mesh.
 
@@ -49,7 +59,8 @@ class Events:
         self._clock = clock
         self._on_change = on_change
         self._lock = Lock()
-        self._subscriptions: tuple[Subscription, ...] = ()
+        self._kept: Listeners | None = Listeners()
+        self._listeners = ref(self._kept)
         self.wanted: frozenset[str] = frozenset()
 
     def subscribe(self, listener: Listener, *patterns: str) -> Subscription:
@@ -72,16 +83,26 @@ class Events:
             names |= matching
         subscription = Subscription(self, listener, frozenset(names))
         with self._lock:
-            self._replace((*self._subscriptions, subscription))
+            self._replace(lambda others: (*others, subscription))
         self._on_change()
         return subscription
+
+    def hand_over(self) -> Listeners | None:
+        """Return the listeners, to be kept by the caller: from now on they are heard as long as it does.
+
+        A running worker refers to these events. A mesh that keeps its listeners itself can be collected all the same,
+        although they refer to it.
+        """
+        kept, self._kept = self._kept, None
+        return kept
 
     def emit(self, name: str, service: str, **fields: Any) -> None:
         """Build the event ``name`` and hand it to its listeners, if there are any."""
         if name not in self.wanted:
             return
         event = EVENTS[name](time=self._clock.now(), service=service, **fields)
-        for subscription in self._subscriptions:
+        listeners = self._listeners()
+        for subscription in () if listeners is None else listeners.subscriptions:
             if name in subscription.names:
                 self._call(subscription.listener, event)
 
@@ -99,12 +120,14 @@ class Events:
 
     def _remove(self, subscription: Subscription) -> None:
         with self._lock:
-            self._replace(tuple(s for s in self._subscriptions if s is not subscription))
+            self._replace(lambda others: tuple(s for s in others if s is not subscription))
         self._on_change()
 
-    def _replace(self, subscriptions: tuple[Subscription, ...]) -> None:
-        self._subscriptions = subscriptions
-        self.wanted = frozenset[str]().union(*(s.names for s in subscriptions))
+    def _replace(self, change: Callable[[tuple[Subscription, ...]], tuple[Subscription, ...]]) -> None:
+        listeners = self._listeners()
+        if listeners is not None:  # else the mesh is gone, and nobody will ever be told of anything
+            listeners.subscriptions = change(listeners.subscriptions)
+            self.wanted = frozenset[str]().union(*(s.names for s in listeners.subscriptions))
 
 
 def _name_of(listener: Listener) -> str:

@@ -40,8 +40,9 @@ class Block:
     method = ""
     function: tuple[None, tuple[Any, ...], dict[str, Any]] = (None, (), {})
 
-    def __init__(self, view: View, key: int | None) -> None:
+    def __init__(self, view: View, key: int | None, keep: object = None) -> None:
         self._view = view
+        self._keep = keep  # what must live as long as this does
         self._key = key
         self._call: Call | None = None
         self._attempt: Attempt | None = None
