@@ -17,9 +17,10 @@ from weakref import WeakSet, WeakValueDictionary, finalize
 from svcmesh.balance.picker import Rng
 from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint, Locality
-from svcmesh.core.errors import ConfigError
+from svcmesh.core.errors import ConfigError, NoEndpoints
 from svcmesh.discovery.base import Discovery
 from svcmesh.discovery.uri import is_uri, open_discovery, open_service, redacted
+from svcmesh.engine.child_end import at_child_end
 from svcmesh.engine.child_end import at_child_end
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.follow import Follower
@@ -70,6 +71,7 @@ class Mesh:
         self._policy = Policy.standard() if policy is None else check_policy(policy)
         self._runtime = Runtime(clock, rng)
         self._listeners = self._runtime.events.hand_over()  # kept here, so that they may refer to this mesh
+        self._listeners = self._runtime.events.hand_over()  # kept here, so that they may refer to this mesh
         self._lock = RLock()
         self._clusters: dict[str, Cluster] = {}
         self._services: dict[str, Service] = {}
@@ -77,7 +79,7 @@ class Mesh:
         self._discovery = open_discovery(discovery, clock=self._runtime.clock, emit=self._runtime.events.emit)
         self._settings = self._read_settings(services)
         self._registrations: list[Registration] = []
-        self.faults = Faults(self.service)
+        self.faults = Faults(self._in_any_case)
         self._runtime.listeners_changed.append(_rebuilder(self._clusters))
         self._finalizer = finalize(self, _shut, self._runtime, self._clusters)
         self._finalizer.atexit = False  # the interpreter's end has its own order, see `_close_all`
@@ -117,11 +119,17 @@ class Mesh:
         For transports: hosts come from anywhere, so a service that only URLs have asked for is forgotten, and no longer
         watched, once nobody refers to it. `service` keeps it.
 
+        Where two names differ only in case, a host that is one of them exactly means that one.
+
         Raises:
             ConfigError: as `service`.
+            NoEndpoints: several names are ``host`` but for their case, and none of them exactly.
         """
         with self._lock:
-            name = self._named(host)
+            names = self._spelled(host)
+            if len(names) > 1:
+                raise NoEndpoints(f"{_ambiguous(host, names)}, and a URL cannot say which: rename one of them")
+            name = names[0]
             service = self._services.get(name) or self._passing.get(name)
             if service is not None:
                 return service
@@ -131,11 +139,22 @@ class Mesh:
         follower.prime()
         return service
 
-    def _named(self, host: str) -> str:
-        """Return the name that ``host`` is, but for its case, as far as names are known here; else ``host`` itself."""
-        given: Iterable[str] = getattr(self._discovery, "names", ())
-        known = (*self._services, *self._settings, *given)
-        return host if host in known else next((name for name in known if name.lower() == host.lower()), host)
+    def _in_any_case(self, name: str) -> Service:
+        """Return the service that ``name`` is, or is but for its case, as a URL would find it; for faults."""
+        with self._lock:
+            names = self._spelled(name) if isinstance(name, str) else []
+            if len(names) > 1:
+                raise ConfigError(f"{_ambiguous(name, names)}: spell it as one of them")
+            return self.service(names[0] if names else name)
+
+    def _spelled(self, name: str) -> list[str]:
+        """Return the known names that are ``name`` but for their case; ``name`` alone where it is known, or none is."""
+        listed: Iterable[str] = getattr(self._discovery, "names", ())
+        for known in ({*self._services, *self._settings, *listed}, {*self._passing}):
+            alike = [name] if name in known else sorted(each for each in known if each.lower() == name.lower())
+            if alike:
+                return alike
+        return [name]
 
     def _new_service(self, name: str, policy: Policy | None) -> tuple[Service, Follower]:
         self._check_open()
@@ -219,6 +238,7 @@ class Mesh:
             ttl=ttl,
             check=check,
         )
+        at_child_end(_close_all)
         at_child_end(_close_all)
         with self._lock:
             self._registrations = [*(r for r in self._registrations if not r.left), registration]
@@ -350,6 +370,10 @@ class Mesh:
         self._runtime.reset_after_fork()
         for cluster in self._clusters.values():
             cluster.reset_after_fork()
+
+
+def _ambiguous(name: str, names: list[str]) -> str:
+    return f"{name!r} may be service {', '.join(map(repr, names))}, which differ only in case"
 
 
 def _forget(clusters: dict[str, Cluster], name: str, follower: Follower) -> None:

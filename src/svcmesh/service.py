@@ -163,8 +163,10 @@ class Service:
 
         Raises:
             ConfigError: when decorating: no function, a generator function, or an ``endpoint`` parameter without
-                that default. When calling: what the function raises comes through unchanged; ours are
-                `NoEndpoints`, `CircuitOpen` and `DeadlineExceeded`.
+                that default.
+            TypeError: when calling: arguments that the function does not take, or an ``endpoint``; nothing is counted.
+            NoEndpoints, CircuitOpen, DeadlineExceeded: when calling: svcmesh refused. What the function itself raises
+                comes through unchanged.
         """
         view = self.view if policy is None else View(self._cluster, check_policy(policy))
         safe = idempotent or view.policy.idempotent is True
