@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import grpc.aio
@@ -42,12 +43,24 @@ class LoopChannels:
             if not loop.is_closed():
                 _on(loop, kept)
 
+    def retire(self) -> None:
+        """Let go of all channels, each on its own loop: the calls on them go on, and end them with the last one."""
+        while self._by_loop:
+            loop, kept = self._by_loop.popitem()
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(_let_go, [kept])
+            del kept  # the loop's is the last reference
+
     async def aclose(self, loop: asyncio.AbstractEventLoop) -> None:
         """Close the channel of ``loop``, which is running, now, and the others as `close` does."""
         kept = self._by_loop.pop(loop, None)
         if kept is not None:
             await kept.channel.close()
         self.close()
+
+
+def _let_go(kept: list[EndpointChannel]) -> None:
+    kept.clear()
 
 
 def _on(loop: asyncio.AbstractEventLoop, kept: EndpointChannel) -> None:
@@ -68,6 +81,7 @@ _closing: set[asyncio.Task[None]] = set()
 
 def _channel(settings: Settings, address: str) -> Any:
     where, options, compression = target(address), settings.arguments, settings.compression
-    if settings.credentials is None:
+    credentials = settings.channel_credentials
+    if credentials is None:
         return grpc.aio.insecure_channel(where, options, compression)
-    return grpc.aio.secure_channel(where, settings.credentials, options, compression)
+    return grpc.aio.secure_channel(where, credentials, options, compression)

@@ -22,12 +22,15 @@ from svcmesh.engine.member import Closable, Member
 from svcmesh.engine.view import View
 from svcmesh.transport.grpc_method import Method
 from svcmesh.transport.grpc_outcome import CHANNEL_CLOSED
+from svcmesh.transport.grpc_rotation import RotatingCredentials, Rotation
 from svcmesh.transport.grpc_settings import Settings, target
 
 _OPTIONS: Any = grpc.experimental.ChannelOptions  # pyright: ignore[reportAttributeAccessIssue]  # not in its stubs
 SINGLE_THREADED = _OPTIONS.SingleThreadedUnaryStream
 MOST_METHODS = 1024
 """Multicallables kept per endpoint; callers may pass fresh lambdas as serializers each time."""
+LONGEST_RETIREMENT = 600.0
+"""Seconds for which a channel with old credentials is kept in reach of `close` although its endpoint is never idle."""
 
 
 class EndpointChannel:
@@ -58,6 +61,9 @@ class EndpointChannel:
                 self._bound[method] = found
         return found
 
+    def retire(self) -> None:
+        """Let go of the channel: the calls on it keep it alive, and it ends with the last one."""
+
     def close(self) -> None:
         """Close the channel; what still runs on it ends CANCELLED."""
         with self._lock:
@@ -87,7 +93,11 @@ class Dialer:
         self._make = make
         self._owner = owner
         self.pins: set[Any] = set()
+        self._retired: list[tuple[Member, Any, float]] = []
         self._key = object()
+        if isinstance(settings.credentials, RotatingCredentials):
+            rotation = Rotation(settings.credentials, cluster, _replacing(weakref.ref(self)))
+            self._make = partial(_making, make, rotation)
         finalizer = weakref.finalize(self, _forget, cluster, self._key)
         finalizer.atexit = False  # the interpreter is going down, and the connections with it
 
@@ -123,6 +133,23 @@ class Dialer:
         """Return what is kept now, for all endpoints that were called."""
         return [found for member in _members(self.cluster) if (found := member.attached(self._key)) is not None]
 
+    def retire(self, now: float) -> None:
+        """Put all endpoint channels aside: calls on them go on, and end CANCELLED at `close`; new ones get new ones."""
+        for member in _members(self.cluster):
+            found = member.detach(self._key)
+            if found is not None:
+                self._retired.append((member, found, now + LONGEST_RETIREMENT))
+        if self.closed:  # closed by another thread meanwhile
+            self.close()
+
+    def let_go(self, now: float) -> None:
+        """Drop what was put aside and is idle, or has been there for long: it ends with the last call on it."""
+        for entry in list(self._retired):
+            member, found, until = entry
+            if member.in_flight == 0 or now >= until:
+                self._retired.remove(entry)
+                found.retire()
+
     def close(self) -> None:
         """Close all endpoint channels; harmless when closed."""
         for found in self.taken():
@@ -131,15 +158,18 @@ class Dialer:
     def taken(self) -> list[Any]:
         """Refuse new channels and take back all there are, to be closed by the caller."""
         self.closed = True
-        return [found for member in _members(self.cluster) if (found := member.detach(self._key)) is not None]
+        retired, self._retired = self._retired, []
+        current = [found for member in _members(self.cluster) if (found := member.detach(self._key)) is not None]
+        return [*current, *(found for _, found, _ in retired)]
 
 
 def sync_channel(settings: Settings, address: str) -> EndpointChannel:
     """Return a new stock channel to ``address``. Nothing is dialled before the first call."""
     where, options, compression = target(address), settings.arguments, settings.compression
-    if settings.credentials is None:
+    credentials = settings.channel_credentials
+    if credentials is None:
         return EndpointChannel(grpc.insecure_channel(where, options, compression))
-    return EndpointChannel(grpc.secure_channel(where, settings.credentials, options, compression))
+    return EndpointChannel(grpc.secure_channel(where, credentials, options, compression))
 
 
 def check(settings: Settings) -> None:
@@ -149,6 +179,26 @@ def check(settings: Settings) -> None:
     """
     if settings.options or settings.credentials is not None or settings.compression is not None:
         sync_channel(settings, "127.0.0.1:1").close()
+
+
+def _making(
+    make: Callable[[Settings, str], Closable], rotation: Rotation, settings: Settings, address: str
+) -> Closable:
+    rotation.start()
+    return make(settings, address)
+
+
+def _replacing(find: Callable[[], Dialer | None]) -> Callable[[bool, float], bool]:
+    def replace(changed: bool, now: float) -> bool:
+        dialer = find()
+        if dialer is None or dialer.closed:
+            return False
+        if changed:
+            dialer.retire(now)
+        dialer.let_go(now)
+        return True
+
+    return replace
 
 
 def _members(cluster: Cluster) -> list[Member]:

@@ -17,6 +17,7 @@ import grpc
 
 from svcmesh.core.address import parse_address
 from svcmesh.engine.view import View
+from svcmesh.transport.grpc_rotation import RotatingCredentials
 
 AUTHORITY = "grpc.default_authority"
 TARGET_NAME = "grpc.ssl_target_name_override"
@@ -71,6 +72,12 @@ class Settings:
             TypeError: ``options`` is no collection of pairs.
         """
         return cls(authority(service), credentials, tuple(options or ()), compression)
+
+    @property
+    def channel_credentials(self) -> grpc.ChannelCredentials | None:
+        """Stock credentials for one more channel; None for plain text."""
+        given = self.credentials
+        return given.made() if isinstance(given, RotatingCredentials) else given
 
     @property
     def arguments(self) -> list[tuple[str, Any]]:
