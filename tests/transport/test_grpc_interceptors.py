@@ -181,12 +181,13 @@ def test_faults_are_injected(stub_with: Any, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_refused_connection_is_tried_again_although_nothing_is_idempotent(stub_with: Any, kind: str) -> None:
-    """Surely unsent; but there is nowhere else to go, so it ends with gRPC's own error."""
+def test_a_refused_connection_ends_what_is_not_idempotent(stub_with: Any, kind: str) -> None:
+    """With gRPC's own error: a server might say the same, and a channel that is not ours cannot be asked."""
     with refused_port() as port, pytest.raises(grpc.RpcError) as caught:
         KINDS[kind](stub_with(RETRYING.replace(idempotent=False), address=f"127.0.0.1:{port}"))
 
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert info(caught.value).reason == "UNAVAILABLE; not-idempotent"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,19 +17,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from svcmesh.core.outcome import CONNECT_FAILURE, PER_TRY_TIMEOUT, REFUSED_STREAM, RESET, Kind
+from svcmesh.core.outcome import CONNECT_FAILURE, PER_TRY_TIMEOUT, REFUSED_STREAM, RESET, Kind, Outcome
+from svcmesh.transport.grpc_channels import sync_channel
 from svcmesh.transport.grpc_outcome import CHANNEL_CLOSED, ENDPOINT_GONE, classify, pushback
+from svcmesh.transport.grpc_settings import Settings
+from svcmesh.transport.grpc_unsent import never_connected
 from tests.servers.grpc_process import GrpcServer, blackhole_port, refused_port
 
 OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0), ("grpc.min_reconnect_backoff_ms", 300)]
 REFUSE, CANCEL, INTERNAL = 7, 8, 2
 
 
-def error_of(address: str, **call: Any) -> grpc.RpcError:
-    """Return what a stock channel reports of a call to ``address``."""
-    with grpc.insecure_channel(address, OPTIONS) as channel, pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary("/svcmesh.test.Probe/Unary")(b"", **{"timeout": 5, **call})
-    return caught.value
+def outcome_of(address: str, credentials: grpc.ChannelCredentials | None = None, **call: Any) -> Outcome:
+    """Return what is made of the end of a call to ``address``."""
+    settings = Settings.of("probe", credentials, OPTIONS, None)
+    endpoint = sync_channel(settings, address)
+    try:
+        with pytest.raises(grpc.RpcError) as caught:
+            endpoint.channel.unary_unary("/svcmesh.test.Probe/Unary")(b"", **{"timeout": 5, **call})
+        return classify(caught.value, unconnected=lambda details: never_connected(details, address, endpoint.state()))
+    finally:
+        endpoint.close()
 
 
 @contextmanager
@@ -74,7 +82,7 @@ def h2_server(answer: Callable[[h2.connection.H2Connection, int], None], *, hang
 def test_a_refused_connection_is_surely_unsent() -> None:
     """And the endpoint's fault."""
     with refused_port() as port:
-        outcome = classify(error_of(f"ipv4:127.0.0.1:{port}"))
+        outcome = outcome_of(f"127.0.0.1:{port}")
 
     assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.UNSENT, CONNECT_FAILURE, True)
 
@@ -82,47 +90,42 @@ def test_a_refused_connection_is_surely_unsent() -> None:
 def test_a_connection_that_nobody_answers_is_surely_unsent() -> None:
     """When the connect timeout comes before the call's."""
     with blackhole_port() as port:
-        outcome = classify(error_of(f"ipv4:127.0.0.1:{port}"))
+        outcome = outcome_of(f"127.0.0.1:{port}")
 
     assert (outcome.kind, outcome.reason) == (Kind.UNSENT, CONNECT_FAILURE)
 
 
-@pytest.mark.parametrize("address", ["unix:/nonexistent/socket", "dns:nonexistent.invalid:1"])
+@pytest.mark.parametrize("address", ["unix:/nonexistent/socket", "nonexistent.invalid:1"])
 def test_an_address_that_leads_nowhere_is_surely_unsent(address: str) -> None:
     """A socket file that is missing, a name that does not resolve."""
-    assert classify(error_of(address)).kind is Kind.UNSENT
+    assert outcome_of(address).kind is Kind.UNSENT
 
 
 def test_plain_text_where_tls_was_expected_is_surely_unsent(grpc_servers: tuple[GrpcServer, GrpcServer]) -> None:
     """The handshake fails before any request."""
-    with (
-        grpc.secure_channel(grpc_servers[0].address, grpc.ssl_channel_credentials(), OPTIONS) as channel,
-        pytest.raises(grpc.RpcError) as caught,
-    ):
-        channel.unary_unary("/svcmesh.test.Probe/Unary")(b"", timeout=5)
-    assert classify(caught.value).kind is Kind.UNSENT
+    assert outcome_of(grpc_servers[0].address, grpc.ssl_channel_credentials()).kind is Kind.UNSENT
 
 
-def test_a_refused_stream_is_surely_unsent() -> None:
-    """RST_STREAM with REFUSED_STREAM: HTTP/2 promises that it was not processed."""
+def test_a_refused_stream_is_not_surely_unsent() -> None:
+    """HTTP/2 promises that it was not processed, but the same words may come from a server that has processed it."""
     with h2_server(lambda connection, stream: connection.reset_stream(stream, REFUSE)) as address:
-        outcome = classify(error_of(address))
+        outcome = outcome_of(address)
 
-    assert (outcome.kind, outcome.reason) == (Kind.UNSENT, REFUSED_STREAM)
+    assert (outcome.kind, outcome.reason) == (Kind.LOST, REFUSED_STREAM)
 
 
-def test_a_stream_above_the_last_one_of_a_goaway_is_surely_unsent() -> None:
-    """The server goes away in good order, and nobody is to blame."""
+def test_a_server_that_goes_away_in_good_order_is_not_to_blame() -> None:
+    """The stream is above the last one of its GOAWAY."""
     with h2_server(lambda c, _: c.close_connection(0, last_stream_id=0), hang_up=True) as address:
-        outcome = classify(error_of(address))
+        outcome = outcome_of(address)
 
-    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.UNSENT, REFUSED_STREAM, False)
+    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.LOST, REFUSED_STREAM, False)
 
 
 def test_a_stream_that_a_goaway_covers_may_have_been_processed() -> None:
     """The connection ends before the answer: nobody knows."""
     with h2_server(lambda c, s: c.close_connection(0, last_stream_id=s), hang_up=True) as address:
-        outcome = classify(error_of(address))
+        outcome = outcome_of(address)
 
     assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.LOST, RESET, True)
 
@@ -131,7 +134,7 @@ def test_a_stream_that_a_goaway_covers_may_have_been_processed() -> None:
 def test_other_resets_are_the_servers_answer(code: int, name: str) -> None:
     """A server cancels or fails by resetting, too."""
     with h2_server(lambda connection, stream: connection.reset_stream(stream, code)) as address:
-        outcome = classify(error_of(address))
+        outcome = outcome_of(address)
 
     assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.STATUS, name, False)
 
@@ -141,7 +144,7 @@ def test_a_server_that_dies_with_the_call_may_have_processed_it() -> None:
     with GrpcServer("victim") as victim:
         killer = threading.Timer(0.3, victim.process.kill)
         killer.start()
-        outcome = classify(error_of(victim.address, metadata=[("x-hang", "1")]))
+        outcome = outcome_of(victim.address, metadata=[("x-hang", "1")])
         killer.join()
 
     assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.LOST, RESET, True)
@@ -149,25 +152,28 @@ def test_a_server_that_dies_with_the_call_may_have_processed_it() -> None:
 
 def test_our_time_limit_is_a_timeout(grpc_servers: tuple[GrpcServer, GrpcServer]) -> None:
     """The endpoint took too long."""
-    outcome = classify(error_of(grpc_servers[0].address, timeout=0.2, metadata=[("x-hang", "1")]))
+    outcome = outcome_of(grpc_servers[0].address, timeout=0.2, metadata=[("x-hang", "1")])
 
     assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.TIMEOUT, PER_TRY_TIMEOUT, True)
 
 
 def test_the_servers_own_deadline_exceeded_is_a_status(grpc_servers: tuple[GrpcServer, GrpcServer]) -> None:
     """It came with the server's metadata."""
-    outcome = classify(error_of(grpc_servers[0].address, metadata=[("x-fail", "DEADLINE_EXCEEDED:-1")]))
+    outcome = outcome_of(grpc_servers[0].address, metadata=[("x-fail", "DEADLINE_EXCEEDED:-1")])
 
     assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.STATUS, "DEADLINE_EXCEEDED", False)
 
 
-def test_a_server_cannot_pass_for_a_refused_connection() -> None:
-    """Our hints count only where no metadata came with the status."""
-    metadata = grpc.aio.Metadata(("x-server", "b"))
-    details = "failed to connect to all addresses; last error: UNKNOWN: Connection refused"
-    error = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), metadata, details=details)
+LIE = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Connection refused"
 
-    outcome = classify(error)
+
+@pytest.mark.parametrize(("metadata", "known"), [((("x-server", "b"),), True), ((), False)])
+def test_words_alone_never_pass_for_a_refused_connection(metadata: tuple[tuple[str, str], ...], known: bool) -> None:
+    """They count neither with metadata of an answer, nor where nothing is known of the channel."""
+    trailing = grpc.aio.Metadata(*metadata)
+    error = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), trailing, details=LIE)
+
+    outcome = classify(error, unconnected=lambda _: True) if known else classify(error)
 
     assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.STATUS, "UNAVAILABLE", True)
 

@@ -36,6 +36,11 @@ class LoopChannels:
         found = self._by_loop.get(loop)
         return None if found is None else found.channel
 
+    def state(self) -> grpc.ChannelConnectivity:
+        """Return the state of the running loop's channel; a closed one's where there is none."""
+        channel = self.here(asyncio.get_running_loop())
+        return grpc.ChannelConnectivity.SHUTDOWN if channel is None else channel.get_state()
+
     def close(self) -> None:
         """Close all channels, each on its own loop; one whose loop has ended is dropped, which closes it."""
         while self._by_loop:

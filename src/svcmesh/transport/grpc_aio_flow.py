@@ -290,6 +290,7 @@ class AioFlow:
             details=value_of(stock.details()),
             debug_error_string=value_of(stock.debug_error_string()),
         )
+        self.exchange.asked = None if self.leg is None else self.leg.account.member
         return self.exchange.classify(error)
 
     def machine_done(self, outcome: Outcome) -> None:

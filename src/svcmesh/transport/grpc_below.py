@@ -62,6 +62,10 @@ class Below:
         """Return what stands for the stock multicallable."""
         return self
 
+    def unconnected(self, member: Member, details: str) -> bool:
+        """Return False: a channel that is not ours cannot be asked, and its words may be a server's."""
+        return False
+
     def refuse_closed(self) -> None:
         """Do nothing: whether the channel is closed is found out by going on."""
 

@@ -20,10 +20,12 @@ import grpc.experimental
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.member import Closable, Member
 from svcmesh.engine.view import View
+from svcmesh.transport.grpc_connectivity import state_of
 from svcmesh.transport.grpc_method import Method
 from svcmesh.transport.grpc_outcome import CHANNEL_CLOSED
 from svcmesh.transport.grpc_rotation import RotatingCredentials, Rotation
 from svcmesh.transport.grpc_settings import Settings, target
+from svcmesh.transport.grpc_unsent import never_connected
 
 _OPTIONS: Any = grpc.experimental.ChannelOptions  # pyright: ignore[reportAttributeAccessIssue]  # not in its stubs
 SINGLE_THREADED = _OPTIONS.SingleThreadedUnaryStream
@@ -63,6 +65,10 @@ class EndpointChannel:
 
     def retire(self) -> None:
         """Let go of the channel: the calls on it keep it alive, and it ends with the last one."""
+
+    def state(self) -> grpc.ChannelConnectivity:
+        """Return the state of the channel."""
+        return state_of(self.channel, try_to_connect=False)
 
     def close(self) -> None:
         """Close the channel; what still runs on it ends CANCELLED."""
@@ -118,6 +124,11 @@ class Dialer:
         """Raise what the stock channel raises at a call after `close`."""
         if self.closed:
             raise ValueError(CHANNEL_CLOSED)
+
+    def unconnected(self, member: Member, details: str) -> bool:
+        """Return whether gRPC itself, and no server, says by ``details`` that ``member`` cannot be connected to."""
+        kept: Any = member.attached(self._key)
+        return kept is not None and never_connected(details, member.endpoint.address, kept.state())
 
     def dial_one(self, view: View) -> Any:
         """Return what is kept for some endpoint, made now where nothing is; None while there is no endpoint."""

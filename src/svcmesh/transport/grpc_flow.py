@@ -194,6 +194,7 @@ class Flow:
     def _outcome(self, leg: Leg) -> Outcome:
         stock = leg.stock
         if stock.code() is not grpc.StatusCode.OK:
+            self._exchange.asked = leg.account.member
             return self._exchange.classify(stock, answered=leg.has_headers)
         return Outcome(Kind.SUCCESS, value=stock if self.line.method.streams_responses else stock.result())
 

@@ -34,6 +34,9 @@ class Channels(Protocol):
     def channel(self, member: Member) -> Any:
         """Return what has the multicallables for ``member``; raises ValueError when it is closed."""
 
+    def unconnected(self, member: Member, details: str) -> bool:
+        """Whether gRPC itself says by ``details`` that it could not connect to ``member``."""
+
     def refuse_closed(self) -> None:
         """Raise the ValueError of the stock channel when it is closed."""
 
@@ -68,7 +71,13 @@ class Line:
 
 
 class GrpcExchange:
-    """One logical gRPC call, for the machine; subclasses add how an attempt is made."""
+    """One logical gRPC call, for the machine; subclasses add how an attempt is made.
+
+    Attributes:
+        asked: whom the attempt went to whose error is to be classified; None where there was no channel yet.
+    """
+
+    asked: Member | None = None
 
     deferred = False
     unsent = False  # gRPC tells by itself
@@ -90,7 +99,10 @@ class GrpcExchange:
 
     def classify(self, error: BaseException, *, answered: bool | None = None) -> Outcome:
         """Read the error; see `grpc_outcome.classify`."""
-        return grpc_outcome.classify(error, answered=answered)
+        return grpc_outcome.classify(error, answered=answered, unconnected=self._unconnected)
+
+    def _unconnected(self, details: str) -> bool:
+        return self.asked is not None and self.line.dialer.unconnected(self.asked, details)
 
     def refusal(self, error: SvcmeshError) -> BaseException:
         """Return ours as an ``RpcError`` that is also a ``Call``."""

@@ -1,20 +1,23 @@
 """What the end of a gRPC attempt means: surely unsent, lost on the way, late, or answered with a status.
 
 gRPC reports all of these by one status code, most of them by UNAVAILABLE, and a call that was surely not processed
-may go elsewhere although it is not idempotent. Only the text of the details tells them apart. That text is the
-library's own, so it is trusted as a hint and nothing more: it counts only where no server can have written it, that
-is without any metadata of an answer, and the tests pin it to the grpcio in use. Whatever is not recognised counts as
-maybe sent.
+may go elsewhere although it is not idempotent. Only the text of the details tells them apart, and a server may send any
+text. So the text is a hint and nothing more, pinned by tests to the grpcio in use: what it says is believed where that
+does no harm, and a call is surely unsent only where something else proves it (`grpc_unsent`). There is no such proof of
+a refused stream, nor of one that a GOAWAY left out: gRPC itself repeats those once, and what gets past it counts as
+maybe sent, like everything that is not recognised.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 
 from svcmesh.core.outcome import CONNECT_FAILURE, PER_TRY_TIMEOUT, REFUSED_STREAM, RESET, Kind, Outcome
+from svcmesh.transport.grpc_unsent import sounds_so
 
 CHANNEL_CLOSED = "Cannot invoke RPC on closed channel!"
 """What the stock sync channel says in its ValueError, to callers who wait."""
@@ -24,7 +27,6 @@ ENDPOINT_GONE = "endpoint-gone"
 PUSHBACK = "grpc-retry-pushback-ms"
 PUSHBACK_STOP = -1.0
 
-_CONNECT = ("failed to connect to all addresses", "errors resolving ", "DNS resolution failed")
 _REFUSED = "Stream removed (RST_STREAM (Received RST_STREAM with error code 7"  # HTTP/2 REFUSED_STREAM
 _UNPROCESSED = "Stream removed (GOAWAY received"  # our stream is above the last one that the server looked at
 _BROKEN = re.compile(
@@ -44,11 +46,19 @@ _CALLERS_OWN = frozenset(
 _CODES_OF_CALLERS_OWN = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
 
 
-def classify(error: BaseException, *, answered: bool | None = None) -> Outcome:
+def unproven(_: str) -> bool:
+    """Return False: nothing is known of the channel that a call went through."""
+    return False
+
+
+def classify(
+    error: BaseException, *, answered: bool | None = None, unconnected: Callable[[str], bool] = unproven
+) -> Outcome:
     """Return the outcome of an attempt that ended in ``error``, whether sync or asyncio.
 
     A call object that has ended badly may be given in place of the exception; sync errors are call objects. Then
     ``answered`` has to say whether it has initial metadata: asking it may block on the thread that brings them.
+    ``unconnected`` says whether details that sound like a failed connect are gRPC's own.
     """
     if not isinstance(error, grpc.RpcError):
         if isinstance(error, ValueError) and str(error).startswith(_NOT_INVOKED):
@@ -61,7 +71,10 @@ def classify(error: BaseException, *, answered: bool | None = None) -> Outcome:
     trailing = known.trailing_metadata()
     if answered is None:
         answered = bool(known.initial_metadata())
-    outcome = _by_code(error, code, details, bare=not trailing and not answered)
+    bare = not trailing and not answered
+    if bare and code is grpc.StatusCode.UNAVAILABLE and sounds_so(details) and unconnected(details):
+        return Outcome(Kind.UNSENT, error, reason=CONNECT_FAILURE, blames=True)
+    outcome = _by_code(error, code, details, bare=bare)
     outcome.retry_after = pushback(trailing)
     return outcome
 
@@ -85,12 +98,10 @@ def _by_code(error: BaseException, code: grpc.StatusCode, details: str, *, bare:
 
 def _unavailable(error: BaseException, details: str) -> Outcome:
     """Tell the kinds of UNAVAILABLE apart that gRPC itself makes."""
-    if details.startswith(_CONNECT):
-        return Outcome(Kind.UNSENT, error, reason=CONNECT_FAILURE, blames=True)
     if details.startswith(_REFUSED):
-        return Outcome(Kind.UNSENT, error, reason=REFUSED_STREAM, blames=True)
+        return Outcome(Kind.LOST, error, reason=REFUSED_STREAM, blames=True)
     if details.startswith(_UNPROCESSED):
-        return Outcome(Kind.UNSENT, error, reason=REFUSED_STREAM)  # a server that goes away in good order
+        return Outcome(Kind.LOST, error, reason=REFUSED_STREAM)  # a server that goes away in good order
     if _BROKEN.match(details):
         return Outcome(Kind.LOST, error, reason=RESET, blames=True)
     return Outcome(Kind.STATUS, error, reason="UNAVAILABLE", blames=True)

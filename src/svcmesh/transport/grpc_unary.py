@@ -172,6 +172,7 @@ class Blocking(GrpcExchange):
 
     def send(self, attempt: Attempt) -> Any:
         """Make the attempt on the caller's thread."""
+        self.asked = attempt.member
         metadata, credentials, compression = self._stock
         limit = wire_timeout(attempt.until - self.line.view.clock.now())
         call = getattr(self.line.stock(attempt.member), self._style)
@@ -179,4 +180,5 @@ class Blocking(GrpcExchange):
 
     def resume(self, member: Member, started: float, deadline: float, error: BaseException) -> Any:
         """Go on after the attempt of the success path raised ``error``."""
+        self.asked = member
         return blocking.resume(self.line.view, self, member, started, deadline, error)
