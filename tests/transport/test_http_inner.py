@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import Self
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Self
 
 import httpx
 import pytest
 
 import svcmesh
+from svcmesh import Policy
 from tests.servers.http_process import HttpServer
 from tests.transport.http_colours import in_flight
 
@@ -62,6 +64,89 @@ def test_an_inner_stock_transport_works_in_both_colours(server: HttpServer) -> N
 
         asyncio.run(check())
         assert in_flight(service) == 0
+
+
+@pytest.fixture(params=["blocking", "awaiting"])
+def request_by(request: pytest.FixtureRequest) -> Callable[..., httpx.Response]:
+    """Make one request through httpx's own transport as inner, in either colour, and read the answer."""
+
+    def blocking(service: svcmesh.Service, method: str, url: str, inner: Any = None) -> httpx.Response:
+        transport = service.http_transport(inner=inner or httpx.HTTPTransport())
+        with httpx.Client(transport=transport, timeout=20) as client:
+            return client.request(method, url)
+
+    def awaiting(service: svcmesh.Service, method: str, url: str, inner: Any = None) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            transport = service.http_async_transport(inner=inner or httpx.AsyncHTTPTransport())
+            async with httpx.AsyncClient(transport=transport, timeout=20) as client:
+                return await client.request(method, url)
+
+        return asyncio.run(ask())
+
+    return blocking if request.param == "blocking" else awaiting
+
+
+@pytest.fixture
+def local(server: HttpServer) -> Iterator[svcmesh.Service]:
+    """A service of the machine's own name, which stock transports resolve themselves."""
+    with svcmesh.Mesh({"localhost": [server.address]}) as mesh:
+        yield mesh.service("localhost")
+
+
+def test_a_short_answer_that_is_cut_is_asked_for_again(
+    request_by: Callable[..., httpx.Response], local: svcmesh.Service, server: HttpServer
+) -> None:
+    """As on our own connections: what is idempotent and short is read inside the attempt."""
+    response = request_by(local, "GET", f"http://localhost:{server.port}/first/cut/echo-{request_by.__name__}")
+    info = svcmesh.info(response)
+    assert info is not None
+    assert (response.json()["method"], info.attempts) == ("GET", 2)
+    with pytest.raises(httpx.RemoteProtocolError):
+        request_by(local, "POST", f"http://localhost:{server.port}/cut")
+    with pytest.raises(httpx.RemoteProtocolError):
+        request_by(local, "GET", f"http://localhost:{server.port}/cut-chunked")
+    assert in_flight(local) == 0
+
+
+def test_a_body_through_an_inner_transport_ends_with_a_timeout_that_was_set_on_purpose(
+    request_by: Callable[..., httpx.Response], local: svcmesh.Service, server: HttpServer
+) -> None:
+    """A byte now and then does not keep a call for ever, whether its body is read inside the attempt or outside."""
+    service = local.with_policy(Policy.standard().replace(timeout=0.4, per_try_timeout=None))
+    for method in ("GET", "POST"):
+        began = time.monotonic()
+        with pytest.raises(svcmesh.DeadlineExceeded):
+            request_by(service, method, f"http://localhost:{server.port}/drip")
+        assert time.monotonic() - began < 2
+    assert in_flight(local) == 0
+
+
+def test_a_body_through_an_inner_transport_outlasts_the_attempt(
+    request_by: Callable[..., httpx.Response], local: svcmesh.Service, server: HttpServer
+) -> None:
+    """The time of an attempt is that of its headers; what the client gives to each read holds again afterwards."""
+    policy = Policy.standard().replace(per_try_timeout=0.3)
+    seen: dict[str, Any] = {}
+
+    class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"body"
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"body"
+
+    class Streaming(httpx.BaseTransport, httpx.AsyncBaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            assert request.extensions["timeout"]["read"] <= 0.3
+            seen.update(request=request)
+            return httpx.Response(200, stream=Body())
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            return self.handle_request(request)
+
+    assert request_by(local.with_policy(policy), "GET", "http://localhost/", Streaming()).text == "body"
+    assert seen["request"].extensions["timeout"]["read"] == 20
+    assert in_flight(local) == 0
 
 
 def test_an_inner_transport_is_closed_once(mesh: svcmesh.Mesh) -> None:
