@@ -21,7 +21,6 @@ from svcmesh.core.errors import ConfigError, NoEndpoints
 from svcmesh.discovery.base import Discovery
 from svcmesh.discovery.uri import is_uri, open_discovery, open_service, redacted
 from svcmesh.engine.child_end import at_child_end
-from svcmesh.engine.child_end import at_child_end
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.follow import Follower
 from svcmesh.engine.runtime import Runtime
@@ -70,7 +69,6 @@ class Mesh:
     ) -> None:
         self._policy = Policy.standard() if policy is None else check_policy(policy)
         self._runtime = Runtime(clock, rng)
-        self._listeners = self._runtime.events.hand_over()  # kept here, so that they may refer to this mesh
         self._listeners = self._runtime.events.hand_over()  # kept here, so that they may refer to this mesh
         self._lock = RLock()
         self._clusters: dict[str, Cluster] = {}
@@ -238,7 +236,6 @@ class Mesh:
             ttl=ttl,
             check=check,
         )
-        at_child_end(_close_all)
         at_child_end(_close_all)
         with self._lock:
             self._registrations = [*(r for r in self._registrations if not r.left), registration]
