@@ -218,6 +218,21 @@ def test_a_restarted_server_is_not_blamed(caller: Colour) -> None:
         assert all(member.unsuccessful == 0 for member in service.view.cluster.members.values())
 
 
+@pytest.mark.parametrize("policy", [Policy(), Policy(retry=Retry(max_attempts=1))], ids=["nothing on", "one attempt"])
+def test_nothing_is_sent_twice_where_nothing_may_be_repeated(caller: Colour, servers: Any, policy: Policy) -> None:
+    """A kept connection that breaks under a request is the caller's error then, as with httpx's own transport."""
+    path = f"/drop/{caller.__name__}/{policy.retry is None}"
+    with alone(servers[0].address, policy) as mesh, caller(mesh.service("orders")) as client:
+        client.get("/echo")
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.get(path)
+    with httpx.Client(base_url=f"http://{servers[0].address}") as stock:
+        stock.get("/echo")
+        with pytest.raises(httpx.RemoteProtocolError):
+            stock.get(f"{path}/stock")
+    assert servers[0].count(path) == servers[0].count(f"{path}/stock") == 1
+
+
 def test_a_dripping_server_does_not_outlast_the_attempt(caller: Colour, single: svcmesh.Service) -> None:
     """Each read is quick, the whole is not: httpx's timeouts never fire, the attempt's does."""
     service = single.with_policy(Policy.standard().replace(per_try_timeout=0.2, timeout=0.5))

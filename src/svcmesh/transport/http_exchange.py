@@ -59,8 +59,12 @@ class HttpExchange:
         return self.body is None or self.body.replayable()
 
     def repeat(self) -> bool:
-        """Whether the request may be sent again where a connection that was used before turns out to be dead."""
-        return self.idempotent and self.replayable()
+        """Whether the request may be sent again where a connection that was used before turns out to be dead.
+
+        The server may have seen it, so that this is a repetition: for policies that have any.
+        """
+        retry = self.view.policy.retry
+        return retry is not None and retry.max_attempts != 1 and self.idempotent and self.replayable()
 
     def classify(self, error: Exception) -> Outcome:
         """Say what an error means; those of sending have been read already."""
