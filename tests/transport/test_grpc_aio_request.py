@@ -114,14 +114,29 @@ async def test_a_write_is_done_when_the_next_message_is_asked_for() -> None:
 
 
 async def test_closing_releases_who_writes() -> None:
-    """Nobody waits for a call that is over."""
+    """Nobody waits for a call that is over, and what was not sent by then is told apart."""
     writer = Writer()
     messages = aiter(writer)
     sent = [writer.write("a"), writer.write("b")]
     assert await anext(messages) == "a"
     writer.close()
 
-    assert sent[0].done()
+    assert [await one for one in sent] == [False, False]
+
+
+async def test_what_was_sent_when_the_call_ended_counts_as_sent() -> None:
+    """The news that a message was sent may come one turn after the status that answers it."""
+    writer = Writer()
+    request = AioStreamedRequest(writer, None)
+    messages = request.again()
+    sent = writer.write("a")
+    assert await anext(messages) == "a"
+    request.close()
+    writer.close()
+    await asyncio.sleep(0)
+    assert [message async for message in messages] == []
+
+    assert await sent
 
 
 async def test_something_that_is_no_iterable_ends_the_call_and_not_the_caller() -> None:

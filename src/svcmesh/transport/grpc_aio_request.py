@@ -16,6 +16,8 @@ from svcmesh.transport.grpc_request import BUFFER, Request, size_of
 
 _LOGGER = logging.getLogger("svcmesh.grpc")
 _END = object()
+_TURNS = 4
+"""Turns of the loop after the end of a call within which gRPC may still ask for the next message."""
 
 
 class AioStreamedRequest(Request):
@@ -77,6 +79,8 @@ class AioStreamedRequest(Request):
             if message is _END:
                 break
             yield message
+        if self._owner is None and isinstance(self._source, Writer):
+            self._source.sent()  # the call is over, and yet gRPC asks for more: what it had, it has sent
         if self._ended is not None and self._owner is owner:
             raise self._ended
 
@@ -128,7 +132,7 @@ class Writer:
     def __init__(self) -> None:
         self._written: deque[Any] = deque()
         self._wanted: asyncio.Future[None] | None = None
-        self._asked: deque[asyncio.Future[None]] = deque()
+        self._asked: deque[asyncio.Future[bool]] = deque()
         self.finished = False
 
     def __aiter__(self) -> Writer:
@@ -136,7 +140,7 @@ class Writer:
 
     async def __anext__(self) -> Any:
         """Wait for the next message; being asked for one means that those before have been sent."""
-        self._release()
+        self.sent()
         while not self._written:
             if self.finished:
                 raise StopAsyncIteration
@@ -144,11 +148,11 @@ class Writer:
             await self._wanted
         return self._written.popleft()
 
-    def write(self, message: Any) -> asyncio.Future[None]:
-        """Hand over a message; the future is done when it has been sent."""
+    def write(self, message: Any) -> asyncio.Future[bool]:
+        """Hand over a message; the future says whether it has been sent, once that is known."""
         self._written.append(message)
         self._notify()
-        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        sent: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._asked.append(sent)
         return sent
 
@@ -157,18 +161,31 @@ class Writer:
         self.finished = True
         self._notify()
 
+    def sent(self) -> None:
+        """Whatever was taken from here has been sent."""
+        self._release(len(self._written), sent=True)
+
     def close(self) -> None:
-        """The call is over: whoever waits for a message to be sent, waits no more."""
+        """The call is over: whoever waits for a message to be sent, does so for a few turns more.
+
+        A status often comes with the news that the message before it was sent; then writing it has succeeded.
+        """
         self.finished = True
         self._notify()
-        self._release()
+        self._leave(_TURNS)
+
+    def _leave(self, turns: int) -> None:
+        if turns and self._asked:
+            asyncio.get_running_loop().call_soon(self._leave, turns - 1)
+        else:
+            self._release(0, sent=False)
 
     def _notify(self) -> None:
         if self._wanted is not None and not self._wanted.done():
             self._wanted.set_result(None)
 
-    def _release(self) -> None:
-        while len(self._asked) > len(self._written):
-            sent = self._asked.popleft()
-            if not sent.done():
-                sent.set_result(None)
+    def _release(self, rest: int, *, sent: bool) -> None:
+        while len(self._asked) > rest:
+            waiting = self._asked.popleft()
+            if not waiting.done():
+                waiting.set_result(sent)
