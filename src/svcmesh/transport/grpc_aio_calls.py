@@ -261,11 +261,11 @@ class StreamedRequests(AioCall):
         if writer.finished:
             raise asyncio.InvalidStateError(_HALF_CLOSED)
         try:
-            await writer.write(request)
+            sent = await writer.write(request)
         except asyncio.CancelledError:
             flow.cancel()
             raise
-        if flow.over:
+        if not sent:
             await self._raise_status()
 
     async def done_writing(self) -> None:
