@@ -32,6 +32,14 @@ def test_a_channel_that_hides_its_state_counts_as_idle() -> None:
     assert state_of(object(), False) is State.IDLE
 
 
+def test_a_closed_channel_is_shut_down() -> None:
+    """gRPC raises a ValueError instead, which nobody expects of a look."""
+    channel = grpc.insecure_channel("ipv4:127.0.0.1:1")
+    channel.close()
+
+    assert state_of(channel, False) is State.SHUTDOWN
+
+
 def test_subscribers_are_told_the_state_and_its_changes_until_they_leave() -> None:
     """Each change once; a thread exists only while somebody listens."""
     state, asked, told = [State.IDLE], [], []

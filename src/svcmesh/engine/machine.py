@@ -50,6 +50,9 @@ class Call:
         now: the present instant. deadline: when the whole call must have ended; infinite for never.
         key: what it is about, for pickers with affinity.
         retries: False for an attempt that svcmesh cannot repeat, because its body is the caller's own block.
+
+    Raises:
+        ConfigError: a deadline that is NaN, as its timeout was; no straight line starts such a call.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Call:
         *,
         retries: bool = True,
     ) -> None:
+        refusal.check_number(view.cluster, deadline)
         self.view = view
         self.exchange = exchange
         self.deadline = deadline

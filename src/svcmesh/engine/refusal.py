@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from svcmesh.core.errors import CircuitOpen, DeadlineExceeded, DiscoveryError, NoEndpoints
+import math
+
+from svcmesh.core.errors import CircuitOpen, ConfigError, DeadlineExceeded, DiscoveryError, NoEndpoints
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.exchange import Attempt
+
+
+def check_number(cluster: Cluster, deadline: float) -> None:
+    """Refuse a deadline that is later than no instant and earlier than none: it would limit nothing."""
+    if math.isnan(deadline):
+        raise ConfigError(f"the timeout of a call to service {cluster.name!r} must be a number of seconds, not nan")
 
 
 def service_open(cluster: Cluster, wait: float) -> CircuitOpen:

@@ -99,8 +99,15 @@ class View:
         return member
 
     def deadline(self, now: float, timeout: float | None = None) -> float:
-        """Return when a call that starts now must have ended: its own timeout or the policy's, or the ambient one."""
-        own = now + (self.total if timeout is None else timeout)
+        """Return when a call that starts now must have ended: its own timeout or the policy's, or the ambient one.
+
+        Raises:
+            TypeError: ``timeout`` is no number. A NaN passes here, and `Call` refuses it.
+        """
+        try:
+            own = now + (self.total if timeout is None else timeout)
+        except TypeError:
+            raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}") from None
         ambient = ambient_on(self.clock)
         return own if ambient is None else min(own, ambient)
 

@@ -41,7 +41,10 @@ def state_of(channel: Any, try_to_connect: bool) -> grpc.ChannelConnectivity:
         inner = getattr(inner, "_channel", None)  # what `grpc.intercept_channel` returns keeps the channel there, too
         if inner is None:
             return grpc.ChannelConnectivity.IDLE
-    number = getattr(inner, _LOOK)(try_to_connect)
+    try:
+        number = getattr(inner, _LOOK)(try_to_connect)
+    except ValueError:  # it has been closed
+        return grpc.ChannelConnectivity.SHUTDOWN
     return next((s for s in grpc.ChannelConnectivity if s.value[0] == number), grpc.ChannelConnectivity.SHUTDOWN)
 
 
