@@ -22,9 +22,8 @@ from svcmesh.core.errors import (
 from svcmesh.core.info import CallInfo, info
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.base import Discovery
+from svcmesh.events import Event, Subscription
 from svcmesh.mesh import Mesh
-from svcmesh.observe.bus import Subscription
-from svcmesh.observe.events import Event
 from svcmesh.policy import (
     Abort,
     CircuitBreaker,
@@ -38,6 +37,7 @@ from svcmesh.policy import (
 from svcmesh.registration import Registration
 from svcmesh.resilient import resilient
 from svcmesh.service import Service
+from svcmesh.transport.signals import leave_on_signal
 
 __version__ = "0.1.0"
 
@@ -74,6 +74,7 @@ __all__ = [
     "deadline",
     "in_context",
     "info",
+    "leave_on_signal",
     "remaining",
     "resilient",
 ]

@@ -1,4 +1,4 @@
-"""The gRPC side of svcmesh: the channels that a service hands out, and interceptors for channels and servers of others.
+"""The gRPC side of svcmesh: a service's channels, interceptors for channels and servers of others, and their stopping.
 
 Importing it loads grpc, which ``import svcmesh`` does not.
 """
@@ -11,6 +11,7 @@ from svcmesh.transport.grpc_call import MeshCall
 from svcmesh.transport.grpc_interceptors import client_interceptors
 from svcmesh.transport.grpc_rotation import rotating_credentials
 from svcmesh.transport.grpc_server import aio_server_interceptors, server_interceptors
+from svcmesh.transport.grpc_shutdown import aio_serve_until_signal, aio_shutdown, serve_until_signal, shutdown
 from svcmesh.transport.grpc_sync import MeshChannel
 
 __all__ = [
@@ -18,8 +19,12 @@ __all__ = [
     "MeshCall",
     "MeshChannel",
     "aio_client_interceptors",
+    "aio_serve_until_signal",
     "aio_server_interceptors",
+    "aio_shutdown",
     "client_interceptors",
     "rotating_credentials",
+    "serve_until_signal",
     "server_interceptors",
+    "shutdown",
 ]
