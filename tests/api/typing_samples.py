@@ -13,7 +13,7 @@ import grpc
 import httpx
 
 import svcmesh
-from svcmesh import PICKED, CallInfo, Endpoint, Health, Locality, Mesh, Policy, Registration, Service, Snapshot
+from svcmesh import PICKED, CallInfo, Endpoint, Health, Locality, Mesh, Policy, Registration, Service, Snapshot, events
 
 
 class Orders:
@@ -150,6 +150,26 @@ def endpoints(service: Service) -> None:
     assert_type(endpoint.locality, Locality | None)
     assert_type(service.pick(), Endpoint)
     endpoint.address = "10.0.0.2:8080"  # type: ignore[misc]
+
+
+def listening(mesh: Mesh) -> None:
+    """An event of a known type has typed fields; without one it has those that all have."""
+
+    def listen(event: svcmesh.Event) -> None:
+        assert_type(event.time, float)
+        if isinstance(event, events.BreakerChanged):
+            assert_type(event.endpoint, Endpoint | None)
+            assert_type(event.old, str)
+        elif isinstance(event, events.AttemptFinished):
+            assert_type(event.endpoint, Endpoint)
+            assert_type(event.seconds, float)
+        event.seconds  # type: ignore[attr-defined]
+
+    with mesh.events.subscribe(listen, events.BreakerChanged.name) as subscription:
+        assert_type(subscription, svcmesh.Subscription)
+    listener: events.Listener = listen
+    mesh.events.subscribe(listener)
+    mesh.events.subscribe(3)  # type: ignore[arg-type]
 
 
 def story_of_a_call(error: Exception) -> None:

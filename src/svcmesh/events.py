@@ -1,0 +1,58 @@
+"""The types of all events, for listeners that read their fields: the public face of what `Mesh.events` reports.
+
+A listener is called with an `Event`; ``isinstance(event, BreakerChanged)`` tells people and type checkers which one.
+"""
+
+from __future__ import annotations
+
+from svcmesh.observe.bus import Events, Listener, Subscription
+from svcmesh.observe.events import (
+    AttemptFinished,
+    BreakerChanged,
+    CallFinished,
+    CallRejected,
+    ConfigReloaded,
+    ConfigWarning,
+    DiscoveryFailed,
+    DiscoveryRecovered,
+    EndpointEjected,
+    EndpointRestored,
+    EndpointsChanged,
+    Event,
+    FaultInjectedEvent,
+    ListenerFailed,
+    PanicEntered,
+    PanicLeft,
+    Registered,
+    RegistrationLeft,
+    RegistrationLost,
+    RetryRefused,
+    RetryScheduled,
+)
+
+__all__ = [
+    "AttemptFinished",
+    "BreakerChanged",
+    "CallFinished",
+    "CallRejected",
+    "ConfigReloaded",
+    "ConfigWarning",
+    "DiscoveryFailed",
+    "DiscoveryRecovered",
+    "EndpointEjected",
+    "EndpointRestored",
+    "EndpointsChanged",
+    "Event",
+    "Events",
+    "FaultInjectedEvent",
+    "Listener",
+    "ListenerFailed",
+    "PanicEntered",
+    "PanicLeft",
+    "Registered",
+    "RegistrationLeft",
+    "RegistrationLost",
+    "RetryRefused",
+    "RetryScheduled",
+    "Subscription",
+]
