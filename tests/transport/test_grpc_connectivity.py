@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import grpc
 import pytest
 from grpc import ChannelConnectivity as State
 
@@ -33,7 +34,7 @@ def test_a_channel_that_hides_its_state_counts_as_idle() -> None:
 
 
 def test_a_closed_channel_is_shut_down() -> None:
-    """gRPC raises a ValueError instead, which nobody expects of a look."""
+    """GRPC raises a ValueError instead, which nobody expects of a look."""
     channel = grpc.insecure_channel("ipv4:127.0.0.1:1")
     channel.close()
 
