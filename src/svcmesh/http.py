@@ -8,6 +8,7 @@ from __future__ import annotations
 from svcmesh.transport.http_async_transport import AsyncMeshTransport
 from svcmesh.transport.http_errors import HTTPCircuitOpen, HTTPDeadlineExceeded, HTTPLimitExceeded, HTTPNoEndpoints
 from svcmesh.transport.http_server import ASGIMiddleware, WSGIMiddleware
+from svcmesh.transport.http_tls import rotating_context
 from svcmesh.transport.http_transport import MeshTransport
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "HTTPNoEndpoints",
     "MeshTransport",
     "WSGIMiddleware",
+    "rotating_context",
 ]

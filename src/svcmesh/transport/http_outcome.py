@@ -21,6 +21,7 @@ from svcmesh.core.outcome import (
     Kind,
     Outcome,
 )
+from svcmesh.transport.http_tls import turned_away
 
 POOL_TIMEOUT = "pool-timeout"
 H2_REFUSED_STREAM = 7  # RFC 9113, 7: nothing was processed
@@ -81,6 +82,8 @@ def of_error(error: Exception, *, reused: bool = False) -> Outcome:
         return Outcome(Kind.UNSENT, error, reason=REFUSED_STREAM)
     if isinstance(error, httpx.RemoteProtocolError):
         return Outcome(Kind.LOST, error, reason=RESET, blames=not (reused and is_stale(error)))
+    if isinstance(error, httpx.NetworkError) and not reused and turned_away(error):
+        return Outcome(Kind.UNSENT, error, reason=CONNECT_FAILURE, blames=True)
     if isinstance(error, httpx.NetworkError):
         return Outcome(Kind.LOST, error, reason=RESET, blames=not reused)
     return Outcome(Kind.ERROR, error, reason=type(error).__name__)
