@@ -369,7 +369,7 @@ class Call:
         self._service_permits = []
         if outcome.error is not None:
             attach(outcome.error, self.story(outcome, now))
-        elif outcome.value is not None and len(self.endpoints) > 1 and self.exchange.function[0] is None:
+        elif outcome.value is not None and self.exchange.function[0] is None:
             attach(outcome.value, self.story(outcome, now))  # an answer; what a function returns is its caller's own
         bus = self.view.runtime.events
         if "call.finished" in bus.wanted:

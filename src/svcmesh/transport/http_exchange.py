@@ -111,7 +111,10 @@ class HttpExchange:
         if isinstance(sent, Outcome):
             raise Answer(sent)
         response, self.deferred = sent
-        response.extensions[EXTENSION] = partial(_single, trip.member, self.view.clock.now() - trip.started)
+        now, extensions = self.view.clock.now(), response.extensions
+        extensions[EXTENSION] = partial(_single, trip.member, now - trip.started)
+        if self.deferred:
+            trip.answered, trip.extensions = now, extensions
         if is_plain(response.status_code):
             return response
         raise Answer(of_response(response, time.time))

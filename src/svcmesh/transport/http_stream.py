@@ -8,12 +8,14 @@ flight, and a word to the policies if the body does not come.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
 import httpx
 
 from svcmesh.core.errors import DeadlineExceeded
+from svcmesh.core.info import CallInfo, attach, info
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.transport.http_errors import as_httpx, translated
 from svcmesh.transport.http_outcome import of_error
@@ -54,9 +56,17 @@ class Owed:
             ended.__cause__ = error
             found = as_httpx(ended, trip.request)
             outcome = Outcome(Kind.DEADLINE, found)
+        attach(found, self._story(outcome, now))
         if self.open:
             trip.view.settle(trip.member, (), outcome, now, now - trip.started, over=False)
         return found
+
+    def _story(self, outcome: Outcome, now: float) -> CallInfo:
+        """Return what its answer was told of the call, and how that went on."""
+        trip = self._trip
+        story = info(trip) or CallInfo(1, (trip.member.endpoint,), elapsed=trip.answered - trip.started)
+        elapsed = story.elapsed + now - trip.answered
+        return replace(story, reason=outcome.reason or outcome.kind.value, elapsed=elapsed)
 
     def settle(self) -> None:
         """Give everything back."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 import httpx
 
@@ -43,9 +44,27 @@ class Trip:
         final: that is the end of the whole call, so that it is nobody's fault.
         buffer: bytes up to which the answer is read inside the attempt; negative: not at all.
         unsent: it was cut off before there was a connection.
+        answered: when the answer came whose body is still on its way, on the mesh's clock.
+        extensions: those of that answer, where the story of the call is.
     """
 
-    __slots__ = ("buffer", "deadline", "final", "member", "repeat", "request", "started", "unsent", "until", "view")
+    __slots__ = (
+        "answered",
+        "buffer",
+        "deadline",
+        "extensions",
+        "final",
+        "member",
+        "repeat",
+        "request",
+        "started",
+        "unsent",
+        "until",
+        "view",
+    )
+
+    answered: float
+    extensions: dict[str, Any]
 
     def __init__(
         self,
