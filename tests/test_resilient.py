@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
 import threading
 from typing import Any
@@ -12,6 +13,10 @@ import pytest
 import tenacity
 
 from svcmesh import CircuitBreaker, CircuitOpen, DeadlineExceeded, Policy, Retry, info, remaining, resilient
+from svcmesh.engine.runtime import Runtime
+from svcmesh.testing import FakeClock
+
+module = importlib.import_module("svcmesh.resilient")  # `svcmesh.resilient` is the function
 
 RETRY = Policy(
     idempotent=True, retry=Retry(retry=tenacity.retry_if_exception_type(KeyError), wait=tenacity.wait_none())
@@ -58,23 +63,79 @@ def test_without_idempotent_nothing_that_may_have_run_is_repeated() -> None:
 
 
 @pytest.mark.parametrize("scope", ["endpoint", "service"])
-def test_every_exception_counts_for_the_breaker_and_it_closes_without_a_thread(scope: Any) -> None:
+def test_every_exception_counts_for_the_breaker_and_it_closes_without_a_thread(
+    scope: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As in pybreaker; the next call finds out that the time is over."""
+    clock = FakeClock()
+    monkeypatch.setattr(module, "_runtime", Runtime(clock))
     threads = threading.active_count()
-    breaker = CircuitBreaker(scope=scope, consecutive=2, failure_rate=None, open_for=0.05, probes=1)
+    breaker = CircuitBreaker(scope=scope, consecutive=2, failure_rate=None, open_for=5.0, probes=1)
     flaky = Flaky(2)
     ask = resilient(Policy(circuit_breaker=breaker))(flaky.ask)
 
     for _ in range(2):
         with pytest.raises(KeyError):
             ask()
+    clock.advance(4.0)
     with pytest.raises(CircuitOpen) as caught:
         ask()
-    assert caught.value.retry_after == pytest.approx(0.05, abs=0.05)
-    threading.Event().wait(0.06)
+    assert caught.value.retry_after == pytest.approx(1.0)
+    clock.advance(1.0)
     assert ask(5) == 5
     assert flaky.calls == 3
     assert threading.active_count() == threads
+
+
+def test_the_function_is_called_by_its_name_and_by_nothing_else() -> None:
+    """There is no endpoint, so none is shown to listeners or in errors."""
+    heard: list[str] = []
+
+    class Listener(pybreaker.CircuitBreakerListener):
+        def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
+            heard.append(cb.name)
+
+    def charge() -> None:
+        raise KeyError
+
+    async def slow() -> None:
+        await asyncio.sleep(60)
+
+    name = charge.__qualname__
+    breaker = CircuitBreaker(consecutive=1, failure_rate=None, listeners=[Listener()])
+    charged = resilient(Policy(circuit_breaker=breaker))(charge)
+    with pytest.raises(KeyError):
+        charged()
+    assert heard == [name]
+    with pytest.raises(CircuitOpen, match="the circuit breaker of .*charge' is open") as refused:
+        charged()
+    with pytest.raises(DeadlineExceeded, match=r"a call to '.*slow' got no answer") as late:
+        asyncio.run(resilient(Policy(timeout=9, per_try_timeout=0.01))(slow)())
+    assert not any("invalid" in str(error.value) for error in (refused, late))
+
+
+@pytest.mark.parametrize("colour", ["plain", "async"])
+def test_the_error_of_the_last_attempt_comes_without_those_before_it(colour: str) -> None:
+    """A traceback tells one story: the user's own exception, with the context that the user gave it."""
+    calls: list[int] = []
+
+    def fail() -> None:
+        calls.append(1)
+        try:
+            raise ValueError("its own")
+        except ValueError:
+            raise KeyError(len(calls))  # noqa: B904 - the context is what is looked at
+
+    async def fail_later() -> None:
+        fail()
+
+    with pytest.raises(KeyError) as caught:
+        resilient(RETRY)(fail)() if colour == "plain" else asyncio.run(resilient(RETRY)(fail_later)())
+
+    assert caught.value.args == (3,)
+    context = caught.value.__context__
+    assert isinstance(context, ValueError)
+    assert context.__context__ is None
 
 
 def test_each_function_has_a_state_of_its_own() -> None:

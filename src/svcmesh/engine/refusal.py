@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from svcmesh.core.endpoint import PICKED
 from svcmesh.core.errors import CircuitOpen, ConfigError, DeadlineExceeded, DiscoveryError, NoEndpoints
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.exchange import Attempt
@@ -23,6 +24,8 @@ def service_open(cluster: Cluster, wait: float) -> CircuitOpen:
 def endpoints_open(cluster: Cluster, wait: float | None) -> CircuitOpen:
     """No endpoint is left whose breaker lets a call through; the first one does after ``wait`` seconds."""
     known = len(cluster.members)
+    if PICKED.address in cluster.members:  # no service: a policy around one function
+        return CircuitOpen(f"the circuit breaker of {cluster.name!r} is open, {_until(wait)}", retry_after=wait)
     text = f"circuit breakers keep calls from all {known} endpoints of service {cluster.name!r}, {_until(wait)}"
     return CircuitOpen(text, retry_after=wait)
 
@@ -53,11 +56,9 @@ def out_of_time(cluster: Cluster, waited: float) -> DeadlineExceeded:
 
 def no_answer(cluster: Cluster, attempt: Attempt) -> DeadlineExceeded:
     """An attempt used up its time."""
-    took = attempt.until - attempt.started
-    return DeadlineExceeded(
-        f"attempt {attempt.number} of a call to service {cluster.name!r} at {attempt.member.endpoint.address} "
-        f"got no answer within {took:.3g} s"
-    )
+    took, endpoint = attempt.until - attempt.started, attempt.member.endpoint
+    whom = f"{cluster.name!r}" if endpoint is PICKED else f"service {cluster.name!r} at {endpoint.address}"
+    return DeadlineExceeded(f"attempt {attempt.number} of a call to {whom} got no answer within {took:.3g} s")
 
 
 def _until(wait: float | None) -> str:

@@ -263,7 +263,9 @@ class View:
         return breaker.state
 
     def _new_breaker(self, config: CircuitBreaker, member: Member | None) -> Breaker:
-        name = self.cluster.name if member is None else f"{self.cluster.name} {member.endpoint.address}"
+        name = self.cluster.name
+        if member is not None and member.endpoint is not PICKED:
+            name = f"{name} {member.endpoint.address}"
 
         def changed(old: str, new: str) -> None:
             self.cluster.note("breaker.changed", endpoint=None if member is None else member.endpoint, old=old, new=new)

@@ -41,10 +41,15 @@ _STRAIGHT = """\
     try:
         result_ = {call}
     except BaseException as error_:  # the machine settles it, and raises it again where it stands
-        return {await_}resume_({arguments}, now_, member_, token_, error_)
-    reset_(token_)
-    member_.finished += 1
-    return result_
+        failure_ = error_
+    else:
+        reset_(token_)
+        member_.finished += 1
+        return result_
+    try:  # here, where nothing is handled: else what a later attempt raises would have this one for its context
+        return {await_}resume_({arguments}, now_, member_, token_, failure_)
+    finally:
+        del failure_
 """
 
 _SLOW = """\
