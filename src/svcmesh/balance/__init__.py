@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 from svcmesh.balance.least_request import LeastRequest
+from svcmesh.balance.maglev import Maglev
+from svcmesh.balance.peak_ewma import PeakEwma
+from svcmesh.balance.pick_first import PickFirst
 from svcmesh.balance.picker import LoadBalancer, Picker
 from svcmesh.balance.random_choice import Random
+from svcmesh.balance.ring_hash import RingHash
 from svcmesh.balance.round_robin import RoundRobin
+from svcmesh.balance.weighted_round_robin import WeightedRoundRobin
+from svcmesh.core.hashing import hash_key
 
-__all__ = ["LeastRequest", "LoadBalancer", "Picker", "Random", "RoundRobin"]
+__all__ = [
+    "LeastRequest",
+    "LoadBalancer",
+    "Maglev",
+    "PeakEwma",
+    "PickFirst",
+    "Picker",
+    "Random",
+    "RingHash",
+    "RoundRobin",
+    "WeightedRoundRobin",
+    "hash_key",
+]

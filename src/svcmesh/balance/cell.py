@@ -7,6 +7,8 @@ ejection want to know of successes, which therefore costs the success path nothi
 
 from __future__ import annotations
 
+from typing import Any
+
 from svcmesh.core.endpoint import Endpoint
 
 
@@ -16,6 +18,7 @@ class Cell:
     Attributes:
         endpoint: the endpoint as its newest snapshot describes it.
         started: attempts ever started. finished: attempts ever ended, whatever the end.
+        kept: what pickers have learnt of it, by their configuration; it stays when they are rebuilt.
 
     Invariant: ``finished <= started``, and they are equal when nothing is in flight.
 
@@ -23,12 +26,13 @@ class Cell:
     calls and backward jumps, and there is neither between the load and the store (ceval.c, CHECK_EVAL_BREAKER).
     """
 
-    __slots__ = ("endpoint", "finished", "started")
+    __slots__ = ("endpoint", "finished", "kept", "started")
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.started = 0
         self.finished = 0
+        self.kept: dict[object, Any] = {}
 
     @property
     def in_flight(self) -> int:

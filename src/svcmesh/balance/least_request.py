@@ -98,7 +98,7 @@ class _PairPicker(RedrawPicker):
     """
 
     def __init__(
-        self, cells: Sequence[Cell], new_lap: Callable[[], Lap], choose: Draw, choose_from: ChooseFrom
+        self, cells: Sequence[Cell], new_lap: Callable[[], Lap[Cell]], choose: Draw, choose_from: ChooseFrom
     ) -> None:
         super().__init__(cells, choose, choose_from)
         self._new_lap = new_lap
@@ -121,7 +121,7 @@ class _PairPicker(RedrawPicker):
         return (one if one.started - one.finished <= other.started - other.finished else other).endpoint
 
 
-def _of_two(new_lap: Callable[[], Lap]) -> Draw:
+def _of_two(new_lap: Callable[[], Lap[Cell]]) -> Draw:
     """Compare two: the success path of the default. It calls nothing but the C iterator of the lap.
 
     Two threads may both begin a new lap: one lap is lost then, which does no harm.

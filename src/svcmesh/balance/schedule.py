@@ -21,26 +21,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from math import ceil, gcd
+from typing import TypeVar
 
-from svcmesh.balance.cell import Cell
 from svcmesh.balance.picker import Rng
 
 FEW = 256  # fewer endpoints than this: one round is too short to be worth making anew, so rounds are kept in a table
 ROUNDS = 24  # of them in such a table, about
 LONG = 256  # candidates in a lap, at least: beginning one costs a microsecond, which so many calls share
 
-Lap = Iterator[tuple[Cell, ...]]
+T = TypeVar("T")
+
+Lap = Iterator[tuple[T, ...]]
 """The next candidates, until the lap is over. `next` is asked for them: its bound form costs a quarter more."""
 
-Round = list[list[Cell]]
+Round = list[list[T]]
 """First candidates, second candidates, and so on."""
 
 
-def laps(cells: Sequence[Cell], rng: Rng, together: int) -> Callable[[], Lap]:
+def laps(cells: Sequence[T], rng: Rng, together: int) -> Callable[[], Lap[T]]:
     """Return a function that starts a new lap on each call.
 
     Args:
-        cells: at least ``together`` of them.
+        cells: at least ``together`` of them, or of what stands for them.
         rng: draws where each lap begins and, with few cells, their order.
         together: how many different cells are drawn at a time, at least 2.
 
@@ -52,14 +54,14 @@ def laps(cells: Sequence[Cell], rng: Rng, together: int) -> Callable[[], Lap]:
     table = _table(new_round, len(cells))
     random, length = rng.random, len(table[0])
 
-    def lap() -> Lap:
+    def lap() -> Lap[T]:
         start = int(random() * length)
         return zip(*[column[start:] + column[:start] for column in table], strict=False)
 
     return lap
 
 
-def _table(new_round: Callable[[], Round], size: int) -> Round:
+def _table(new_round: Callable[[], Round[T]], size: int) -> Round[T]:
     """Return many rounds as one; with few cells every pair of them meets equally often in it."""
     meetings = min(size - 1, ROUNDS)
     rounds = [new_round() for _ in range(meetings * ceil(ROUNDS / meetings))]
@@ -67,14 +69,14 @@ def _table(new_round: Callable[[], Round], size: int) -> Round:
     return [column * ceil(LONG / len(column)) for column in columns]
 
 
-def _rounds(cells: Sequence[Cell], rng: Rng, together: int) -> Callable[[], Round]:
+def _rounds(cells: Sequence[T], rng: Rng, together: int) -> Callable[[], Round[T]]:
     """Return a function that makes rounds: rotations of one order, so that no cell ever meets itself."""
     size = len(cells)
     order = list(cells) if size >= FEW else sorted(cells, key=lambda _: rng.random())
     twice = order + order
     shift = _shifts(size, rng)
 
-    def new_round() -> Round:
+    def new_round() -> Round[T]:
         start = int(rng.random() * size)
         begins = [start] + [(start + shift()) % size for _ in range(together - 1)]
         return [twice[begin : begin + size] for begin in begins]

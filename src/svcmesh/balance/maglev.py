@@ -1,0 +1,137 @@
+"""Maglev: consistent hashing by a table, the most even way to give keys to endpoints and the cheapest to ask.
+
+Each endpoint fills a table in an order of its own, turn by turn, so that shares differ by one slot at most and a pick
+is one look-up. When an endpoint leaves, its slots go to the others and few other slots change (0.2 % of the keys with
+65,537 slots and ten endpoints). It is Envoy's table to the slot.
+
+Source: Eisenbud et al., "Maglev", NSDI 2016; Envoy, maglev_lb.cc, for the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from math import isqrt
+from typing import Final
+
+from svcmesh.balance import bounded_load
+from svcmesh.balance.affinity import AffinityPicker, host_key, no_key, normalized
+from svcmesh.balance.bounded_load import Bound
+from svcmesh.balance.cell import Cell
+from svcmesh.balance.configuration import Configuration
+from svcmesh.balance.picker import Picker, Rng
+from svcmesh.balance.redraw import EmptyPicker, serving
+from svcmesh.core import checks
+from svcmesh.core.clock import Clock
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.errors import ConfigError
+from svcmesh.core.hashing import xxh64
+
+LARGEST: Final = 5_000_011
+
+
+@dataclass(frozen=True)
+class Maglev(Configuration):
+    """A table whose slots belong to endpoints; a key belongs to one slot.
+
+    Args:
+        table_size: slots, a prime number up to 5,000,011; default 65,537. A hundred for each endpoint keep shares even
+            to 1 %. More endpoints than slots means that some own nothing.
+        hash_balance_factor: as in `RingHash`.
+
+    Raises:
+        ConfigError: the size is no prime or too large, or the factor is out of its range.
+
+    Cost: a pick is one look-up. Building takes about a microsecond per slot, and 8 bytes for each.
+
+    Threads: any; nothing changes after building.
+    """
+
+    table_size: int = 65537
+    hash_balance_factor: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        checks.whole("table_size", self.table_size, 2)
+        if self.table_size > LARGEST:
+            raise ConfigError(f"table_size must be at most {LARGEST:,}, not {self.table_size!r}")
+        if not _is_prime(self.table_size):
+            raise ConfigError(f"table_size must be a prime number, not {self.table_size!r}")
+        bounded_load.check(self.hash_balance_factor)
+
+    def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:  # noqa: ARG002 - it measures no time
+        """Return a picker over cells that live longer than it does."""
+        placed = sorted(serving(cells), key=host_key)  # the order of the list must not matter
+        if not placed:
+            return EmptyPicker(cells)
+        shares = normalized(placed)
+        bound = Bound(placed, shares, self.hash_balance_factor) if self.hash_balance_factor else None
+        return _TablePicker(cells, _filled(placed, shares, self.table_size), placed, rng, bound)
+
+
+class _TablePicker(AffinityPicker):
+    """One look-up, with `pick` written out; it holds endpoints, since each step to one is memory to wait for."""
+
+    def __init__(
+        self, cells: Sequence[Cell], table: list[Cell], placed: Sequence[Cell], rng: Rng, bound: Bound | None
+    ) -> None:
+        super().__init__(cells, self._along, rng, bound)
+        self._table = [cell.endpoint for cell in table]
+        self._size = len(table)
+        self._placed = placed
+
+    def _along(self, key: int) -> Iterator[Cell]:
+        """Yield the owners of the slots that Envoy's retries look at, then whoever none of them belonged to."""
+        seen = set[str]()
+        looks = (self._table[((key ^ -attempt) & _MASK) % self._size] for attempt in range(_LOOKS))
+        start = key % len(self._placed)
+        rest = (cell.endpoint for cell in (*self._placed[start:], *self._placed[:start]))
+        for endpoint in chain(looks, rest):
+            if endpoint.address not in seen:
+                seen.add(endpoint.address)
+                yield self._by_address[endpoint.address]
+
+    def pick(self, key: int | None = None, exclude: Collection[Endpoint] = ()) -> Endpoint | None:
+        """Return the endpoint that the key belongs to, or the next of its path that is not excluded, or None."""
+        if exclude or key is None or self._bound is not None:
+            cell = self.choose_from(key, exclude)
+            return None if cell is None else cell.endpoint
+        try:
+            return self._table[key % self._size]
+        except TypeError:
+            raise no_key(key) from None
+
+
+_MASK = (1 << 64) - 1
+_LOOKS = 16
+
+
+def _filled(cells: Sequence[Cell], shares: Sequence[float], size: int) -> list[Cell]:
+    """Return the table: in each turn an endpoint whose turn it is by weight takes the next free slot of its order."""
+    most = max(shares)
+    table: list[Cell | None] = [None] * size
+    keys = [host_key(cell) for cell in cells]
+    slots = [xxh64(key) % size for key in keys]
+    skips = [xxh64(key, 1) % (size - 1) + 1 for key in keys]
+    targets = [0.0] * len(cells)
+    free, turn = size, 0
+    while free:
+        turn += 1
+        for number, cell in enumerate(cells):
+            if turn * shares[number] < targets[number]:
+                continue
+            targets[number] += most
+            slot, skip = slots[number], skips[number]
+            while table[slot] is not None:
+                slot = (slot + skip) % size
+            table[slot] = cell
+            slots[number] = (slot + skip) % size
+            free -= 1
+            if not free:
+                break
+    return [cell for cell in table if cell is not None]
+
+
+def _is_prime(number: int) -> bool:
+    return all(number % divisor for divisor in range(2, isqrt(number) + 1))

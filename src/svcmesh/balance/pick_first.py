@@ -1,0 +1,68 @@
+"""Pick first: one endpoint for all calls until it goes, then the next. For a leader and its standbys, or few calls.
+
+It sticks: an endpoint that took over keeps the calls when the one before it returns (gRFC A62), for each change costs
+new connections and cold caches. What is left to others here is to notice that it went: ejection and discovery take it
+out of the list, and a retry goes to the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from svcmesh.balance.cell import Cell
+from svcmesh.balance.configuration import Configuration
+from svcmesh.balance.picker import Picker, Rng
+from svcmesh.balance.redraw import EmptyPicker, serving
+from svcmesh.core.clock import Clock
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class PickFirst(Configuration):
+    """The first endpoint of the list, for as long as it is there.
+
+    Args:
+        shuffle_address_list: draw an order instead, so that clients spread over the endpoints; default False.
+
+    Raises:
+        ConfigError: it is neither True nor False.
+
+    Cost: O(1).
+    """
+
+    shuffle_address_list: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the field."""
+        if not isinstance(self.shuffle_address_list, bool):
+            raise ConfigError(f"shuffle_address_list must be True or False, not {self.shuffle_address_list!r}")
+
+    def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:  # noqa: ARG002 - it measures no time
+        """Return a picker over cells that live longer than it does."""
+        order = serving(cells)
+        if not order:
+            return EmptyPicker(cells)
+        if self.shuffle_address_list:
+            order.sort(key=lambda _: rng.random())
+        used = [cell for cell in order if cell.kept.get(self)]
+        current = used[0] if used else order[0]
+        for cell in order:
+            cell.kept[self] = cell is current
+        return _FirstPicker(cells, [current, *(cell for cell in order if cell is not current)])
+
+
+class _FirstPicker(Picker):
+    """The head of a list."""
+
+    def __init__(self, cells: Sequence[Cell], order: Sequence[Cell]) -> None:
+        super().__init__(cells)
+        self._order = order
+        first = order[0]
+        self.choose = lambda: first
+
+    def choose_from(self, key: int | None, exclude: Collection[Endpoint]) -> Cell | None:  # noqa: ARG002 - no affinity
+        """Return the first that is not excluded; the key is ignored."""
+        excluded = {endpoint.address for endpoint in exclude}
+        return next((cell for cell in self._order if cell.endpoint.address not in excluded), None)

@@ -1,0 +1,108 @@
+"""Weighted round robin: each endpoint as often as its weight says, spread as evenly in time as can be.
+
+Schedulers by earliest deadline need a lock and a heap, and serve the heavy endpoints first after each rebuild, so that
+with frequent changes the light ones may starve for hours (envoyproxy/envoy#31378). gRPC's static stride scheduler has
+neither trouble: it is arithmetic over a counter. The weights do not change while a picker lives, so here its sequence
+is written down once, one full period of it, and walked from a random point: a pick is then one step of a C iterator.
+
+Source: gRPC, static_stride_scheduler.cc; gRFC A58.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import gcd, lcm
+
+from svcmesh.balance.cell import Cell
+from svcmesh.balance.configuration import Configuration
+from svcmesh.balance.picker import Picker, Rng
+from svcmesh.balance.redraw import EmptyPicker, RedrawPicker, excluding, serving
+from svcmesh.balance.round_robin import rotation
+from svcmesh.core.clock import Clock
+
+LONGEST = 1 << 16
+"""Steps in a period at most, but never fewer than 16 for each endpoint: half a megabyte, and some ten milliseconds."""
+
+_DENOMINATORS = 1000
+
+
+@dataclass(frozen=True)
+class WeightedRoundRobin(Configuration):
+    """Each endpoint in its turn, the heavier ones more often; from a random start, so that first picks are fair too.
+
+    Shares are exact over every period when the weights have small ratios: when, divided by what they have in common,
+    they add up to 65,536 or less (16 per endpoint if that is more). Other weights are rounded to such ones, and the
+    lightest endpoint gets one step in each period. A weight of 0 takes no traffic.
+
+    Cost: a pick is O(1), one step of a C iterator, which threads share without a lock. Building is
+    O(steps * log(steps)).
+    """
+
+    def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:  # noqa: ARG002 - it measures no time
+        """Return a picker over cells that live longer than it does."""
+        ring = serving(cells)
+        if not ring:
+            return EmptyPicker(cells)
+        choose = rotation(period(ring), rng)
+        return RedrawPicker(cells, choose, excluding(ring, choose, _turns()))
+
+
+def period(cells: Sequence[Cell]) -> list[Cell]:
+    """Return one period of the schedule of cells of positive weight."""
+    counts = whole([cell.endpoint.weight for cell in cells])
+    size, most = len(cells), max(counts)
+    steps: list[int] = []
+    for number, count in enumerate(counts):
+        steps += [generation * size + number for generation in _generations(count, most, number)]
+    steps.sort()
+    return [cells[step % size] for step in steps]
+
+
+def _generations(count: int, most: int, number: int) -> Iterator[int]:
+    """Yield the generations, out of ``most``, in which an endpoint of weight ``count`` is served.
+
+    gRPC serves it in generation g when ``(count * g + number * (most // 2)) % most`` has just come round, or would with
+    the next step; so the j-th time is the first g at which ``count * (g + 1) + offset`` reaches ``j * most``.
+    """
+    offset = number * (most // 2) % most
+    return (-((offset - turn * most) // count) - 1 for turn in range(1, count + 1))
+
+
+def whole(weights: Sequence[float]) -> list[int]:
+    """Return whole numbers from 1 in the ratios of the weights, or nearly so where they would be too large."""
+    longest = max(LONGEST, 16 * len(weights))
+    exact = [Fraction(weight).limit_denominator(_DENOMINATORS) if _is_plain(weight) else None for weight in weights]
+    if all(exact):
+        scale = lcm(*(part.denominator for part in exact if part))
+        counts = _reduced([int(part * scale) for part in exact if part])
+        if sum(counts) <= longest:
+            return counts
+    most = max(weights)
+    parts = [weight / most for weight in weights]
+    scaled = longest / sum(parts)
+    return _reduced([max(1, round(part * scaled)) for part in parts])
+
+
+def _reduced(counts: list[int]) -> list[int]:
+    common = gcd(*counts)
+    return [count // common for count in counts]
+
+
+def _is_plain(weight: float) -> bool:
+    """Whether it is a fraction of small numbers, as people write weights, and no outcome of arithmetic."""
+    return weight <= LONGEST and float(Fraction(weight).limit_denominator(_DENOMINATORS)) == weight
+
+
+def _turns() -> Callable[[Sequence[Cell]], Cell]:
+    """Return a weighted rotation over lists that differ from call to call."""
+    turns = 0
+
+    def among(allowed: Sequence[Cell]) -> Cell:
+        nonlocal turns
+        turns += 1
+        steps = period(allowed)
+        return steps[turns % len(steps)]
+
+    return among
