@@ -133,12 +133,22 @@ def test_unix_sockets(caller: Colour, tmp_path: Path) -> None:
 
 
 def test_a_unix_socket_that_is_not_there(caller: Colour, tmp_path: Path) -> None:
+    """Or is a plain file: a connect failure, so that even a POST goes to whoever is there."""
+    (tmp_path / "file").touch()
+    nobody = [f"unix:{tmp_path}/nobody", f"unix:{tmp_path}/file", f"unix:{tmp_path}/no/where"]
+    with svcmesh.Mesh({"orders": nobody}) as mesh, caller(mesh.service("orders")) as client:
+        with pytest.raises(httpx.ConnectError) as caught:
+            client.request("POST", "/echo")
+        found = svcmesh.info(caught.value)
+        assert found is not None
+        assert found.reason.startswith("connect-failure")
+        assert {endpoint.address for endpoint in found.endpoints} == {*nobody}
     with (
-        svcmesh.Mesh({"orders": [f"unix:{tmp_path}/nobody"]}) as mesh,
+        HttpServer("there", listen=f"unix:{tmp_path}/there"),
+        svcmesh.Mesh({"orders": [*nobody, f"unix:{tmp_path}/there"]}) as mesh,
         caller(mesh.service("orders")) as client,
-        pytest.raises(httpx.ConnectError),
     ):
-        client.get("/echo")
+        assert [client.request("POST", "/echo").status_code for _ in range(4)] == [200] * 4
 
 
 @pytest.mark.skipif(not socket.has_ipv6 or not _has_ipv6_loopback(), reason="this machine has no IPv6 loopback")

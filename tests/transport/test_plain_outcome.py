@@ -10,6 +10,7 @@ import ssl
 import urllib.error
 import urllib.request
 from email.message import Message
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -41,6 +42,36 @@ def test_no_connection_means_unsent(error: Exception) -> None:
 
     assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.UNSENT, CONNECT_FAILURE, True)
     assert outcome.error is error
+
+
+@pytest.mark.parametrize("library", ["socket", "asyncio"])
+@pytest.mark.parametrize("name", ["nobody", "locked/socket", "file"])
+def test_a_unix_socket_that_cannot_be_connected_means_unsent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, name: str
+) -> None:
+    """Not there, not ours to enter, not a socket. A path is no file's here: the system names none in the error."""
+    (tmp_path / "file").touch()
+
+    def connect(path: str) -> None:
+        if name.startswith("locked"):  # nothing is locked to root, who may run the tests
+            raise PermissionError(errno.EACCES, "Permission denied")
+        if library == "socket":
+            with socket.socket(socket.AF_UNIX) as found:
+                found.connect(path)
+        else:
+            asyncio.run(asyncio.open_unix_connection(path))  # type: ignore[arg-type]  # it never returns
+
+    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    with pytest.raises(OSError, match=r"\[Errno \d+\]") as caught:
+        connect(name)
+    outcome = classify(caught.value)
+    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.UNSENT, CONNECT_FAILURE, True)
+
+
+def test_a_file_that_is_missing_is_the_functions_own_affair(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        (tmp_path / "settings.json").read_text()
+    assert (classify(caught.value).kind, classify(caught.value).blames) == (Kind.ERROR, False)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def _of_the_system(error: Exception) -> Outcome:
         return Outcome(Kind.STATUS, error, reason=str(status), blames=status in GATEWAY_STATUSES)
     root = _root(error)
     refused = isinstance(root, socket.gaierror | ConnectionRefusedError)
-    if refused or getattr(root, "errno", None) in _NOT_CONNECTED:
+    if refused or getattr(root, "errno", None) in _NOT_CONNECTED or _is_of_unix_socket(root):
         return Outcome(Kind.UNSENT, error, reason=CONNECT_FAILURE, blames=True)
     if isinstance(root, TimeoutError):
         return Outcome(Kind.TIMEOUT, error, reason=PER_TRY_TIMEOUT, blames=True)
@@ -66,6 +66,11 @@ def _of_the_system(error: Exception) -> Outcome:
     if cut or (isinstance(root, OSError) and not isinstance(root, (*_OF_FILES, *_OF_PROCESSES))):
         return Outcome(Kind.LOST, error, reason=RESET, blames=True)
     return Outcome(Kind.ERROR, error, reason=type(error).__name__)
+
+
+def _is_of_unix_socket(error: BaseException | None) -> bool:
+    """Whether a unix socket is not there, or not ours to enter. Errors of files name their file; this one has none."""
+    return isinstance(error, OSError) and error.errno in {errno.ENOENT, errno.EACCES} and error.filename is None
 
 
 def _status(error: Exception) -> int | None:
