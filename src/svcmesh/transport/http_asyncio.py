@@ -28,14 +28,18 @@ CHUNK = 65536
 
 
 class AsyncWire(httpcore.AsyncNetworkBackend):
-    """The network of one connection: whatever it is asked to connect to, it dials ``address``."""
+    """The network of one connection: whatever it is asked to connect to, it dials ``address``.
+
+    Attributes:
+        limit: by when reads and writes must end. stream: what it has been connected to; None: nothing yet.
+    """
 
     def __init__(self, address: Address, options: Iterable[httpcore.SOCKET_OPTION], source: str | None) -> None:
         self.limit = Limit()
         self._address = address
         self._options = tuple(options)
         self._source = source
-        self._stream: AsyncWireStream | None = None
+        self.stream: AsyncWireStream | None = None
 
     async def connect_tcp(
         self,
@@ -53,18 +57,18 @@ class AsyncWire(httpcore.AsyncNetworkBackend):
             raise httpcore.ConnectTimeout(error) from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a name that no resolver would take
             raise httpcore.ConnectError(error) from error
-        self._stream = AsyncWireStream(found, self.limit)
-        return self._stream
+        self.stream = AsyncWireStream(found, self.limit)
+        return self.stream
 
     @property
     def connected(self) -> bool:
         """Whether it has been connected, TLS included or not."""
-        return self._stream is not None
+        return self.stream is not None
 
     def close(self) -> None:
         """Close the socket, if there is one. Threads: any, while nobody reads or writes."""
-        if self._stream is not None:
-            self._stream.close()
+        if self.stream is not None:
+            self.stream.close()
 
     async def _connect(self) -> socket.socket:
         loop = asyncio.get_running_loop()

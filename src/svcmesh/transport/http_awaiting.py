@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from time import monotonic
+from typing import Any
 
 import httpcore
 import httpx
 
 from svcmesh.core.outcome import Outcome
 from svcmesh.engine.member import Member
+from svcmesh.transport.http_lane import is_plain_request
+from svcmesh.transport.http_lane_awaiting import AsyncLaneBody, ask
 from svcmesh.transport.http_line import Dialing, Line
 from svcmesh.transport.http_message import core_request, core_url, fits, timeout_of
 from svcmesh.transport.http_outcome import is_stale, of_error
@@ -80,8 +83,7 @@ class AsyncConnections:
             used, line.used = line.used, True
             line.wire.limit.until = before(trip.until)
             try:
-                raw = await line.http.handle_async_request(core_request(trip.request, trip.headers()))
-                return await self._answer(trip, line, raw)
+                return await self._answer(trip, line)
             except BaseException as error:
                 self.pool.give(trip.member, line, monotonic(), keep=False)
                 if not isinstance(error, Exception):
@@ -103,20 +105,29 @@ class AsyncConnections:
         """Drop everything in a forked child: the connections are the parent's."""
         self._tenancy.forget()
 
-    async def _answer(self, trip: Trip, line: AsyncLine, raw: httpcore.Response) -> tuple[httpx.Response, bool]:
-        held = not fits(trip.request, raw, trip.buffer)
+    async def _answer(self, trip: Trip, line: AsyncLine) -> tuple[httpx.Response, bool]:
+        request, lane, headers = trip.request, line.lane, trip.headers()
+        body: Any
+        if lane is not None and is_plain_request(request, headers):
+            head = await ask(lane, request, headers)
+            status, headers, extensions = head.status_code, head.headers.raw_items(), lane.extensions(head)
+            body = AsyncLaneBody(lane, request)
+        else:
+            raw = await line.http.handle_async_request(core_request(request, headers))
+            status, headers, extensions, body = raw.status, raw.headers, dict(raw.extensions), raw.stream
+        held = not fits(request, status, headers, trip.buffer)
         if held:
             line.wire.limit.until = until = trip.body_until()
             owed = Owed(trip, until, partial(self._release, trip.member, line), partial(self.pool.orphan, line))
-            stream: httpx.AsyncByteStream = AsyncResponseStream(raw.stream, owed)
+            stream: httpx.AsyncByteStream = AsyncResponseStream(body, owed)
         else:
-            stream = httpx.ByteStream(b"".join([part async for part in raw.stream]))  # type: ignore[union-attr]  # an async one
-            await raw.stream.aclose()  # type: ignore[union-attr]  # the same
+            stream = httpx.ByteStream(b"".join([part async for part in body]))
+            await body.aclose()
             self._release(trip.member, line)
-        return httpx.Response(raw.status, headers=raw.headers, stream=stream, extensions=raw.extensions), held
+        return httpx.Response(status, headers=headers, stream=stream, extensions=extensions), held
 
     def _release(self, member: Member, line: AsyncLine) -> None:
-        self.pool.give(member, line, monotonic(), keep=line.http.is_idle())
+        self.pool.give(member, line, monotonic(), keep=line.idle())
 
     async def _acquire(self, trip: Trip, *, fresh: bool) -> AsyncLine:
         if trip.member not in self.pool:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from functools import partial
 from threading import Event
 from time import monotonic
+from typing import Any
 
 import httpcore
 import httpx
 
 from svcmesh.core.outcome import Outcome
 from svcmesh.engine.member import Member
+from svcmesh.transport.http_lane import is_plain_request
+from svcmesh.transport.http_lane_blocking import LaneBody, ask
 from svcmesh.transport.http_line import Dialing, Line
 from svcmesh.transport.http_message import core_request, core_url, fits, timeout_of
 from svcmesh.transport.http_outcome import is_stale, of_error
@@ -68,7 +71,7 @@ class Connections:
             used, line.used = line.used, True
             line.wire.limit.until = trip.until
             try:
-                return self._answer(trip, line, line.http.handle_request(core_request(trip.request, trip.headers())))
+                return self._answer(trip, line)
             except BaseException as error:
                 self.pool.give(trip.member, line, monotonic(), keep=False)
                 if not isinstance(error, Exception):
@@ -89,20 +92,29 @@ class Connections:
         """Drop everything in a forked child: the connections are the parent's."""
         self._tenancy.forget()
 
-    def _answer(self, trip: Trip, line: BlockingLine, raw: httpcore.Response) -> tuple[httpx.Response, bool]:
-        held = not fits(trip.request, raw, trip.buffer)
+    def _answer(self, trip: Trip, line: BlockingLine) -> tuple[httpx.Response, bool]:
+        request, lane, headers = trip.request, line.lane, trip.headers()
+        body: Any
+        if lane is not None and is_plain_request(request, headers):
+            head = ask(lane, request, headers)
+            status, headers, extensions = head.status_code, head.headers.raw_items(), lane.extensions(head)
+            body = LaneBody(lane, request)
+        else:
+            raw = line.http.handle_request(core_request(request, headers))
+            status, headers, extensions, body = raw.status, raw.headers, dict(raw.extensions), raw.stream
+        held = not fits(request, status, headers, trip.buffer)
         if held:
             line.wire.limit.until = until = trip.body_until()
             owed = Owed(trip, until, partial(self._release, trip.member, line), partial(self.pool.orphan, line))
-            stream: httpx.SyncByteStream = ResponseStream(raw.stream, owed)
+            stream: httpx.SyncByteStream = ResponseStream(body, owed)
         else:
-            stream = httpx.ByteStream(b"".join(raw.stream))  # type: ignore[arg-type]  # a blocking one
-            raw.stream.close()  # type: ignore[union-attr]  # the same
+            stream = httpx.ByteStream(b"".join(body))
+            body.close()
             self._release(trip.member, line)
-        return httpx.Response(raw.status, headers=raw.headers, stream=stream, extensions=raw.extensions), held
+        return httpx.Response(status, headers=headers, stream=stream, extensions=extensions), held
 
     def _release(self, member: Member, line: BlockingLine) -> None:
-        self.pool.give(member, line, monotonic(), keep=line.http.is_idle())
+        self.pool.give(member, line, monotonic(), keep=line.idle())
 
     def _acquire(self, trip: Trip, *, fresh: bool) -> BlockingLine:
         if trip.member not in self.pool:

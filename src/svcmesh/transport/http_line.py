@@ -14,6 +14,7 @@ from svcmesh.core.address import parse_address
 from svcmesh.core.errors import ConfigError
 from svcmesh.engine.member import Member
 from svcmesh.transport.http_asyncio import AsyncWire
+from svcmesh.transport.http_lane import Lane, lane_of
 from svcmesh.transport.http_wire import Wire
 
 H = TypeVar("H", httpcore.HTTPConnection, httpcore.AsyncHTTPConnection)
@@ -30,17 +31,27 @@ class Line(Generic[H]):
     Attributes:
         http: httpcore's connection. wire: the socket under it.
         used: it has carried a request before, so that the server may have closed it meanwhile.
+        lane: the short way over it for plain requests; None before the first one, and for HTTP/2.
     """
 
-    __slots__ = ("http", "used", "wire")
+    __slots__ = ("http", "lane", "used", "wire")
 
     def __init__(self, http: H, wire: Wire | AsyncWire) -> None:
         self.http: H = http
         self.wire = wire
         self.used = False
+        self.lane: Lane | None = None
+
+    def idle(self) -> bool:
+        """Whether it has come to the end of a request in good order, and may carry another one."""
+        if self.lane is None:
+            self.lane = lane_of(self.http, self.wire.stream)
+        return (self.lane is None or self.lane.idle) and self.http.is_idle()
 
     def usable(self) -> bool:
-        """Whether another request may be sent on it."""
+        """Whether another request may be sent on it: a server that has hung up can be read from."""
+        if self.lane is not None:
+            return not self.lane.stream.get_extra_info("is_readable")  # that it is too old the pool sees itself
         return not (self.http.is_closed() or self.http.has_expired())
 
     def close(self) -> None:

@@ -35,16 +35,16 @@ def core_request(request: httpx.Request, headers: list[tuple[bytes, bytes]]) -> 
     )
 
 
-def fits(request: httpx.Request, raw: httpcore.Response, limit: int) -> bool:
+def fits(request: httpx.Request, status: int, headers: list[tuple[bytes, bytes]], limit: int) -> bool:
     """Whether the body of an answer is known to be at most ``limit`` bytes, so that it is read inside the attempt.
 
     A negative limit: never.
     """
     if limit < 0:
         return False
-    if raw.status in _BODILESS or request.method == "HEAD":
+    if status in _BODILESS or request.method == "HEAD":
         return True
-    for name, value in raw.headers:
+    for name, value in headers:
         if name.lower() == b"content-length":
             return value.isdigit() and int(value) <= limit
     return False

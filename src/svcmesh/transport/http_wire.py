@@ -67,6 +67,9 @@ class QuietTlsSocket(ssl.SSLSocket):
 class Wire(httpcore.NetworkBackend):
     """The network of one connection: whatever it is asked to connect to, it dials ``address``.
 
+    Attributes:
+        limit: by when reads and writes must end. stream: what it has been connected to; None: nothing yet.
+
     Threads: one at a time, except for `close`.
     """
 
@@ -75,7 +78,7 @@ class Wire(httpcore.NetworkBackend):
         self._address = address
         self._options = tuple(options)
         self._source = source
-        self._stream: WireStream | None = None
+        self.stream: WireStream | None = None
 
     def connect_tcp(
         self,
@@ -92,18 +95,18 @@ class Wire(httpcore.NetworkBackend):
             raise httpcore.ConnectTimeout(error) from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a name that no resolver would take
             raise httpcore.ConnectError(error) from error
-        self._stream = WireStream(found, self.limit)
-        return self._stream
+        self.stream = WireStream(found, self.limit)
+        return self.stream
 
     @property
     def connected(self) -> bool:
         """Whether it has been connected, TLS included or not."""
-        return self._stream is not None
+        return self.stream is not None
 
     def close(self) -> None:
         """Close the socket, if there is one."""
-        if self._stream is not None:
-            self._stream.close()
+        if self.stream is not None:
+            self.stream.close()
 
     def _connect(self, timeout: float | None) -> socket.socket:
         failure: OSError | None = None
