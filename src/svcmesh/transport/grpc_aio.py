@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -11,11 +10,14 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
-from svcmesh.transport.grpc_aio_calls import AioStreamStream, AioStreamUnary, AioUnaryStream, AioUnaryUnary
+from svcmesh.transport.grpc_aio_calls import AioStreamStream, AioStreamUnary, AioUnaryStream
 from svcmesh.transport.grpc_aio_channels import LoopChannels
-from svcmesh.transport.grpc_aio_flow import CLOSED, AioFlow
+from svcmesh.transport.grpc_aio_errors import CLOSED
+from svcmesh.transport.grpc_aio_flow import AioFlow
 from svcmesh.transport.grpc_aio_intercepted import INTERCEPTED, Interceptors
 from svcmesh.transport.grpc_aio_request import AioStreamedRequest, Writer
+from svcmesh.transport.grpc_aio_running import Running
+from svcmesh.transport.grpc_aio_unary import UnaryUnary
 from svcmesh.transport.grpc_channels import Dialer, check
 from svcmesh.transport.grpc_connectivity import aggregate
 from svcmesh.transport.grpc_generic import StreamStreamBase, StreamUnaryBase
@@ -32,12 +34,12 @@ STATE_PERIOD = 0.05
 class _Multicallable:
     """A method; calling it starts a call."""
 
-    def __init__(self, line: Line, running: weakref.WeakSet[Any]) -> None:
+    def __init__(self, line: Line, running: Running) -> None:
         self._line = line
         self._running = running
 
     def _begin(self, call_class: Any, request: Request, timeout: float | None, stock: Any, patient: bool | None) -> Any:
-        flow = AioFlow(self._line, request, stock, timeout, bool(patient))
+        flow = AioFlow.now(self._line, request, stock, timeout, bool(patient))
         call = call_class(flow)
         flow.begin()
         if not flow.over:
@@ -47,24 +49,6 @@ class _Multicallable:
     def _requests(self, source: Any) -> tuple[AioStreamedRequest, Writer | None]:
         writer = Writer() if source is None else None
         return AioStreamedRequest(writer if source is None else source, self._line.method.serializer), writer
-
-
-class UnaryUnary(_Multicallable, grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
-    """A method with one request and one response."""
-
-    def __call__(
-        self,
-        request: Any,
-        *,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        """Start a call and return it."""
-        stock = (frozen(metadata), credentials, compression)
-        return self._begin(AioUnaryUnary, Request(request), timeout, stock, wait_for_ready)
 
 
 class UnaryStream(_Multicallable, grpc.aio.UnaryStreamMultiCallable[Any, Any]):
@@ -151,7 +135,7 @@ class MeshAioChannel(grpc.aio.Channel):
         self._view = service.view
         self._dialer = Dialer(service.view.cluster, settings, LoopChannels, service)
         self._multicallables: dict[tuple[Any, ...], Any] = {}
-        self._running: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._running = Running()
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
@@ -268,7 +252,7 @@ class MeshAioChannel(grpc.aio.Channel):
             return
         self._dialer.closed = True
         loop = asyncio.get_running_loop()
-        running = [call for call in self._running if not call.done()]
+        running = self._running.all()
         if grace and running:
             ends = [loop.create_task(_ended(call)) for call in running]
             _, late = await asyncio.wait(ends, timeout=grace)

@@ -28,8 +28,18 @@ _HALF_CLOSED = 'RPC is half closed after calling "done_writing".'
 class AioCall(grpc.aio.Call):
     """What all kinds of calls have in common. Threads: its loop's."""
 
-    def __init__(self, flow: AioFlow) -> None:
-        self._flow = flow
+    def __init__(self, flow: AioFlow | None) -> None:
+        self._course = flow
+
+    @property
+    def _flow(self) -> AioFlow:
+        """The course of the call; a subclass may begin without one."""
+        if self._course is None:
+            self._course = self._take_course()
+        return self._course
+
+    def _take_course(self) -> AioFlow:
+        raise NotImplementedError
 
     @property
     def __svcmesh_info__(self) -> CallInfo | None:
@@ -175,7 +185,7 @@ class StreamedResponse(AioCall):
         """Return the one iterator over the messages."""
         self._choose(reads=False)
         if self._iterator is None:
-            self._iterator = _messages(self)
+            self._iterator = _messages(self, self._flow)
         return self._iterator
 
     async def read(self) -> Any:
@@ -229,14 +239,9 @@ class StreamedResponse(AioCall):
         elif self._reads is not reads:
             raise grpc.aio.UsageError(_MIXED)
 
-    @property
-    def flow(self) -> AioFlow:
-        """The course of the call."""
-        return self._flow
-
     def __del__(self) -> None:
         """Cancel the call that nobody can read any more; gRPC itself does so for sync calls only."""
-        flow = getattr(self, "_flow", None)
+        flow = getattr(self, "_course", None)
         if flow is None or flow.over or flow.leg is None or flow.loop.is_closed():
             return
         flow.loop.call_soon_threadsafe(flow.leg.stock.cancel)
@@ -295,20 +300,20 @@ class StreamedRequests(AioCall):
             )
 
 
-async def _messages(call: StreamedResponse) -> AsyncIterator[Any]:
+async def _messages(call: StreamedResponse, flow: AioFlow) -> AsyncIterator[Any]:
     message = await call.next_message()
     if message is EOF:
         return
     yield message
-    leg = call.flow.leg
+    leg = flow.leg
     if leg is not None:
         try:
             async for message in leg.messages():
                 yield message
         except grpc.aio.AioRpcError as error:
-            await call.flow.tell(leg, error)
+            await flow.tell(leg, error)
             raise
-        await call.flow.stands(leg)  # whoever sees the end may rely on its being counted
+        await flow.stands(leg)  # whoever sees the end may rely on its being counted
 
 
 class AioUnaryUnary(SingleResponse, grpc.aio.UnaryUnaryCall[Any, Any]):

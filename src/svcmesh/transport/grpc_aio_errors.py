@@ -10,6 +10,9 @@ import grpc.aio
 from svcmesh.core.errors import CircuitOpen, DeadlineExceeded, LimitExceeded, NoEndpoints, SvcmeshError
 from svcmesh.transport.grpc_errors import code_of, translated
 
+CLOSED = "Channel is closed."
+"""What the stock asyncio channel says in its UsageError."""
+
 
 class EndedAioCall(SvcmeshError, grpc.aio.AioRpcError):
     """A refused call as an exception of ``grpc.aio``, with the code that fits and no metadata."""

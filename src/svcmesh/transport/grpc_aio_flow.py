@@ -16,26 +16,25 @@ import grpc
 import grpc.aio
 
 from svcmesh.core.deadline import ambient_on
-from svcmesh.core.errors import SvcmeshError
 from svcmesh.core.info import CallInfo, attach, info
 from svcmesh.core.outcome import Kind, Outcome
-from svcmesh.engine.exchange import Attempt
 from svcmesh.engine.machine import Call
-from svcmesh.engine.member import NEVER
+from svcmesh.engine.member import NEVER, Member
 from svcmesh.transport import grpc_aio_errors
+from svcmesh.transport.grpc_aio_attempts import AioAttempts
+from svcmesh.transport.grpc_aio_errors import CLOSED
 from svcmesh.transport.grpc_aio_leg import AioLeg, LoopDriver, value_of
-from svcmesh.transport.grpc_leg import Account, Report, told
-from svcmesh.transport.grpc_line import GrpcExchange, Line, wire_timeout
-from svcmesh.transport.grpc_outcome import ENDPOINT_GONE
+from svcmesh.transport.grpc_leg import Account, told
+from svcmesh.transport.grpc_line import Line, wire_timeout
 from svcmesh.transport.grpc_request import Request
 
 Stock = tuple[Any, Any, Any]
+Times = tuple[asyncio.AbstractEventLoop, float, float, float]
+"""The loop of a call, and instants: when it began, when it must have ended, and what the server learns of that."""
 LOCALLY_CANCELLED = "Locally cancelled by application!"
 PROVISIONAL = "Internal error from Core"
 """What gRPC calls the end of a call whose message could not be written any more, until the server's status has come."""
 PROVISIONAL_LOOKS = 50
-CLOSED = "Channel is closed."
-"""What the stock asyncio channel says in its UsageError."""
 
 
 class Hold:
@@ -59,15 +58,11 @@ class AioFlow:
         leg: the newest attempt; None before the first.
     """
 
-    def __init__(self, line: Line, request: Request, stock: Stock, timeout: float | None, patient: bool) -> None:
-        view = line.view
+    def __init__(self, line: Line, request: Request, stock: Stock, patient: bool, times: Times) -> None:
         self.line = line
-        self.loop = asyncio.get_running_loop()
+        self.loop, self.began, self.deadline, self.wire_end = times
         self.request = request
         self.stock = stock
-        self.began = view.clock.now()
-        self.deadline = view.deadline(self.began, timeout)
-        self.wire_end = self._wire_end(timeout)
         self.hold = None if line.method.streams_responses else Hold(self)
         self.owner: Callable[[], AioFlow | None] = weakref.ref(self) if self.hold is None else self.hold
         self.over = False
@@ -83,19 +78,19 @@ class AioFlow:
         self._later: asyncio.Task[None] | None = None
         self._moved: asyncio.Future[None] | None = None
 
-    def _wire_end(self, timeout: float | None) -> float:
-        """Return the deadline that the server learns: a stream may outlive the policy's timeout, not the caller's."""
-        view, streams = self.line.view, self.line.method.streams_responses
-        if timeout is not None or view.policy.timeout_ends_streams or not streams:
-            return self.deadline
-        ambient = ambient_on(view.clock)
-        return NEVER if ambient is None else ambient
+    @classmethod
+    def now(cls, line: Line, request: Request, stock: Stock, timeout: float | None, patient: bool) -> AioFlow:
+        """Return the course of a call that begins now, on the running loop."""
+        began = line.view.clock.now()
+        deadline = line.view.deadline(began, timeout)
+        times = asyncio.get_running_loop(), began, deadline, _wire_end(line, timeout, deadline)
+        return cls(line, request, stock, patient, times)
 
     @property
     def exchange(self) -> AioAttempts:
         """The machine's side of the call; made when something is no plain success."""
         if self._exchange is None:
-            self._exchange = AioAttempts(self, self._patient)
+            self._exchange = AioAttempts(self.line, self.owner, self._patient)
         return self._exchange
 
     @property
@@ -114,16 +109,28 @@ class AioFlow:
         if member is None:
             self._drive(Call(view, self.exchange, self.began, self.deadline)).go()
             return
-        account = Account(view, member, self.began, None)
         try:
-            self.dial(account, min(self.began + view.per_try, self.deadline))
-        except BaseException as error:  # the caller used it wrongly, or the channel was closed
-            outcome = self.exchange.classify(error)
-            if outcome.kind is not Kind.UNSENT:
-                account.end(outcome)
-                raise
-            self._adopt(account)
+            self.dial(Account(view, member, self.began, None), min(self.began + view.per_try, self.deadline))
+        except BaseException as error:  # noqa: BLE001 - raised there, unless another attempt is to follow
+            self.not_started(member, error)
+
+    def not_started(self, member: Member, error: BaseException) -> None:
+        """Go on after a first attempt that raised at once: the caller used it wrongly, or the channel was closed."""
+        account = Account(self.line.view, member, self.began, None)
+        outcome = self.exchange.classify(error)
+        if outcome.kind is not Kind.UNSENT:
             account.end(outcome)
+            raise error
+        self._adopt(account)
+        account.end(outcome)
+
+    def take_over(self, stock: Any, member: Member, *, succeeded: bool) -> AioLeg:
+        """Become the course of a call whose first attempt was started, or has succeeded, without one; return that."""
+        leg = self.leg = AioLeg(stock, Account(self.line.view, member, self.began, None))
+        if succeeded:
+            leg.processed = True
+            self.finish(None)
+        return leg
 
     def dial(self, account: Account, until: float) -> AioLeg:
         """Start an attempt that has to end, or a stream to begin, by ``until``."""
@@ -331,49 +338,15 @@ class AioFlow:
         return True
 
 
-class AioAttempts(GrpcExchange):
-    """The exchange of an asyncio call."""
-
-    def __init__(self, flow: AioFlow, patient: bool) -> None:
-        super().__init__(flow.line, patient)
-        self.deferred = flow.line.method.streams_responses
-        self._flow = flow.owner
-
-    def replayable(self) -> bool:
-        """Whether the request can be sent again, by somebody who still wants to know."""
-        flow = self._flow()
-        return flow is not None and flow.request.replayable and super().replayable()
-
-    def classify(self, error: BaseException, *, answered: bool | None = None) -> Outcome:
-        """Read the error; a channel that was closed under us, because its endpoint left, means another pick."""
-        if isinstance(error, grpc.aio.UsageError) and str(error) == CLOSED:
-            return Outcome(Kind.UNSENT, error, reason=ENDPOINT_GONE)
-        return super().classify(error, answered=answered)
-
-    def refusal(self, error: SvcmeshError) -> BaseException:
-        """Return ours as an ``AioRpcError``."""
-        return grpc_aio_errors.refusal(error)
-
-    def start(self, attempt: Attempt, ended: Report) -> Callable[[], object]:
-        """Start an attempt; its end, or its failure to start, goes to ``ended``."""
-        flow = self._flow()
-        if flow is None:
-            ended(Outcome(Kind.CANCELLED))
-            return _nothing
-        account = Account(flow.line.view, attempt.member, attempt.started, ended, attempt)
-        try:
-            stock = flow.dial(account, attempt.until).stock
-        except Exception as error:  # noqa: BLE001 - whatever it is, `classify` knows what it means
-            ended(self.classify(error))
-            return _nothing
-        cancel: Callable[[], object] = stock.cancel
-        return cancel
-
-    def _status_error(self, code: grpc.StatusCode, details: str) -> BaseException:
-        return grpc_aio_errors.aborted(code, details)
-
-
 _GOOD = Outcome(Kind.SUCCESS)
+
+
+def _wire_end(line: Line, timeout: float | None, deadline: float) -> float:
+    """Return the deadline that the server learns: a stream may outlive the policy's timeout, not the caller's."""
+    if timeout is not None or line.view.policy.timeout_ends_streams or not line.method.streams_responses:
+        return deadline
+    ambient = ambient_on(line.view.clock)
+    return NEVER if ambient is None else ambient
 
 
 def _over(owner: Callable[[], Any], leg: weakref.ref[AioLeg], account: Account, _: Any) -> None:

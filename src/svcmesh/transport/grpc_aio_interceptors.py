@@ -55,7 +55,7 @@ class Interceptor:
     def start(self, go: Any, details: Any, request: Request) -> Any:
         """Start a call and return it."""
         line = line_of(self._view, AioBelow(go, details, self._stand_in), self.kind, details)
-        flow = AioFlow(line, request, _UNTOUCHED, getattr(details, "timeout", None), patient=False)
+        flow = AioFlow.now(line, request, _UNTOUCHED, getattr(details, "timeout", None), patient=False)
         call = self.call_class(flow)
         flow.begin()
         return call

@@ -113,6 +113,10 @@ class Dialer:
         Raises:
             ValueError: the mesh channel is closed, in the words of the stock channel.
         """
+        found = member.attached(self._key)
+        return self._made(member) if found is None or self.closed else found
+
+    def _made(self, member: Member) -> Any:
         self.refuse_closed()
         found = member.attachment(self._key, partial(self._make, self.settings, member.endpoint.address))
         if self.closed:  # closed by another thread meanwhile, which may have looked before ours was there
