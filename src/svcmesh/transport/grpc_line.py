@@ -13,7 +13,7 @@ from svcmesh.engine.member import NEVER, Member
 from svcmesh.engine.view import View
 from svcmesh.policy.fault import Abort
 from svcmesh.transport import grpc_errors, grpc_outcome
-from svcmesh.transport.grpc_method import Method, option_says_idempotent
+from svcmesh.transport.grpc_method import REGISTERED, Method, option_says_idempotent
 
 WIRE_LIMIT = 3.0e8
 """Seconds; a longer timeout than these ten years overflows gRPC's timestamps, so it is sent as none."""
@@ -68,6 +68,18 @@ class Line:
             ValueError: the mesh channel is closed.
         """
         return self.dialer.channel(member).bound(self.method)
+
+
+class Multicallable:
+    """A method of a channel, whatever its kind: calling it makes calls along its line."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    @property
+    def _registered_call_handle(self) -> int | None:
+        """What gRPC's generated code finds under this name: some number for registered methods, else None."""
+        return REGISTERED if self._line.method.registered else None
 
 
 class GrpcExchange:

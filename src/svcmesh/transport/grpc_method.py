@@ -14,6 +14,9 @@ Kind = Literal["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
 Transform = Callable[[Any], Any]
 
 KINDS: Final[tuple[Kind, ...]] = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+REGISTERED: Final = 1
+"""The handle of every registered method. The stock channels below have handles of their own, with which they save
+a look-up; a channel over many of them has none to give, and generated code only asks whether there is one."""
 _NO_SIDE_EFFECTS = 1
 _IDEMPOTENT = 2
 

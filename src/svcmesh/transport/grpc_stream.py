@@ -7,15 +7,12 @@ from typing import Any
 import grpc
 
 from svcmesh.transport.grpc_call import MeshCall
-from svcmesh.transport.grpc_line import Line, frozen
+from svcmesh.transport.grpc_line import Multicallable, frozen
 from svcmesh.transport.grpc_request import Request
 
 
-class UnaryStream(grpc.UnaryStreamMultiCallable):  # type: ignore[type-arg]  # generic in the stubs only
+class UnaryStream(Multicallable, grpc.UnaryStreamMultiCallable):  # type: ignore[type-arg]  # generic in the stubs only
     """A method with one request and streamed responses."""
-
-    def __init__(self, line: Line) -> None:
-        self._line = line
 
     def __call__(
         self,
@@ -31,11 +28,8 @@ class UnaryStream(grpc.UnaryStreamMultiCallable):  # type: ignore[type-arg]  # g
         return MeshCall.begin(self._line, Request(request), stock, timeout, bool(wait_for_ready))
 
 
-class StreamStream(grpc.StreamStreamMultiCallable):  # type: ignore[type-arg]  # generic in the stubs only
+class StreamStream(Multicallable, grpc.StreamStreamMultiCallable):  # type: ignore[type-arg]  # generic in the stubs only
     """A method with streamed requests and streamed responses."""
-
-    def __init__(self, line: Line) -> None:
-        self._line = line
 
     def __call__(
         self,

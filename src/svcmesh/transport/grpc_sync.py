@@ -14,7 +14,7 @@ import grpc
 from svcmesh.transport.grpc_channels import Dialer, check, sync_channel
 from svcmesh.transport.grpc_connectivity import Callback, Subscriptions, aggregate, state_of
 from svcmesh.transport.grpc_line import Line
-from svcmesh.transport.grpc_method import Kind, Method, Transform
+from svcmesh.transport.grpc_method import REGISTERED, Kind, Method, Transform
 from svcmesh.transport.grpc_settings import Settings, Target
 from svcmesh.transport.grpc_stream import StreamStream, UnaryStream
 from svcmesh.transport.grpc_unary import StreamUnary, UnaryUnary
@@ -102,6 +102,10 @@ class MeshChannel(grpc.Channel):
         return self._multicallable(
             "stream_stream", method, request_serializer, response_deserializer, _registered_method
         )
+
+    def _get_registered_call_handle(self, method: str) -> int:
+        """Return what may be passed as ``_registered_method``; gRPC's own stubs ask for it before they call."""
+        return REGISTERED
 
     def _multicallable(self, *key: Any) -> Any:
         """Return the callable for ``key``; interceptors ask for it on every call, so it is kept."""

@@ -16,18 +16,18 @@ from svcmesh.engine.exchange import Attempt
 from svcmesh.engine.machine import Call
 from svcmesh.engine.member import Member
 from svcmesh.transport.grpc_call import MeshCall
-from svcmesh.transport.grpc_line import GrpcExchange, Line, frozen, wire_timeout
+from svcmesh.transport.grpc_line import GrpcExchange, Line, Multicallable, frozen, wire_timeout
 from svcmesh.transport.grpc_request import Request
 
 Stock = tuple[Any, Any, Any]
 """Metadata, call credentials and compression: passed on as they are."""
 
 
-class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]  # generic in the stubs only
+class UnaryUnary(Multicallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]  # generic in the stubs only
     """A method with one request and one response."""
 
     def __init__(self, line: Line) -> None:
-        self._line = line
+        super().__init__(line)
         self._view = line.view
         self._now = line.view.clock.now
         self._plain_limit = wire_timeout(line.view.limit)
@@ -109,11 +109,8 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]  # gen
         return blocking.run(Call(self._view, exchange, now, self._view.deadline(now, timeout)), exchange)
 
 
-class StreamUnary(grpc.StreamUnaryMultiCallable):  # type: ignore[type-arg]  # generic in the stubs only
+class StreamUnary(Multicallable, grpc.StreamUnaryMultiCallable):  # type: ignore[type-arg]  # generic in the stubs only
     """A method with streamed requests and one response."""
-
-    def __init__(self, line: Line) -> None:
-        self._line = line
 
     def __call__(
         self,
