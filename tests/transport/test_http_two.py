@@ -17,8 +17,6 @@ from tests.servers.http_process import HttpServer
 from tests.transport.http_colours import COLOURS, Colour, in_flight
 from tests.transport.test_http_wire import CERTIFICATE, TLS
 
-pytest.importorskip("h2")
-
 
 @pytest.fixture(params=COLOURS)
 def caller(request: pytest.FixtureRequest) -> Colour:
