@@ -206,6 +206,14 @@ class MeshAioChannel(grpc.aio.Channel):
         path = asked if path == _encoded(asked) else path
         return self._own(kind, path, *rest)(*args, **kwargs)
 
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop | None:
+        """The caller's loop, None outside of one; a stock channel has under this name the one that it was made on."""
+        try:
+            return asyncio.get_running_loop()
+        except RuntimeError:
+            return None
+
     # -- state ---------------------------------------------------------------------------------------------------------
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
