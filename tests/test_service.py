@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
 
-from svcmesh import ConfigError, Endpoint, Health, Mesh, NoEndpoints, Policy, Snapshot
+from svcmesh import PICKED, ConfigError, Endpoint, Health, Mesh, NoEndpoints, Policy, Snapshot
 from svcmesh.testing import FakeClock
 
 A, B = Endpoint("127.0.0.1:1"), Endpoint("127.0.0.1:2")
@@ -100,3 +101,56 @@ def test_another_policy_shares_endpoints_counts_and_health() -> None:
 
 def _reset() -> None:
     raise ConnectionResetError
+
+
+def test_waiting_on_a_closed_mesh_ends_at_once() -> None:
+    """Whether endpoints were known or not: no call could be made to them."""
+    known, unknown = Mesh({"s": [A, B]}), Mesh({})
+    services = [known.service("s"), unknown.service("s")]
+    known.close()
+    unknown.close()
+
+    for service in services:
+        with pytest.raises(NoEndpoints, match="closed"):
+            service.wait_ready(60)
+        with pytest.raises(NoEndpoints, match="closed"):
+            asyncio.run(service.wait_ready_async(60))
+
+
+def test_waiting_ends_when_the_mesh_is_closed_meanwhile() -> None:
+    mesh = Mesh({})
+    service = mesh.service("s")
+    waiters = service.view.cluster._waiters
+
+    def close() -> None:
+        while not waiters:
+            threading.Event().wait(0.001)
+        mesh.close()
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    with pytest.raises(NoEndpoints, match="closed"):
+        service.wait_ready(60)
+    thread.join()
+
+
+def test_static_and_class_methods_may_be_guarded_from_above() -> None:
+    """Else a guarded static method would be given a self that it does not take."""
+    with Mesh({"s": [A, B]}) as mesh:
+        guard = mesh.service("s").guard
+
+        class Client:
+            @guard
+            @staticmethod
+            def plain(value: int, *, endpoint: Endpoint = PICKED) -> str:
+                return f"{endpoint.address} {value}"
+
+            @guard  # type: ignore[arg-type]  # mypy takes a classmethod for something that cannot be called
+            @classmethod
+            def of_class(cls, value: int) -> tuple[type, int]:
+                return cls, value
+
+        assert Client().plain(7).endswith(" 7")
+        assert Client.plain(7).startswith("127.0.0.1:")
+        assert Client.of_class(7) == (Client, 7)  # type: ignore[call-arg, comparison-overlap]
+        assert sum(member.finished for member in mesh.service("s").view.cluster.members.values()) == 3

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet, WeakValueDictionary, finalize
 
 from svcmesh.balance.picker import Rng
+from svcmesh.core import checks
 from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint, Locality
 from svcmesh.core.errors import ConfigError, NoEndpoints
@@ -31,11 +32,11 @@ from svcmesh.observe.explain import explain
 from svcmesh.policy.policy import Policy
 from svcmesh.registration import Registration, announce
 from svcmesh.service import Service, check_policy
+from svcmesh.settings import ServiceSettings, check_clock_and_rng, read_settings
 
 if TYPE_CHECKING:
     import httpx
 
-ServiceSettings = Policy | tuple[str, Policy]
 Source = str | Discovery | Mapping[str, Sequence[str | Endpoint]] | None
 
 _meshes: WeakSet[Mesh] = WeakSet()
@@ -67,6 +68,7 @@ class Mesh:
         clock: Clock | None = None,
         rng: Rng | None = None,
     ) -> None:
+        check_clock_and_rng(clock, rng)
         self._policy = Policy.standard() if policy is None else check_policy(policy)
         self._runtime = Runtime(clock, rng)
         self._listeners = self._runtime.events.hand_over()  # kept here, so that they may refer to this mesh
@@ -75,7 +77,7 @@ class Mesh:
         self._services: dict[str, Service] = {}
         self._passing: WeakValueDictionary[str, Service] = WeakValueDictionary()
         self._discovery = open_discovery(discovery, clock=self._runtime.clock, emit=self._runtime.events.emit)
-        self._settings = self._read_settings(services)
+        self._settings = read_settings(services, clock=self._runtime.clock, emit=self._runtime.events.emit)
         self._registrations: list[Registration] = []
         self.faults = Faults(self._in_any_case)
         self._runtime.listeners_changed.append(_rebuilder(self._clusters))
@@ -168,22 +170,6 @@ class Mesh:
         cluster = self._clusters[name] = service.view.cluster
         return service, Follower(cluster, discovery, name)
 
-    def _read_settings(
-        self, services: Mapping[str, ServiceSettings] | None
-    ) -> dict[str, tuple[Discovery | None, Policy]]:
-        if not isinstance(services, Mapping | None):
-            raise ConfigError(f"services must be a mapping of names to a Policy or (uri, Policy), not {services!r}")
-        settings: dict[str, tuple[Discovery | None, Policy]] = {}
-        for name, given in (services or {}).items():
-            if isinstance(given, Policy):
-                settings[name] = None, given
-            elif isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str):
-                clock, emit = self._runtime.clock, self._runtime.events.emit
-                settings[name] = open_discovery(given[0], clock=clock, emit=emit), check_policy(given[1])
-            else:
-                raise ConfigError(f"services[{name!r}] must be a Policy or (uri, Policy), not {given!r}")
-        return settings
-
     # -- registering this process ----------------------------------------------------------------------------------
 
     def register(
@@ -255,7 +241,7 @@ class Mesh:
         """
         from svcmesh.transport.http_client import mesh_transport
 
-        return mesh_transport(self, inner, kwargs, passthrough=passthrough)
+        return mesh_transport(self, inner, kwargs, passthrough=checks.flag("passthrough", passthrough))
 
     def http_async_transport(
         self, *, passthrough: bool = False, inner: httpx.AsyncBaseTransport | None = None, **kwargs: Any
@@ -263,7 +249,7 @@ class Mesh:
         """Return a transport for an `httpx.AsyncClient`; as `http_transport`."""
         from svcmesh.transport.http_client import async_mesh_transport
 
-        return async_mesh_transport(self, inner, kwargs, passthrough=passthrough)
+        return async_mesh_transport(self, inner, kwargs, passthrough=checks.flag("passthrough", passthrough))
 
     # -- what happens ----------------------------------------------------------------------------------------------
 
@@ -284,6 +270,8 @@ class Mesh:
         Raises:
             ConfigError: the service has not been asked for yet.
         """
+        if not isinstance(name, str):
+            raise ConfigError(f"a service is explained by its name, not by {name!r}")
         with self._lock:
             service = self._services.get(name) or self._passing.get(name)
             used = [*self._services.values(), *self._passing.values()]

@@ -10,6 +10,7 @@ from svcmesh.core import checks
 from svcmesh.core.clock import wait_for
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError, NoEndpoints
+from svcmesh.engine import refusal
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.view import View
 from svcmesh.policy.policy import Policy
@@ -79,7 +80,7 @@ class Service:
             NoEndpoints: none is known yet, or none may take traffic.
         """
         self._cluster.need()
-        cell = self.view.picker.choose_from(key, ())
+        cell = self.view.picker.choose_from(checks.hashed("key", key), ())
         if cell is None:
             raise NoEndpoints(f"service {self.name!r} has no endpoint to pick now; wait_ready(timeout) waits for one")
         return cell.endpoint
@@ -91,15 +92,15 @@ class Service:
             timeout: seconds to wait at most, at least 0.
 
         Raises:
-            NoEndpoints: there was none in time; the message says why.
-            ConfigError: a negative or non-finite timeout.
+            NoEndpoints: there was none in time, or the mesh is closed; the message says why.
+            ConfigError: no timeout, or a negative or non-finite one.
         """
         clock, cluster = self._cluster.runtime.clock, self._cluster
-        until = clock.now() + (checks.seconds("timeout", timeout, zero=True) or 0.0)
+        until = clock.now() + checks.duration("timeout", timeout, zero=True)
         changed = Event()
         cluster.add_waiter(changed.set)
         try:
-            while not self.endpoints:
+            while not self._is_ready():
                 if clock.now() >= until:
                     raise self._not_ready(timeout)
                 clock.wait(changed, until)
@@ -113,7 +114,7 @@ class Service:
 
         clock, cluster = self._cluster.runtime.clock, self._cluster
         loop = asyncio.get_running_loop()
-        until = clock.now() + (checks.seconds("timeout", timeout, zero=True) or 0.0)
+        until = clock.now() + checks.duration("timeout", timeout, zero=True)
         changed: list[asyncio.Future[object]] = [loop.create_future()]
 
         def note() -> None:
@@ -125,13 +126,18 @@ class Service:
 
         cluster.add_waiter(wake)
         try:
-            while not self.endpoints:
+            while not self._is_ready():
                 if clock.now() >= until:
                     raise self._not_ready(timeout)
                 await wait_for(clock, changed[0], until)
                 changed[0] = loop.create_future()
         finally:
             cluster.remove_waiter(wake)
+
+    def _is_ready(self) -> bool:
+        if self._cluster.runtime.closed:
+            raise refusal.no_endpoints(self._cluster)
+        return bool(self.endpoints)
 
     def _not_ready(self, timeout: float) -> NoEndpoints:
         why = "discovery lists none" if self._cluster.ready else "discovery has not answered"
@@ -169,7 +175,7 @@ class Service:
                 comes through unchanged.
         """
         view = self.view if policy is None else View(self._cluster, check_policy(policy))
-        safe = idempotent or view.policy.idempotent is True
+        safe = checks.flag("idempotent", idempotent) or view.policy.idempotent is True
 
         def decorate(function: Callable[P, R]) -> Callable[P, R]:
             return _keeping(guarded(function, view, idempotent=safe), self)
@@ -185,7 +191,7 @@ class Service:
         Args:
             key: hash of what the call is about, for balancers with affinity.
         """
-        return Block(self.view, key, keep=self)
+        return Block(self.view, checks.hashed("key", key), keep=self)
 
     # -- gRPC ------------------------------------------------------------------------------------------------------
 

@@ -7,14 +7,21 @@ typing mistake is reported with the text that was typed and not by a connect cal
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 
 from svcmesh.core.errors import ConfigError
 
-_HOST = re.compile(r"(?!-)[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})")
-_DOTTED = re.compile(r"[0-9]+(?:\.[0-9]+)+")  # no name: a resolver would take 10.0.0.256 or 127.1 for something else
+_LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"  # RFC 1123, and the underscore of docker compose and of SRV names
+_HOST = re.compile(rf"(?=.{{1,254}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
+_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
+"""What ends in a number is an IPv4 address or nothing: a resolver would take 10.0.0.256, 127.1 or 999 for something
+else (the rule of the WHATWG's URL standard)."""
+
+LONGEST_PATH = 107
+"""Bytes of the path of a unix socket, as Linux has them (unix(7)); others have fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ def _parse(text: str) -> Address:
         raise ConfigError(f"address {text!r}: put an IPv6 address in brackets, as in '[::1]:8080'")
     if not colon:
         raise ConfigError(f"address {text!r} has no port: write it as '{text}:8080'")
-    if not _HOST.fullmatch(host) or (_DOTTED.fullmatch(host) and not _ip(host)):
+    if not _HOST.fullmatch(host) or (_NUMBER.fullmatch(host) and not _ip(host)):
         raise ConfigError(f"address {text!r}: {host!r} is neither an IP address nor a host name")
     return Address(host, parse_port(port, text))
 
@@ -82,8 +89,10 @@ def join_address(host: str, port: int) -> str:
 def _unix(text: str) -> Address:
     path = text[len("unix:") :]
     path = "/" + path.lstrip("/") if path.startswith("//") else path
-    if not path.startswith("/") or "\0" in path:
+    if not path.startswith("/") or path.endswith("/") or "\0" in path:
         raise ConfigError(f"address {text!r}: a unix socket needs an absolute path, as in 'unix:/run/app.sock'")
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise ConfigError(f"address {text!r}: the path of a unix socket has at most {LONGEST_PATH} bytes")
     return Address("", 0, path)
 
 

@@ -58,6 +58,28 @@ def between(field: str, value: float, low: float, high: float) -> float:
     return found
 
 
+def flag(field: str, value: bool) -> bool:
+    """Return ``value`` when it is True or False: a word such as "no" would count as true.
+
+    Raises:
+        ConfigError: otherwise.
+    """
+    if not isinstance(value, bool):
+        raise ConfigError(f"{field} must be True or False, not {value!r}")
+    return value
+
+
+def hashed(field: str, value: int | None) -> int | None:
+    """Return ``value`` when it is a hash, any whole number, or None.
+
+    Raises:
+        ConfigError: otherwise.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | None):
+        raise ConfigError(f"{field} must be a whole number, the hash of what the call is about, not {value!r}")
+    return value
+
+
 def whole(field: str, value: int, low: int) -> int:
     """Return ``value`` when it is a whole number of at least ``low``.
 

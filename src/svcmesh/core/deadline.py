@@ -17,6 +17,7 @@ from typing import ParamSpec, Self, TypeVar
 
 from svcmesh.core import checks
 from svcmesh.core.clock import SYSTEM, Clock, virtual_clocks
+from svcmesh.core.errors import ConfigError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -83,8 +84,13 @@ def remaining() -> float | None:
 def in_context(fn: Callable[P, R]) -> Callable[P, R]:
     """Return ``fn`` bound to the current context, deadline included, for use in another thread or executor.
 
+    Raises:
+        ConfigError: ``fn`` cannot be called.
+
     Threads: the result may be called from any number of threads at once.
     """
+    if not callable(fn):
+        raise ConfigError(f"in_context takes what can be called, not {fn!r}")
     context = contextvars.copy_context()
 
     def run(*args: P.args, **kwargs: P.kwargs) -> R:

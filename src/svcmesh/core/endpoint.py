@@ -23,11 +23,21 @@ class Health(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Locality:
-    """Where an endpoint runs, from wide to narrow; empty strings where unknown."""
+    """Where an endpoint runs, from wide to narrow; empty strings where unknown.
+
+    Raises:
+        ConfigError: a part that is no string.
+    """
 
     region: str = ""
     zone: str = ""
     sub_zone: str = ""
+
+    def __post_init__(self) -> None:
+        """Check every part."""
+        for field_, part in (("region", self.region), ("zone", self.zone), ("sub_zone", self.sub_zone)):
+            if not isinstance(part, str):
+                raise ConfigError(f"{field_} of a locality must be a string, not {part!r}")
 
 
 @dataclass(frozen=True, eq=True)
@@ -63,6 +73,8 @@ class Endpoint:
         checks.whole("priority", self.priority, 0)
         _check("health", self.health, Health)
         _check("metadata", self.metadata, Mapping)
+        for key in self.metadata:
+            _check("every key in the metadata", key, str)
         if self.locality is not None:
             _check("locality", self.locality, Locality)
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))

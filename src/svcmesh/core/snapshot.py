@@ -29,6 +29,8 @@ class Snapshot:
 
     def __post_init__(self) -> None:
         """Make the list a tuple, and refuse duplicates: two answers for one address cannot both hold."""
+        if isinstance(self.endpoints, str | bytes) or not isinstance(self.endpoints, Iterable):
+            raise ConfigError(f"a snapshot holds Endpoint objects, not {self.endpoints!r}")
         object.__setattr__(self, "endpoints", tuple(self.endpoints))
         seen: set[str] = set()
         for endpoint in self.endpoints:

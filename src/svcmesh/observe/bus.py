@@ -77,7 +77,7 @@ class Events:
             raise ConfigError(f"a listener must be callable, not {listener!r}")
         names: set[str] = set()
         for pattern in patterns or ("*",):
-            matching = {name for name in EVENTS if fnmatchcase(name, pattern)}
+            matching = {name for name in EVENTS if isinstance(pattern, str) and fnmatchcase(name, pattern)}
             if not matching:
                 raise ConfigError(f"pattern {pattern!r} matches no event; there are {', '.join(sorted(EVENTS))}")
             names |= matching

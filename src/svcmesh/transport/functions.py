@@ -48,6 +48,9 @@ def guarded(fn: Callable[P, R], view: View, *, idempotent: bool, blame_all: bool
     Raises:
         ConfigError: ``fn`` is neither a function nor a coroutine function, or its ``endpoint`` has another default.
     """
+    if isinstance(fn, staticmethod | classmethod):  # decorated from above: what is guarded is the function below
+        inner = guarded(fn.__func__, view, idempotent=idempotent, blame_all=blame_all)
+        return cast("Callable[P, R]", type(fn)(inner))
     traits = _Traits(fn, view, _picks(fn), idempotent, blame_all)
     return cast("Callable[P, R]", _line(traits, awaits=_is_async(fn)))
 

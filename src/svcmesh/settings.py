@@ -1,0 +1,58 @@
+"""What a mesh is made of, checked before anything starts: a wrong clock would else show in the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from svcmesh.core.clock import Clock
+from svcmesh.core.emit import Emit
+from svcmesh.core.errors import ConfigError
+from svcmesh.discovery.base import Discovery
+from svcmesh.discovery.uri import open_discovery
+from svcmesh.policy.policy import Policy
+from svcmesh.service import check_policy
+
+ServiceSettings = Policy | tuple[str, Policy]
+
+
+def read_settings(
+    services: Mapping[str, ServiceSettings] | None, *, clock: Clock, emit: Emit
+) -> dict[str, tuple[Discovery | None, Policy]]:
+    """Return what ``Mesh(services=…)`` says, by name: a discovery of its own or None, and a policy.
+
+    Raises:
+        ConfigError: no mapping, a name that is none, a value that is neither a Policy nor (uri, Policy), a bad URI.
+    """
+    if not isinstance(services, Mapping | None):
+        raise ConfigError(f"services must be a mapping of names to a Policy or (uri, Policy), not {services!r}")
+    settings: dict[str, tuple[Discovery | None, Policy]] = {}
+    for name, given in (services or {}).items():
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"services: a name must be a non-empty string, not {name!r}")
+        if isinstance(given, Policy):
+            settings[name] = None, given
+        elif isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str):
+            settings[name] = open_discovery(given[0], clock=clock, emit=emit), check_policy(given[1])
+        else:
+            raise ConfigError(f"services[{name!r}] must be a Policy or (uri, Policy), not {given!r}")
+    return settings
+
+
+def check_clock_and_rng(clock: Any, rng: Any) -> None:
+    """Refuse what is neither None nor a clock, a source of chance.
+
+    Raises:
+        ConfigError: a method is missing, or it is a class.
+    """
+    _has("clock", clock, "now", "wait", "call_at")
+    _has("rng", rng, "random")
+
+
+def _has(field: str, value: Any, *methods: str) -> None:
+    if value is None:
+        return
+    missing = [name for name in methods if not callable(getattr(value, name, None))]
+    if isinstance(value, type) or missing:
+        needed = ", ".join(f"{name}()" for name in methods)
+        raise ConfigError(f"{field} must be an object with {needed}, not {value!r}")
