@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.configuration import Configuration
@@ -17,6 +18,10 @@ from svcmesh.balance.redraw import EmptyPicker, serving
 from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError
+
+
+_turn = count(1)
+"""Who was made the first one last is so still; what was first before it may have come back."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,8 @@ class PickFirst(Configuration):
             return EmptyPicker(cells)
         if self.shuffle_address_list:
             order.sort(key=lambda _: rng.random())
-        used = [cell for cell in order if cell.kept.get(self)]
-        current = used[0] if used else order[0]
-        for cell in order:
-            cell.kept[self] = cell is current
+        current = max(order, key=lambda cell: cell.kept.get(self, 0))  # of equals the first: nobody was used yet
+        current.kept[self] = next(_turn)
         return _FirstPicker(cells, [current, *(cell for cell in order if cell is not current)])
 
 

@@ -1,0 +1,80 @@
+"""Bounded load: nobody gets much more than a share, and overflow goes where the key says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import ceil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from svcmesh import Endpoint
+from svcmesh.balance import Maglev, RingHash
+from svcmesh.balance.bounded_load import shuffled
+
+FIVE = [Endpoint(f"10.0.0.{n}:80", weight=1 + n % 2) for n in range(5)]
+CONFIGS = [RingHash(hash_balance_factor=150), Maglev(table_size=101, hash_balance_factor=150)]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=["ring", "maglev"])
+@given(st.lists(st.integers(0, 3), max_size=60))
+def test_nobody_starts_more_than_the_bound_allows(config, keys):
+    """Whatever keys come, an endpoint gets a call only while it has no more than its slots, as Envoy counts them."""
+    picker, active, total = config.picker(FIVE), Counter[str](), sum(e.weight for e in FIVE)
+    for done, key in enumerate(keys):
+        endpoint = picker.pick(key)
+        slots = max(ceil(((done + 1) * 150 + 99) // 100 * endpoint.weight / total), 1)
+        assert active[endpoint.address] <= slots
+        picker.started(endpoint)
+        active[endpoint.address] += 1
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=["ring", "maglev"])
+def test_idle_endpoints_keep_their_keys(config):
+    """A bound costs no affinity while there is room."""
+    unbounded = type(config)(**({"table_size": 101} if isinstance(config, Maglev) else {})).picker(FIVE)
+    picker = config.picker(FIVE)
+
+    assert all(picker.pick(key * 2**57) == unbounded.pick(key * 2**57) for key in range(100))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=["ring", "maglev"])
+def test_overflow_of_a_key_always_goes_the_same_way(config):
+    """So caches stay warm there, too; and what is excluded is not chosen even then."""
+    order = []
+    for _ in range(2):
+        picker = config.picker(FIVE)
+        owner = picker.pick(77)
+        for _ in range(8):
+            picker.started(owner)
+        order.append(picker.pick(77))
+        assert order[-1] != owner
+        assert picker.pick(77, exclude=[order[-1]]) != order[-1]
+    assert order[0] == order[1]
+
+
+def test_when_all_are_full_the_least_loaded_takes_it():
+    picker = RingHash(hash_balance_factor=100).picker(FIVE[:1] + FIVE[2:3])
+    loaded = [FIVE[0]] * 9 + [FIVE[2]] * 9
+    for endpoint in loaded:
+        picker.started(endpoint)
+
+    assert picker.pick(1) in {FIVE[0], FIVE[2]}
+    assert picker.pick(1, exclude=[FIVE[0]]) == FIVE[2]
+    assert picker.pick(1, exclude=[FIVE[0], FIVE[2]]) is None
+
+
+def test_the_shuffle_is_that_of_the_cpp_generator():
+    """The 10,000th number of a std::mt19937 seeded with 5489 is 4123659995 (ISO C++, rand.predef)."""
+    from svcmesh.balance.bounded_load import _twister
+
+    twister = _twister(5489)
+    for _ in range(9_999):
+        twister.getrandbits(32)
+    assert twister.getrandbits(32) == 4123659995
+
+
+@given(st.integers(1, 50), st.integers(0, 2**64 - 1))
+def test_the_shuffle_is_an_order_of_all(size, key):
+    assert sorted(shuffled(size, key)) == list(range(size))
