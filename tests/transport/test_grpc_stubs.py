@@ -1,4 +1,4 @@
-"""Stubs of every make: by compilers of now and of two years ago, with serializers of the caller's own, and none at all."""
+"""Stubs of every make: by compilers of now and of two years ago, with serializers of the caller's own, or no stub."""
 
 from __future__ import annotations
 
