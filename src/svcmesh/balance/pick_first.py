@@ -19,7 +19,6 @@ from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError
 
-
 _turn = count(1)
 """Who was made the first one last is so still; what was first before it may have come back."""
 
