@@ -8,8 +8,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Self
 
 import httpx
+import pytest
 
 import svcmesh
+from svcmesh.transport import http_asyncio, http_wire
+from svcmesh.transport.http_names import Names
 
 
 class Caller:
@@ -66,6 +69,13 @@ class AsyncCaller(Caller):
 
 Colour = Callable[..., Caller]
 COLOURS = {"blocking": Caller, "awaiting": AsyncCaller}
+
+
+def ask_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have names resolved as if none had been asked for yet in this process."""
+    names = Names()
+    for module in (http_wire, http_asyncio):
+        monkeypatch.setattr(module, "names", names)
 
 
 def in_flight(service: svcmesh.Service) -> int:

@@ -21,8 +21,9 @@ from svcmesh import Policy
 from svcmesh.core.address import parse_address
 from svcmesh.transport import http_names
 from svcmesh.transport.http_names import MOST, Names
+from tests.servers.grpc_process import blackhole_port
 from tests.servers.http_process import HttpServer
-from tests.transport.http_colours import COLOURS, Colour, in_flight
+from tests.transport.http_colours import COLOURS, Colour, ask_anew, in_flight
 
 ADDRESS = parse_address("somewhere.example:80")
 
@@ -50,7 +51,7 @@ class Resolver:
 def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
     found = Resolver()
     monkeypatch.setattr(socket, "getaddrinfo", found.getaddrinfo)
-    http_names.names.reset()
+    ask_anew(monkeypatch)
     yield found
     found.speak.set()
 
@@ -100,12 +101,23 @@ def test_httpxs_connect_timeout_holds_for_names(caller: Colour, resolver: Resolv
         assert time.monotonic() - began < 5
 
 
-def test_what_a_caller_is_told_of_a_silent_resolver(resolver: Resolver) -> None:
+def test_what_a_caller_is_told_of_a_silent_resolver(caller: Colour, resolver: Resolver) -> None:
     """The name, because a timeout alone would be looked for at the server."""
     with (
         svcmesh.Mesh({"orders": ["silent.example:80"]}, policy=Policy()) as mesh,
-        mesh.service("orders").http_client(timeout=0.1) as client,
+        caller(mesh.service("orders"), timeout=0.1) as client,
         pytest.raises(httpx.ConnectTimeout, match="silent.example"),
+    ):
+        client.get("/")
+
+
+def test_what_a_caller_is_told_of_a_silent_server(caller: Colour) -> None:
+    """That its name was found."""
+    with (
+        blackhole_port() as port,
+        svcmesh.Mesh({"orders": [f"localhost:{port}"]}, policy=Policy()) as mesh,
+        caller(mesh.service("orders"), timeout=0.2) as client,
+        pytest.raises(httpx.ConnectTimeout, match="timed out"),
     ):
         client.get("/")
 

@@ -15,11 +15,10 @@ import pytest
 
 import svcmesh
 from svcmesh import Policy
-from svcmesh.transport.http_names import names
 from svcmesh.transport.http_wire import SHORTEST, clamp
 from tests.servers.grpc_process import blackhole_port, refused_port
 from tests.servers.http_process import ROOT, HttpServer
-from tests.transport.http_colours import COLOURS, Caller, Colour, in_flight
+from tests.transport.http_colours import COLOURS, Caller, Colour, ask_anew, in_flight
 
 TLS = ROOT / "tests" / "servers" / "tls"
 CERTIFICATE = ["--certificate", str(TLS / "orders.pem")]
@@ -176,7 +175,7 @@ def test_all_addresses_of_a_name_share_the_attempts_time(caller: Colour, monkeyp
     with blackhole_port() as port:
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))] * 3
         monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
-        names.reset()
+        ask_anew(monkeypatch)
         with (
             svcmesh.Mesh({"orders": [f"silent.example:{port}"]}, policy=Policy(timeout=0.3)) as mesh,
             caller(mesh.service("orders")) as client,
@@ -193,7 +192,7 @@ def test_the_second_address_of_a_name_is_tried(caller: Colour, monkeypatch: pyte
         ports = [refused, server.port]
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
-        names.reset()
+        ask_anew(monkeypatch)
         with svcmesh.Mesh({"orders": ["two.example:80"]}) as mesh, caller(mesh.service("orders")) as client:
             assert client.get("/echo").json()["server"] == "second"
 

@@ -54,7 +54,7 @@ class AsyncWire(httpcore.AsyncNetworkBackend):
             async with asyncio.timeout(self.limit.clamp(timeout)):
                 found = await self._connect()
         except TimeoutError as error:
-            raise httpcore.ConnectTimeout(error) from error
+            raise httpcore.ConnectTimeout(names.late(self._address)) from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a name that no resolver would take
             raise httpcore.ConnectError(error) from error
         self.stream = AsyncWireStream(found, self.limit)

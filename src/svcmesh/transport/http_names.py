@@ -61,7 +61,7 @@ class Names:
         try:
             answer = self._ask(address).result(timeout)
         except TimeoutError:
-            raise TimeoutError(self._silence(address)) from None
+            raise TimeoutError(self.late(address)) from None
         return _said(answer)
 
     async def wait_async(self, address: Address) -> list[Target]:
@@ -73,6 +73,14 @@ class Names:
             asked.add_done_callback(lambda _: _wake(loop, there))
             await there
         return _said(asked.result())
+
+    def late(self, address: Address) -> str:
+        """Say what a connect that took too long waited for: a name, or a server."""
+        if (address.host, address.port) not in self._asked:
+            return "timed out"
+        waiting = len(self._queue)
+        also = f"; {waiting} more names wait to be asked for, because {MOST} at a time are" if waiting else ""
+        return f"the system's resolver has not said in time what {address.host!r} stands for{also}"
 
     def _ask(self, address: Address) -> _Asked:
         """Return where the answer is, or will be. It cannot be cancelled: others may wait for it, too."""
@@ -119,11 +127,6 @@ class Names:
             if not isinstance(answer, Exception):
                 self._known[name] = now, answer
             return self._asked.pop(name)
-
-    def _silence(self, address: Address) -> str:
-        waiting = len(self._queue)
-        also = f"; {waiting} more names wait to be asked for, because {MOST} at a time are" if waiting else ""
-        return f"the system's resolver has not said in time what {address.host!r} stands for{also}"
 
 
 names = Names()
