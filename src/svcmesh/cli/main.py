@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # `svcmesh demo | head`: who reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter's end flushes, and fails
-        return 1
+        return 128 + signal.SIGPIPE  # as of any program in a pipe; 1 and 2 mean something to the commands
     except KeyboardInterrupt:  # where a command has nothing to clean up, yet or any more
         return 130
     return status

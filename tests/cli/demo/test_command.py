@@ -37,7 +37,12 @@ def test_a_picture_that_cannot_be_written_is_refused_at_once(
 
     assert main(["demo", "--picture", str(tmp_path)]) == 2
     assert main(["demo", "--picture", str(tmp_path / "no" / "where.svg")]) == 2
+    assert main(["demo", "--picture", str(tmp_path / ("x" * 300))]) == 2
+    assert main(["demo", "--picture", "/proc/svcmesh-demo.svg"]) == 2  # whoever is root may write there, and cannot
     said = capsys.readouterr().err
+    assert "File name too long" in said
+    assert "/proc/svcmesh-demo.svg: it cannot be written" in said
+    assert list(tmp_path.iterdir()) == []
     assert "this is a directory" in said
     assert f"there is no directory {tmp_path / 'no'}" in said
 

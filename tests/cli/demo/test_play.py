@@ -99,6 +99,21 @@ def test_a_failed_call_is_an_exit_status(home: Path) -> None:
     assert leftovers(home) == []
 
 
+def test_a_reader_that_leaves_ends_it_quietly(home: Path) -> None:
+    """As with ``svcmesh demo | head``: no status that speaks of failed calls, no word, no process, no file."""
+    with start(home, "-m", "svcmesh", "demo", "--seconds", "10") as demo:
+        assert demo.stdout is not None
+        while "calls/s" not in demo.stdout.readline():
+            assert demo.poll() is None
+        demo.stdout.close()
+        assert demo.wait(30) == 128 + signal.SIGPIPE
+        assert demo.stderr is not None
+        assert demo.stderr.read() == ""
+
+    assert list(home.iterdir()) == []
+    assert leftovers(home) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_an_end_from_outside_leaves_nothing(number: signal.Signals, home: Path) -> None:
     """Told to end, or killed, while a server is frozen: no process, no file, no picture, and not a long wait."""

@@ -88,12 +88,17 @@ def _seconds(text: str) -> float:
 
 
 def _unwritable(path: Path) -> str | None:
-    """Say why a picture could not be written there, before half a minute is spent on it."""
+    """Say why a picture could not be written there, before the play is spent on it; what permits say is no proof."""
     directory = path.parent
-    if path.is_dir():
-        return "this is a directory; name a file in it"
-    if not directory.is_dir():
-        return f"there is no directory {directory}"
-    if not os.access(path if path.exists() else directory, os.W_OK):
-        return "it cannot be written"
+    try:
+        if path.is_dir():
+            return "this is a directory; name a file in it"
+        if not directory.is_dir():
+            return f"there is no directory {directory}"
+        existed = path.exists()
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666))
+        if not existed:
+            path.resolve().unlink()
+    except OSError as error:
+        return f"it cannot be written: {error.strerror}"
     return None
