@@ -193,3 +193,25 @@ def test_ejection_by_share_needs_a_share() -> None:
     stage.fail(A, 60)
 
     assert A.address not in offered(stage)
+
+
+def test_a_view_of_one_port_has_those_endpoints_and_shares_what_is_known_of_them() -> None:
+    """The same view as long as there is such an endpoint: its pickers and budgets are kept."""
+    other = Endpoint("10.0.0.4:81")
+    stage = Stage(STANDARD, (A, B, other))
+    view = stage.view.on_port(80)
+
+    assert view is stage.view.on_port(80)
+    assert {cell.endpoint for cell in view.picker.cells} == {A, B}
+    stage.fail(A, 5)
+    assert {cell.endpoint for cell in view.picker.cells} == {B}, "ejected in one view is ejected in all"
+    assert {cell.endpoint for cell in stage.view.picker.cells} == {B, other}
+    assert view.budget is stage.view.budget
+
+    stage.set(other)
+    assert view.enter(0.0) is None
+    assert stage.view.on_port(81) is not view
+    gone = ref(view)
+    del view
+    gc.collect()
+    assert gone() is None
