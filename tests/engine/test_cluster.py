@@ -209,6 +209,27 @@ def test_a_host_that_refuses_is_probed_and_taken_back_at_once(runtime: Runtime) 
         assert not view.ejections()
 
 
+def test_an_ejection_that_is_over_ends_every_back_off() -> None:
+    """The host may have come back since it was last asked, and would be ejected again for what nobody dialled."""
+
+    class Waiting:
+        def renew(self) -> bool:
+            return True
+
+        def close(self) -> None: ...
+
+    stage = Stage(STANDARD)
+    member = stage.cluster.members[A.address]
+    member.attachment("channel", Waiting)
+    stage.fail(A, 5)
+    assert member.attached("channel") is not None
+
+    stage.clock.advance(20.0)
+    stage.cluster.look(20.0)
+
+    assert member.attached("channel") is None
+
+
 def test_a_child_keeps_what_was_known_but_counts_and_connects_for_itself() -> None:
     stage = Stage(STANDARD)
     parent = stage.cluster.members[A.address]

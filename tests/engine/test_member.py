@@ -105,3 +105,26 @@ def test_what_is_taken_back_is_not_closed() -> None:
     assert member.detach("key") is None
     member.close()
     assert kept.closed == 0
+
+
+def test_a_host_that_answers_again_needs_no_back_off() -> None:
+    """What waits one out is made anew at the next call; what is well, knows no back-off, or cannot tell, stays."""
+
+    class Waiting(Kept):
+        def __init__(self, renew: Callable[[], bool]) -> None:
+            super().__init__()
+            self.renew = renew
+
+    member = Member(A, never)
+    stale = member.attachment("stale", lambda: Waiting(lambda: True))
+    others = {
+        "well": member.attachment("well", lambda: Waiting(lambda: False)),
+        "plain": member.attachment("plain", Kept),
+        "broken": member.attachment("broken", lambda: Waiting(lambda: bool(1 / 0))),
+    }
+
+    member.renew()
+
+    assert member.attached("stale") is None
+    assert stale.closed == 0
+    assert {key: member.attached(key) for key in others} == others

@@ -236,6 +236,7 @@ class Cluster:
         runtime = self.runtime
         if not await probe(member.endpoint, runtime.clock, runtime.rng, lambda: self._is_refusing(config, member)):
             return
+        member.renew()
         with self.lock:
             restored = self.detector(config).connected(member.endpoint.address)
         if restored:
@@ -263,13 +264,15 @@ class Cluster:
         """Do what is due (ejections that end, breakers that half-open); return the next instant to look."""
         if now < self._due:
             return self._due
-        restored: list[Endpoint] = []
+        restored: list[Member] = []
         with self.lock:
             self._due = NEVER
             for detector in self._detectors.values():
-                restored.extend(self.members[a].endpoint for a in detector.due(now) if a in self.members)
+                restored.extend(self.members[a] for a in detector.due(now) if a in self.members)
+        for member in restored:
+            member.renew()  # it may be back since the last probe: a back-off would eject it again, for longer
         self.rebuild()
-        self._report_restored(restored)
+        self._report_restored([member.endpoint for member in restored])
         with self.lock:
             for detector in self._detectors.values():
                 self.look_at(detector.next_return() or NEVER)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from svcmesh.balance.cell import Cell
 from svcmesh.core.endpoint import Endpoint
@@ -25,6 +25,14 @@ class Closable(Protocol):
 
     def close(self) -> object:
         """Release everything; called once, off the path of calls, from any thread. May not block for long."""
+
+
+@runtime_checkable
+class Reconnecting(Protocol):
+    """Something closable that dials by itself, and after a failure waits before it does so again."""
+
+    def renew(self) -> bool:
+        """Stop waiting, for there is an answer now; return whether it is of no use any more and has to be made anew."""
 
 
 C = TypeVar("C", bound=Closable)
@@ -100,6 +108,13 @@ class Member(Cell):
         Takes no lock, because a finalizer calls it: the garbage collector may run while this thread holds ours.
         """
         return self._attachments.pop(key, None)
+
+    def renew(self) -> None:
+        """Let the next call dial at once, whatever back-off a transport is in: the host was seen to answer."""
+        for key, kept in list(self._attachments.items()):
+            with suppress(Exception):  # one that cannot be asked goes on as it is
+                if isinstance(kept, Reconnecting) and kept.renew() and self._attachments.get(key) is kept:
+                    self.detach(key)
 
     def close(self) -> None:
         """Close everything that transports keep here; later attachments are not kept."""

@@ -171,6 +171,7 @@ class View:
 
         try:
             if await probe(member.endpoint, self.clock, self.runtime.rng, wanted):
+                member.renew()
                 breaker.hasten(self.clock.now())
         finally:
             self._knocking.discard(breaker)

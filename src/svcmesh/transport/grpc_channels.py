@@ -66,6 +66,10 @@ class EndpointChannel:
     def retire(self) -> None:
         """Let go of the channel: the calls on it keep it alive, and it ends with the last one."""
 
+    def renew(self) -> bool:
+        """Return whether the channel waits out its back-off. No call can be under way on one that does."""
+        return self.state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+
     def state(self) -> grpc.ChannelConnectivity:
         """Return the state of the channel."""
         return state_of(self.channel, try_to_connect=False)
