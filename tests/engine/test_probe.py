@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import socket
 import threading
@@ -28,14 +29,26 @@ async def test_a_listening_socket_answers_and_a_closed_one_does_not(tmp_path: Pa
     assert not await answers(Endpoint(f"unix:{tmp_path}/none"))
 
 
-async def test_a_name_is_not_asked_since_resolving_it_takes_a_thread() -> None:
+async def test_a_name_is_asked_without_a_thread() -> None:
+    """At any of its addresses; a scope of IPv6, which only the system's resolver reads, is not asked."""
     before = threading.active_count()
     with socket.create_server(("127.0.0.1", 0)) as server:
         endpoint = Endpoint(f"localhost:{server.getsockname()[1]}")
-        assert not await answers(endpoint)
-        assert not await probe(endpoint, FakeClock(), random.Random(1), lambda: True)
+        assert await answers(endpoint)
+    assert not await answers(endpoint)
     assert not await answers(Endpoint("[fe80::1%lo]:1"))
     assert threading.active_count() == before
+
+
+async def test_a_name_that_takes_too_long_to_resolve_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limit holds for all of it."""
+
+    async def silent(host: str) -> list[str]:
+        return await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(module, "resolve", silent)
+
+    assert not await answers(Endpoint("slow.example:1"), timeout=0.01)
 
 
 def test_it_asks_at_growing_intervals_until_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent import futures
 from contextlib import closing, contextmanager
 from typing import Any
@@ -179,7 +179,7 @@ def test_around_a_foreign_channel_words_prove_nothing(liar: tuple[Liar, list[str
 
 
 @contextmanager
-def dead_address(kind: str) -> Iterator[str]:
+def dead_address(kind: str) -> Generator[str]:
     """Yield an address where nobody can be connected to."""
     if kind == "unix":
         yield "unix:/nonexistent/socket"

@@ -1,18 +1,21 @@
 """Ask a host that refuses connections whether it is back, so that no call has to be the one that finds out.
 
-Only IP addresses and unix sockets are asked. Resolving a name blocks, so asyncio does it on threads of a pool, and a
-mesh has one thread. An endpoint given by name is therefore tried again when its ejection's or breaker's time is over.
+Addresses and unix sockets are dialled, names resolved before that each time, since a host may come back elsewhere; all
+of it on the worker's loop (`resolve`). What cannot be asked so is tried again when its ejection's or breaker's time is
+over: a name that name servers do not know, and an IPv6 address with a scope, which is looked up like a name.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from svcmesh.balance.picker import Rng
-from svcmesh.core.address import parse_address
+from svcmesh.core.address import Address, parse_address
 from svcmesh.core.clock import Clock, sleep_until
 from svcmesh.core.endpoint import Endpoint
+from svcmesh.engine.resolve import resolve
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 1.0
@@ -22,12 +25,7 @@ CONNECT_TIMEOUT = 1.0
 
 
 async def probe(endpoint: Endpoint, clock: Clock, rng: Rng, wanted: Callable[[], bool]) -> bool:
-    """Connect to ``endpoint`` at a growing, jittered interval; return whether it answered while still ``wanted``.
-
-    A host name is not asked: False at once.
-    """
-    if not _needs_no_resolver(endpoint):
-        return False
+    """Connect to ``endpoint`` at a growing, jittered interval; return whether it answered while still ``wanted``."""
     wait = FIRST_WAIT
     while wanted():
         await sleep_until(clock, clock.now() + wait * (0.8 + 0.4 * rng.random()))
@@ -40,24 +38,30 @@ async def probe(endpoint: Endpoint, clock: Clock, rng: Rng, wanted: Callable[[],
 async def answers(endpoint: Endpoint, timeout: float = CONNECT_TIMEOUT) -> bool:
     """Return whether a connection to ``endpoint`` can be made within ``timeout`` seconds; it is closed at once.
 
-    A host name is not asked: False.
+    Of several addresses that a name has, one that answers is enough.
     """
-    if not _needs_no_resolver(endpoint):
-        return False
     address = parse_address(endpoint.address)
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(timeout):
             if address.path is not None:
-                _, writer = await asyncio.open_unix_connection(address.path)
-            else:
-                _, writer = await asyncio.open_connection(address.host, address.port)
-    except (OSError, TimeoutError):
+                return await _connects(asyncio.open_unix_connection(address.path))
+            for host in await _hosts(address):
+                if await _connects(asyncio.open_connection(host, address.port)):
+                    return True
+    return False
+
+
+async def _hosts(address: Address) -> list[str]:
+    """Return the IP addresses to dial; asyncio would look up any other text on a thread."""
+    if address.is_ip:
+        return [] if "%" in address.host else [address.host]
+    return await resolve(address.host)
+
+
+async def _connects(opening: Awaitable[tuple[object, asyncio.StreamWriter]]) -> bool:
+    try:
+        _, writer = await opening
+    except OSError:
         return False
     writer.transport.abort()  # nothing was sent; a reset tells the server so without a lingering state
     return True
-
-
-def _needs_no_resolver(endpoint: Endpoint) -> bool:
-    """Whether asyncio can dial it without a thread; the scope of an IPv6 address is looked up like a name."""
-    address = parse_address(endpoint.address)
-    return address.path is not None or (address.is_ip and "%" not in address.host)
