@@ -201,6 +201,9 @@ def test_leaving_twice_or_never_having_come_is_harmless(directory):
         await registry.register(ORDERS)
         await registry.deregister(ORDERS)
         await registry.deregister(ORDERS)
+        assert [path.name for path in directory.rglob("*.json")] == []
+        await registry.register(ORDERS)  # and whoever left may come again
+        assert [path.name for path in directory.rglob("*.json")] == ["o-1.json"]
 
     scenario(directory, script)
 

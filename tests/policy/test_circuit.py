@@ -61,8 +61,13 @@ def test_one_storage_serves_a_service_but_not_many_endpoints():
 
 
 def test_one_rule_is_enough():
-    CircuitBreaker(failure_rate=None, consecutive=5)
-    CircuitBreaker(failure_rate=None, slow=Slow(seconds=1))
+    by_count = CircuitBreaker(failure_rate=None, consecutive=5)
+    by_time = CircuitBreaker(failure_rate=None, slow=Slow(seconds=1))
+
+    assert (by_count.failure_rate, by_count.consecutive, by_count.slow) == (None, 5, None)
+    assert (by_time.failure_rate, by_time.consecutive, by_time.slow) == (None, None, Slow(seconds=1))
+    with pytest.raises(ConfigError, match="failure_rate"):
+        CircuitBreaker(failure_rate=None)
 
 
 def test_equal_settings_are_equal_and_hash_alike():

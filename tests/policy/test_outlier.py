@@ -232,7 +232,15 @@ class TestReturn:
         assert fail(detector, times=1, now=1.0).seconds == 5
 
     def test_forgetting_a_stranger_is_nothing(self):
-        make().forget("10.9.9.9:1")
+        detector = make()
+        fail(detector)
+        fail(detector, B, times=4)
+        before = dict(detector.ejected)
+        detector.forget("10.9.9.9:1")
+
+        assert detector.ejected == before
+        assert list(before) == [A]
+        assert fail(detector, B, times=1).seconds == 5  # the fifth in a row: what it had counted was not forgotten
 
     def test_when_others_left_those_due_soonest_come_back(self):
         detector = make()
