@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.micro import guard, local_registry, pickers
-from benchmarks.wire import grpc, http
+from benchmarks.wire import envoy, grpc, http, scale, stream
 
 Rows = list[dict[str, Any]]
 
@@ -33,6 +33,15 @@ BENCHMARKS: dict[str, tuple[str, Callable[[bool], Iterator[dict[str, Any]]]]] = 
     "registry": ("The embedded registry, 200 entries", lambda quick: local_registry.rows(2.0 if quick else 10.0)),
     "grpc": ("gRPC over loopback", lambda quick: grpc.rows(rounds=8 if quick else grpc.ROUNDS)),
     "http": ("HTTP over loopback", lambda quick: http.rows(rounds=8 if quick else http.ROUNDS)),
+    "stream": (
+        "Streams of 10,000 messages through gRPC, per message",
+        lambda quick: stream.rows(rounds=4 if quick else stream.ROUNDS),
+    ),
+    "scale": ("A thousand endpoints: what a gRPC client holds of them", lambda quick: scale.rows()),  # noqa: ARG005 - quick
+    "envoy": (
+        "Added latency, beside an Envoy sidecar",
+        lambda quick: envoy.rows(rounds=8 if quick else envoy.ROUNDS),
+    ),
 }
 
 

@@ -10,13 +10,16 @@ from typing import Any
 
 import grpc
 
-from benchmarks.wire.paired import Block, compare
+from benchmarks.wire.loads import concurrent, threaded
+from benchmarks.wire.paired import compare
 from benchmarks.wire.servers import running
 from svcmesh import Mesh
 from svcmesh._proto import greet_pb2, greet_pb2_grpc
 
 CALLS = 320
 ROUNDS = 40
+SYNC_LIMIT, ASYNC_LIMIT = 1.03, 1.05
+"""Times the CPU of the stock channel."""
 ROUND_ROBIN = [("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]}))]
 REQUEST = greet_pb2.HelloRequest(name="world")
 
@@ -31,8 +34,8 @@ def rows(calls: int = CALLS, rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
             ThreadPoolExecutor(16) as pool,
         ):
             for threads in (1, 16):
-                blocks = [threaded(_call(channel), calls, threads, pool) for channel in (stock, ours)]
-                yield from compare(f"gRPC sync, {threads} threads", blocks, calls, rounds)
+                blocks = [threaded(call_of(channel), calls, threads, pool) for channel in (stock, ours)]
+                yield from compare(f"gRPC sync, {threads} threads", blocks, calls, rounds, limit=SYNC_LIMIT)
         with asyncio.Runner() as runner:
             yield from _awaited(runner, mesh, target, calls, rounds)
 
@@ -43,35 +46,13 @@ def _awaited(runner: asyncio.Runner, mesh: Mesh, target: str, calls: int, rounds
 
     channels = runner.run(opened())
     for tasks in (1, 64):
-        blocks = [concurrent(runner, _call(channel), calls, tasks) for channel in channels]
-        yield from compare(f"gRPC asyncio, {tasks} tasks", blocks, calls, rounds)
+        blocks = [concurrent(runner, call_of(channel), calls, tasks) for channel in channels]
+        yield from compare(f"gRPC asyncio, {tasks} tasks", blocks, calls, rounds, limit=ASYNC_LIMIT)
     for channel in channels:
         runner.run(channel.close(None))
 
 
-def _call(channel: Any) -> Callable[[], Any]:
+def call_of(channel: Any) -> Callable[[], Any]:
+    """Return what makes a call over ``channel``."""
     say_hello = greet_pb2_grpc.GreeterStub(channel).SayHello  # type: ignore[no-untyped-call]
     return lambda: say_hello(REQUEST)
-
-
-def threaded(call: Callable[[], Any], calls: int, threads: int, pool: ThreadPoolExecutor) -> Block:
-    """Return a block of ``calls`` calls on so many threads."""
-
-    def share(_: int) -> None:
-        for _ in range(calls // threads):
-            call()
-
-    return lambda: share(0) if threads == 1 else list(pool.map(share, range(threads)))
-
-
-def concurrent(runner: asyncio.Runner, call: Callable[[], Any], calls: int, tasks: int) -> Block:
-    """Return a block of ``calls`` awaited calls in so many tasks."""
-
-    async def share() -> None:
-        for _ in range(calls // tasks):
-            await call()
-
-    async def all_of_them() -> None:
-        await asyncio.gather(*(share() for _ in range(tasks)))
-
-    return lambda: runner.run(all_of_them())

@@ -17,20 +17,37 @@ from typing import Any
 STOCK, AGAIN, OURS = "stock", "stock again (A/A)", "svcmesh"
 RESAMPLES = 1000
 
+MOST_WALL = 1.02
+"""What the lower end of the interval of our wall time may be, everywhere."""
+
 Block = Callable[[], object]
 Sample = tuple[float, float]
 """Seconds of one call: by the wall clock, and of this process's CPU."""
 
 
 def compare(
-    case: str, pair: Sequence[Block], calls: int, rounds: int, others: Mapping[str, Block] | None = None
+    case: str,
+    pair: Sequence[Block],
+    calls: int,
+    rounds: int,
+    others: Mapping[str, Block] | None = None,
+    *,
+    limit: float | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each client; ``pair`` is a block of the stock one and a block of ours, ``others`` are by name.
 
-    Keys: case, client, wall (ratio to stock), low and high (of its interval), cpu (ratio), microseconds (per call).
+    Keys: case, client, wall (ratio to stock), low and high (of its interval), cpu (ratio), microseconds (per call),
+    limit (of our cpu), ok (whether ours keeps to that and to `MOST_WALL`).
     """
     stock, ours = pair
     blocks = {STOCK: stock, AGAIN: stock, OURS: ours, **(others or {})}
+    samples = measured(blocks, calls, rounds)
+    for name, found in samples.items():
+        yield judged(row(case, name, found, samples[STOCK]), limit if name == OURS else None)
+
+
+def measured(blocks: Mapping[str, Block], calls: int, rounds: int) -> dict[str, list[Sample]]:
+    """Run all blocks in every round, in shuffled order; return what each took, round by round."""
     samples: dict[str, list[Sample]] = {name: [] for name in blocks}
     order, chance = list(blocks), random.Random(1)
     for name in order:
@@ -39,8 +56,7 @@ def compare(
         chance.shuffle(order)
         for name in order:
             samples[name].append(timed(blocks[name], calls))
-    for name, found in samples.items():
-        yield row(case, name, found, samples[STOCK], chance)
+    return samples
 
 
 def timed(block: Block, calls: int) -> Sample:
@@ -50,24 +66,29 @@ def timed(block: Block, calls: int) -> Sample:
     return (perf_counter() - wall) / calls, (process_time() - cpu) / calls
 
 
-def row(
-    case: str, name: str, found: Sequence[Sample], stock: Sequence[Sample], chance: random.Random
-) -> dict[str, Any]:
+def row(case: str, name: str, found: Sequence[Sample], stock: Sequence[Sample]) -> dict[str, Any]:
     """Return the row of one client."""
-    ratios = [mine[0] / its[0] for mine, its in zip(found, stock, strict=True)]
-    low, high = interval(ratios, chance)
+    wall, cpu = ([mine[which] / its[which] for mine, its in zip(found, stock, strict=True)] for which in (0, 1))
+    low, high = interval(wall)
     return {
         "case": case,
         "client": name,
-        "wall": round(statistics.median(ratios), 3),
+        "wall": round(statistics.median(wall), 3),
         "low": round(low, 3),
         "high": round(high, 3),
-        "cpu": round(statistics.median(mine[1] / its[1] for mine, its in zip(found, stock, strict=True)), 3),
-        "microseconds": round(statistics.median(wall for wall, _ in found) * 1e6, 1),
+        "cpu": round(statistics.median(cpu), 3),
+        "microseconds": round(statistics.median(seconds for seconds, _ in found) * 1e6, 1),
     }
 
 
-def interval(ratios: Sequence[float], chance: random.Random) -> tuple[float, float]:
-    """Return the bounds between which 95 % of the medians of resampled ratios lie (bootstrap)."""
-    medians = sorted(statistics.median(chance.choices(ratios, k=len(ratios))) for _ in range(RESAMPLES))
+def judged(row: dict[str, Any], limit: float | None) -> dict[str, Any]:
+    """Return ``row`` with the limit that it has to keep to, and whether it does."""
+    fine = row["client"] != OURS or ((limit is None or row["cpu"] <= limit) and row["low"] <= MOST_WALL)
+    return {**row, "limit": limit, "ok": fine}
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the bounds between which 95 % of the medians of resampled values lie (bootstrap)."""
+    chance = random.Random(2)
+    medians = sorted(statistics.median(chance.choices(values, k=len(values))) for _ in range(RESAMPLES))
     return medians[int(0.025 * RESAMPLES)], medians[int(0.975 * RESAMPLES)]

@@ -1,11 +1,14 @@
-"""Loopback servers in processes of their own: ``python -m benchmarks.wire.servers grpc|http`` prints its port."""
+"""Loopback servers in processes of their own: ``python -m benchmarks.wire.servers grpc|http|wide`` prints its port.
+
+``wide`` is one gRPC server on a thousand ports, which it prints in one line.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -14,6 +17,7 @@ import grpc
 from svcmesh._proto import greet_pb2, greet_pb2_grpc
 
 SERVERS = 3
+WIDE = 1000
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello"
 
 
@@ -25,24 +29,43 @@ class Greeter(greet_pb2_grpc.GreeterServicer):
         return greet_pb2.HelloReply(message=request.name)
 
 
+def down(request: bytes, _: grpc.ServicerContext) -> Iterator[bytes]:
+    """Answer with as many messages as the request says."""
+    for _ in range(int(request)):
+        yield b"0123456789"
+
+
+def up(requests: Iterable[bytes], _: grpc.ServicerContext) -> bytes:
+    """Answer with how many messages there were."""
+    return b"%d" % sum(1 for _ in requests)
+
+
+STREAMS = {
+    "Down": grpc.unary_stream_rpc_method_handler(down),
+    "Up": grpc.stream_unary_rpc_method_handler(up),
+}
+
+
 @contextmanager
-def running(kind: str) -> Iterator[list[str]]:
-    """Run three servers; yield their addresses."""
+def running(kind: str, count: int = SERVERS) -> Iterator[list[str]]:
+    """Run ``count`` servers; yield their addresses."""
     command = [sys.executable, "-m", "benchmarks.wire.servers", kind]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(SERVERS)]  # noqa: S603 - this module
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]  # noqa: S603 - this module
     try:
-        yield [f"127.0.0.1:{process.stdout.readline().strip()}" for process in processes if process.stdout]
+        ports = [port for process in processes if process.stdout for port in process.stdout.readline().split()]
+        yield [f"127.0.0.1:{port}" for port in ports]
     finally:
         for process in processes:
             process.kill()
             process.communicate()
 
 
-def serve_grpc() -> None:
-    """Serve the Greeter until killed."""
+def serve_grpc(ports: int = 1) -> None:
+    """Serve the Greeter and the streams until killed."""
     server = grpc.server(ThreadPoolExecutor(4))
     greet_pb2_grpc.add_GreeterServicer_to_server(Greeter(), server)  # type: ignore[no-untyped-call]
-    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("bench.Streams", STREAMS)])
+    print(*(server.add_insecure_port("127.0.0.1:0") for _ in range(ports)), flush=True)
     server.start()
     server.wait_for_termination()
 
@@ -71,7 +94,7 @@ async def serve_http() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "grpc":
-        serve_grpc()
+    if sys.argv[1] in {"grpc", "wide"}:
+        serve_grpc(WIDE if sys.argv[1] == "wide" else 1)
     else:
         asyncio.run(serve_http())
