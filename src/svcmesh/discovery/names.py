@@ -8,6 +8,7 @@ its directory, is hidden, or is longer than a file system takes.
 from __future__ import annotations
 
 import hashlib
+import re
 from urllib.parse import quote, unquote
 
 from svcmesh.core.errors import ConfigError
@@ -17,6 +18,7 @@ LONGEST_NAME = 4096
 
 _LONGEST_FILE = 180  # of the 255 bytes that file systems take: the rest is for a suffix and for the hash below
 _KEPT = 100
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
 def quote_name(field: str, name: str) -> str:
@@ -45,5 +47,7 @@ def quote_name(field: str, name: str) -> str:
 
 def unquote_name(quoted: str) -> str | None:
     """Return the name that `quote_name` made ``quoted`` of; None for what it did not make, or cannot be undone."""
+    if len(quoted) <= _LONGEST_FILE and _PLAIN.fullmatch(quoted):
+        return quoted  # nearly all are, and a directory may hold hundreds
     name = unquote(quoted)
     return name if name and len(name) <= LONGEST_NAME and quote_name("name", name) == quoted else None
