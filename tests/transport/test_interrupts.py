@@ -1,0 +1,114 @@
+"""Ctrl-C in a call that blocks: it comes out at once, nothing stays in flight, no connection is used again half read."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from svcmesh import Mesh, Policy
+from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
+from tests.servers.grpc_process import GrpcServer
+from tests.servers.http_process import HttpServer
+from tests.transport.grpc_kit import in_flight, ping, service_over
+
+SOON = 0.1
+HANG = (("x-hang", "1"),)
+KEPT = "grpcio itself keeps the connection of a blocking call that was interrupted, on its own channels as on ours"
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Have SIGINT raise KeyboardInterrupt, even where a shell has had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[HttpServer]:
+    with HttpServer("web") as server:
+        yield server
+
+
+def interrupt(call: Callable[[], object]) -> None:
+    """Press Ctrl-C while ``call`` blocks; it must end there and then."""
+    main = threading.main_thread().ident or 0
+    timer = threading.Timer(SOON, signal.pthread_kill, [main, signal.SIGINT])
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    timer.join()
+    assert time.monotonic() - began < 2.5
+
+
+BLOCKING: dict[str, Callable[[Any], Any]] = {
+    "plain": lambda stub: stub.Unary(ping(), metadata=HANG),
+    "with_call": lambda stub: stub.Unary.with_call(ping(), metadata=HANG, timeout=30),
+}
+ATTENDED: dict[str, Callable[[Any], Any]] = {
+    "future": lambda stub: stub.Unary.future(ping(), metadata=HANG).result(),
+    "first message": lambda stub: next(stub.ServerStream(ping(count=3), metadata=HANG)),
+    "later message": lambda stub: list(stub.ServerStream(ping(count=900), metadata=(("x-delay", "0.02"),))),
+    "requests": lambda stub: stub.ClientStream(iter([ping()]), metadata=HANG),
+    "both": lambda stub: next(stub.BidiStream(iter([ping()]), metadata=HANG)),
+    "pause": lambda stub: stub.Read(ping(), metadata=(("x-fail", "UNAVAILABLE:-1"), ("x-pushback", "5000"))),
+}
+
+
+@pytest.mark.allow_leaks(KEPT)
+@pytest.mark.parametrize("call", BLOCKING.values(), ids=BLOCKING)
+def test_a_blocking_grpc_call(grpc_servers: tuple[GrpcServer, GrpcServer], call: Callable[[Any], Any]) -> None:
+    interrupt_grpc(grpc_servers[0], call)
+
+
+@pytest.mark.parametrize("call", ATTENDED.values(), ids=ATTENDED)
+def test_a_future_a_stream_and_a_pause_between_attempts(
+    grpc_servers: tuple[GrpcServer, GrpcServer], call: Callable[[Any], Any]
+) -> None:
+    interrupt_grpc(grpc_servers[0], call)
+
+
+def interrupt_grpc(server: GrpcServer, call: Callable[[Any], Any]) -> None:
+    policy = Policy.standard().replace(idempotent=True)
+    with service_over([server.address], policy) as service, service.grpc_channel() as channel:
+        stub = pb_grpc.ProbeStub(channel)  # type: ignore[no-untyped-call]
+        interrupt(lambda: call(stub))
+        assert stub.Unary(ping("next")).text == "next"
+
+
+REQUESTS: dict[str, Callable[[Any], Any]] = {
+    "headers": lambda client: client.post("/slow/5"),
+    "a body read by the caller": lambda client: client.post("/drip"),
+    "a body read inside the attempt": lambda client: client.get("/drip"),
+}
+
+
+@pytest.mark.parametrize("request_it", REQUESTS.values(), ids=REQUESTS)
+def test_an_http_request(web: HttpServer, request_it: Callable[[Any], Any]) -> None:
+    """Its connection is closed: the rest of that answer would be taken for the next one."""
+    with service_over([web.address]) as service, service.http_client() as client:
+        first = client.get("/echo").json()["connection"]
+        interrupt(lambda: request_it(client))
+        assert in_flight(service) == 0
+        later = [client.get("/echo").json() for _ in range(2)]
+        assert {answer["target"] for answer in later} == {"/echo"}
+        assert {answer["connection"] for answer in later} - {first} == {later[0]["connection"]}
+
+
+def test_a_function_and_a_block_and_a_wait() -> None:
+    with Mesh({"service": ["127.0.0.1:1"], "empty": []}) as mesh:
+        service = mesh.service("service")
+
+        def block() -> None:
+            with service.attempt():
+                time.sleep(5)
+
+        for call in (service.guard(lambda: time.sleep(5)), block, lambda: mesh.service("empty").wait_ready(5)):
+            interrupt(call)
+            assert in_flight(service) == 0
