@@ -150,14 +150,15 @@ def test_cancelling_between_attempts_stops_the_next_one(grpc_servers: Servers) -
         assert started(service) == 1
 
 
-def test_a_dropped_future_is_cancelled(grpc_servers: Servers, service: Service, stub: pb_grpc.ProbeStub) -> None:
-    """As on the stock channel, a call that nobody refers to ends."""
-    before = sum(server.count("Unary") for server in grpc_servers)
-    call = stub.Unary.future(ping(), metadata=[("x-hang", "1")])
-    eventually(lambda: sum(server.count("Unary") for server in grpc_servers) > before, "it did not arrive")
-    del call
+def test_a_dropped_future_is_cancelled(grpc_servers: Servers) -> None:
+    """As on the stock channel, a call that nobody refers to ends; nothing else would end this one within a minute."""
+    with service_over([s.address for s in grpc_servers], Policy()) as service, service.grpc_channel() as channel:
+        before = sum(server.count("Unary") for server in grpc_servers)
+        call = pb_grpc.ProbeStub(channel).Unary.future(ping(), metadata=[("x-hang", "1")])
+        eventually(lambda: sum(server.count("Unary") for server in grpc_servers) > before, "it did not arrive")
+        del call
 
-    eventually(lambda: in_flight(service) == 0, "still in flight", 1.0)
+        eventually(lambda: in_flight(service) == 0, "still in flight")
 
 
 def test_a_future_without_endpoint_fails_as_an_rpc_does() -> None:

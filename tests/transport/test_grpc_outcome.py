@@ -157,6 +157,15 @@ def test_our_time_limit_is_a_timeout(grpc_servers: tuple[GrpcServer, GrpcServer]
     assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.TIMEOUT, PER_TRY_TIMEOUT, True)
 
 
+@pytest.mark.parametrize("details", ["Deadline Exceeded", "Stream removed (Deadline Exceeded)"])
+def test_both_ways_in_which_grpc_says_so_are_known(details: str) -> None:
+    """Which one it is depends on what notices first, the call or its stream."""
+    empty = grpc.aio.Metadata()
+    outcome = classify(grpc.aio.AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, empty, empty, details=details))
+
+    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.TIMEOUT, PER_TRY_TIMEOUT, True)
+
+
 def test_the_servers_own_deadline_exceeded_is_a_status(grpc_servers: tuple[GrpcServer, GrpcServer]) -> None:
     """It came with the server's metadata."""
     outcome = outcome_of(grpc_servers[0].address, metadata=[("x-fail", "DEADLINE_EXCEEDED:-1")])

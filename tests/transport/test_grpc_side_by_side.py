@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from svcmesh.core.info import info
 from svcmesh.service import Service
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer
@@ -63,6 +64,8 @@ def call(stub: Any, kind: str, **arguments: Any) -> Any:
         return list(stub.ServerStream(ping("one", 3), **arguments))
     if kind == "client stream":
         return stub.ClientStream(iter([ping("one"), ping("two")]), **arguments)
+    if kind == "client stream with_call":
+        return stub.ClientStream.with_call(iter([ping("one"), ping("two")]), **arguments)[0]
     if kind == "client stream future":
         return stub.ClientStream.future(iter([ping("one"), ping("two")]), **arguments).result()
     return list(stub.BidiStream(iter([ping("one"), ping("two")]), **arguments))
@@ -78,7 +81,7 @@ def story(make: Callable[[], Any]) -> tuple[Any, ...]:
             isinstance(error, grpc.Call),
             isinstance(error, grpc.Future),
             known.code(),
-            known.details(),
+            str(known.details()).replace("Stream removed (Deadline Exceeded)", "Deadline Exceeded"),  # gRPC says either
             tuple(known.initial_metadata() or ()),
             tuple(known.trailing_metadata() or ()),
         )
@@ -100,6 +103,20 @@ def test_calls_end_alike(service: Service, stubs: tuple[Any, Any], kind: str, en
     assert details_apart(mesh, end) == details_apart(stock, end)
     if end in {"ok", "error", "unavailable"}:
         assert in_flight(service) == 0
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "client stream with_call"])
+@pytest.mark.parametrize("end", ["error", "unavailable", "deadline"])
+def test_errors_are_of_the_stock_classes(stubs: tuple[Any, Any], kind: str, end: str) -> None:
+    """Even those that are private to gRPC; and ours know the story of the call besides."""
+    classes: list[type] = []
+    for stub in stubs:
+        with pytest.raises(grpc.RpcError) as caught:
+            call(stub, kind, **arguments_for(end))
+        classes.append(type(caught.value))
+
+    assert classes[0] is classes[1]
+    assert info(caught.value) is not None
 
 
 @pytest.mark.parametrize("kind", ["future", "server stream", "client stream future", "bidi"])

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 
 from svcmesh.core.errors import CircuitOpen, DeadlineExceeded, LimitExceeded, NoEndpoints, SvcmeshError
+from svcmesh.core.info import attach, info
 
 
 def code_of(error: SvcmeshError) -> grpc.StatusCode:
@@ -147,6 +148,21 @@ class CancelledCall(EndedCall):
     def cancelled(self) -> bool:
         """Return True."""
         return True
+
+
+def as_blocking(error: BaseException) -> BaseException:
+    """Return the stock error of a call that did not block in the class that blocking calls raise.
+
+    That class is private to gRPC, as what it is made of; where either is missing, and for errors of ours, ``error``.
+    """
+    made, state = getattr(getattr(grpc, "_channel", None), "_InactiveRpcError", None), getattr(error, "_state", None)
+    if made is None or state is None:
+        return error
+    found: BaseException = made(state)
+    story = info(error)
+    if story is not None:
+        attach(found, story)
+    return found
 
 
 _SYNC: tuple[tuple[type[SvcmeshError], type[SvcmeshError]], ...] = (

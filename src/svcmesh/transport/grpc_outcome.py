@@ -33,7 +33,7 @@ _BROKEN = re.compile(
     r"Stream removed \(|Socket closed|Connection reset|Broken pipe|ping timeout|keepalive watchdog timeout"
     r"|recvmsg:|sendmsg:|Transport closed"
 )
-_LOCAL_TIMEOUT = "Deadline Exceeded"
+_LOCAL_TIMEOUT = frozenset({"Deadline Exceeded", "Stream removed (Deadline Exceeded)"})  # whichever part was quicker
 _LOCAL_CANCEL = frozenset({"Locally cancelled by application!", "Channel closed!", "Channel deallocated!"})
 _CALLERS_OWN = frozenset(
     {
@@ -87,7 +87,7 @@ def of_status(error: BaseException, code: grpc.StatusCode, details: str) -> Outc
 def _by_code(error: BaseException, code: grpc.StatusCode, details: str, *, bare: bool) -> Outcome:
     if bare and code is grpc.StatusCode.UNAVAILABLE:
         return _unavailable(error, details)
-    if bare and code is grpc.StatusCode.DEADLINE_EXCEEDED and details == _LOCAL_TIMEOUT:
+    if bare and code is grpc.StatusCode.DEADLINE_EXCEEDED and details in _LOCAL_TIMEOUT:
         return Outcome(Kind.TIMEOUT, error, reason=PER_TRY_TIMEOUT, blames=True)
     if bare and code is grpc.StatusCode.CANCELLED and details in _LOCAL_CANCEL:
         return Outcome(Kind.CANCELLED, error, reason="cancelled")

@@ -16,6 +16,7 @@ from svcmesh.engine.exchange import Attempt
 from svcmesh.engine.machine import Call
 from svcmesh.engine.member import Member
 from svcmesh.transport.grpc_call import MeshCall
+from svcmesh.transport.grpc_errors import as_blocking
 from svcmesh.transport.grpc_line import GrpcExchange, Line, Multicallable, frozen, wire_timeout
 from svcmesh.transport.grpc_request import Request
 
@@ -139,6 +140,8 @@ class StreamUnary(Multicallable, grpc.StreamUnaryMultiCallable):  # type: ignore
             return call.result(), call
         except grpc.FutureCancelledError:
             raise call.failure() from None
+        except grpc.RpcError as error:
+            raise as_blocking(error) from None
         except BaseException:
             call.cancel()  # KeyboardInterrupt: nobody waits for it any more
             raise
