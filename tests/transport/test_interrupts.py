@@ -1,4 +1,4 @@
-"""Ctrl-C in a call that blocks: it comes out at once, nothing stays in flight, no connection is used again half read."""
+"""Ctrl-C in a call that blocks: it comes out at once, nothing stays in flight, no connection is reused half read."""
 
 from __future__ import annotations
 
