@@ -68,4 +68,4 @@ def in_turn(client: Any, urls: Sequence[str]) -> Callable[[], Any]:
 
 
 def _get(client: Any) -> Callable[[], Any]:
-    return lambda: client.get("/")
+    return lambda: client.get("http://hello/")  # a whole URL, as the stock client gets

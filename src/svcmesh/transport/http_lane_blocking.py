@@ -20,8 +20,10 @@ def ask(lane: Lane, request: httpx.Request, headers: Headers) -> h11.Response:
             lane.stream.write(piece, timeout_of(request, "write"))
     except httpcore.WriteError:
         lane.refused()  # servers may answer, and close, before they have read everything
-    while (head := lane.head()) is None:
+    head = None
+    while head is None:  # nothing has come yet, so there is no use in asking h11 first
         lane.feed(lane.stream.read(CHUNK, timeout_of(request, "read")))
+        head = lane.head()
     return head
 
 
