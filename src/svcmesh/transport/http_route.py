@@ -68,7 +68,7 @@ class ToService:
         self._host = httpx.URL(f"http://{self._name}").raw_host
         self._view = service.view
 
-    def respelled(self, _: httpx.Request) -> bool:
+    def respelled(self, request: httpx.Request) -> bool:  # noqa: ARG002 - as of all routes
         """There is no other one."""
         return False
 
