@@ -68,8 +68,8 @@ class ToService:
         self._host = httpx.URL(f"http://{self._name}").raw_host
         self._view = service.view
 
-    def respelled(self, request: httpx.Request) -> bool:  # noqa: ARG002 - as of all routes
-        """There is no other one."""
+    def respelled(self, request: httpx.Request) -> bool:
+        """There is no other one, whatever is asked for."""
         return False
 
     def find(self, request: httpx.Request) -> View:
