@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -22,7 +23,8 @@ from svcmesh.transport import http_lane_awaiting, http_lane_blocking
 from svcmesh.transport.http_lane import CHUNK, Lane, is_plain_request, lane_of
 from svcmesh.transport.http_message import core_request
 from tests.servers.http_process import HttpServer
-from tests.transport.http_colours import COLOURS, Caller
+from tests.transport.http_colours import COLOURS, Caller, in_flight
+from tests.transport.test_http_cancellation import assert_nothing_is_held
 
 ORIGIN = httpcore.Origin(b"http", b"orders", 80)
 
@@ -328,6 +330,35 @@ def test_a_dropped_stream_closes_its_connection(warm: Any) -> None:
             next(response.iter_raw())
     assert warm.get("/echo").json()["connection"] != warm.first
     assert len(warm.long) == 1
+
+
+async def test_a_kept_connection_may_be_cancelled_at_any_step(server: HttpServer) -> None:
+    """After one, two, three… steps of the loop, nothing is held, and what was broken off is not used again."""
+    async with svcmesh.Mesh({"orders": [server.address]}, policy=svcmesh.Policy()) as mesh:
+        service = mesh.service("orders")
+        async with service.http_async_client(timeout=2) as client:
+            for steps in range(40):
+                assert (await client.get("/echo")).json()["target"] == "/echo"
+                task = asyncio.create_task(client.get("/chunks/1" if steps % 2 else "/slow/0"))
+                for _ in range(steps // 2):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                assert_nothing_is_held(client, service)
+
+
+async def test_a_stream_that_is_dropped_on_a_kept_connection_gives_back_its_place(server: HttpServer) -> None:
+    """Without being closed or read: the connection is closed and the count settled when it is collected."""
+    async with svcmesh.Mesh({"orders": [server.address]}, policy=svcmesh.Policy()) as mesh:
+        service = mesh.service("orders")
+        async with service.http_async_client(limits=httpx.Limits(max_connections=1), timeout=2) as client:
+            await client.get("/echo")
+            response = await client.send(client.build_request("GET", "/chunks/100"), stream=True)
+            assert in_flight(service) == 1
+            del response
+            gc.collect()
+            assert_nothing_is_held(client, service)
+            assert (await client.get("/echo")).status_code == 200
 
 
 async def _leave_early(client: httpx.AsyncClient) -> None:
