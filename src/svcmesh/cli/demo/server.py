@@ -15,8 +15,9 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import SimpleQueue
 from socketserver import TCPServer
-from threading import Event, Thread
+from threading import Thread
 from typing import Any
 
 from svcmesh.cli.demo.record import INSTANCE
@@ -35,8 +36,8 @@ def main(kind: str, name: str, registry: str, home: str) -> None:
         kind: ``greeter`` (gRPC) or ``orders`` (HTTP), the name to register under as well.
         registry: directory of the embedded registry. home: what to remove when the demo is gone.
     """
-    told = Event()
-    signal.signal(signal.SIGTERM, lambda *_: told.set())
+    told: SimpleQueue[int] = SimpleQueue()  # an Event's lock may be held where the handler wants it
+    signal.signal(signal.SIGTERM, lambda number, _: told.put(number))
     Thread(target=_outlive_nobody, args=(home,), daemon=True).start()
     serve = {"greeter": greeter, "orders": orders}[kind]
     with (
@@ -44,7 +45,7 @@ def main(kind: str, name: str, registry: str, home: str) -> None:
         Mesh(f"local://{registry}") as mesh,
         mesh.register(kind, port=port, meta={INSTANCE: name}, ttl=TTL),
     ):
-        told.wait()
+        told.get()
 
 
 @contextmanager
