@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -105,7 +105,7 @@ def _http(stack: ExitStack, mesh: Mesh, addresses: Sequence[str], front: str) ->
 
 
 @contextmanager
-def sidecar(envoy: str, rpc: Sequence[str], plain: Sequence[str]) -> Iterator[str]:
+def sidecar(envoy: str, rpc: Sequence[str], plain: Sequence[str]) -> Generator[str]:
     """Run Envoy before the gRPC servers and the HTTP servers; yield its address, which is one for both."""
     with TemporaryDirectory() as found:
         directory = Path(found)

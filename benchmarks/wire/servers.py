@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -29,13 +29,13 @@ class Greeter(greet_pb2_grpc.GreeterServicer):
         return greet_pb2.HelloReply(message=request.name)
 
 
-def down(request: bytes, _: grpc.ServicerContext) -> Iterator[bytes]:
+def down(request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:  # noqa: ARG001 - gRPC passes it
     """Answer with as many messages as the request says."""
     for _ in range(int(request)):
         yield b"0123456789"
 
 
-def up(requests: Iterable[bytes], _: grpc.ServicerContext) -> bytes:
+def up(requests: Iterable[bytes], context: grpc.ServicerContext) -> bytes:  # noqa: ARG001 - gRPC passes it
     """Answer with how many messages there were."""
     return b"%d" % sum(1 for _ in requests)
 
@@ -47,7 +47,7 @@ STREAMS = {
 
 
 @contextmanager
-def running(kind: str, count: int = SERVERS) -> Iterator[list[str]]:
+def running(kind: str, count: int = SERVERS) -> Generator[list[str]]:
     """Run ``count`` servers; yield their addresses."""
     command = [sys.executable, "-m", "benchmarks.wire.servers", kind]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]  # noqa: S603 - this module
