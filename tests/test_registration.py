@@ -213,7 +213,6 @@ def test_a_forked_child_neither_heartbeats_nor_leaves(uri: str) -> None:
         ("tags", [1]),
         ("tags", 1),
         ("locality", "zone"),
-        ("locality", Locality(zone=1)),  # type: ignore[arg-type]
     ],
 )
 def test_what_can_never_be_announced_is_refused_at_once(uri: str, field: str, value: object) -> None:
