@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from svcmesh import ConfigError, Event, Locality, Mesh, NoEndpoints
+from svcmesh import ConfigError, Event, Mesh, NoEndpoints
 
 
 def eventually(condition: Callable[[], object], seconds: float = 5.0) -> None:
