@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -209,3 +211,15 @@ def test_an_object_of_no_known_class_is_refused_in_grpc_s_words(service: Service
     """When the channel is made."""
     with pytest.raises(ValueError, match=r"Interceptor <object .* must be UnaryUnaryClientInterceptor or "):
         service.grpc_aio_channel(interceptors=[object()])
+
+
+def test_instrumentation_before_the_first_import_sees_no_call_twice() -> None:
+    """What runs the user's interceptors is no channel that a tracer should add its own to."""
+    program = """
+import grpc.aio
+stock = grpc.aio.insecure_channel
+grpc.aio.insecure_channel = lambda *args, **kwargs: 1 / 0
+from svcmesh.transport import grpc_aio_intercepted
+assert grpc_aio_intercepted.insecure_channel is stock
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -9,14 +9,18 @@ not go on below but starts the mesh's call. So whatever callers and interceptors
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc.aio
-from grpc.aio import insecure_channel  # the one there was at import: instrumentation must not see calls a second time
 
 from svcmesh.transport.grpc_generic import StreamStreamBase, StreamUnaryBase
 from svcmesh.transport.grpc_method import Kind, Method
+
+insecure_channel: Any = getattr(sys.modules.get("grpc.aio._channel"), "insecure_channel", grpc.aio.insecure_channel)
+"""gRPC's own, from where it is defined: instrumentation replaces the name in `grpc.aio`, maybe before this is
+imported, and would see each call once more."""
 
 NOWHERE = "ipv4:127.0.0.1:1"
 """Where the channels that run interceptors would connect to, if they ever did."""
