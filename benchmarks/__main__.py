@@ -46,6 +46,18 @@ BENCHMARKS: dict[str, tuple[str, Callable[[bool], Iterator[dict[str, Any]]]]] = 
     ),
 }
 
+MODULES = {
+    "guard": guard,
+    "pickers": pickers,
+    "registry": local_registry,
+    "grpc": grpc,
+    "http": http,
+    "stream": stream,
+    "scale": scale,
+    "envoy": envoy,
+}
+"""Where what is measured, and how, is told: the page of tables takes it from there."""
+
 
 def main() -> None:
     """Run what was asked for, and write what was found."""
@@ -100,12 +112,15 @@ def _page(results: dict[str, Rows]) -> str:
         "# Benchmarks",
         "",
         "Ratios of runs interleaved in one process; times are of the machine they were made on, and of no other.",
-        "How each is measured stands at the top of its file in `benchmarks/`.",
+        "In the tables of calls `wall` and `cpu` are times the stock client's, `low` and `high` the interval of 95 %",
+        "around `wall`. The stock client against itself (A/A) shows how much of a difference means nothing. `limit` is",
+        "what our `cpu` may be; `ok` says whether it is, and `low` no more than 1.02.",
         "",
         f"Made by `{command}` with Python {machine['python']} on {machine['system']}, {machine['cores']} cores.",
     ]
     for name, rows in results.items():
-        lines += ["", f"## {BENCHMARKS[name][0]}", "", f"| {' | '.join(rows[0])} |", f"|{'---|' * len(rows[0])}"]
+        lines += ["", f"## {BENCHMARKS[name][0]}", "", *(MODULES[name].__doc__ or "").strip().splitlines()]
+        lines += ["", f"| {' | '.join(rows[0])} |", f"|{'---|' * len(rows[0])}"]
         lines += [f"| {' | '.join(_text(value) for value in row.values())} |" for row in rows]
     return "\n".join(lines) + "\n"
 
