@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 from concurrent import futures
 from typing import Any
 
@@ -65,6 +66,18 @@ class AioServer(Server):
             await asyncio.sleep(0.005)
 
 
+def terminate_soon() -> None:
+    """Send SIGTERM to this process once somebody handles it: before, it would be the end of the test run."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run() -> None:
+        while signal.getsignal(signal.SIGTERM) == before:
+            time.sleep(0.005)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+    threading.Thread(target=run, daemon=True).start()
+
+
 ORDER = ["not serving", "leaving", "left", "stopped within 3 s"]
 
 
@@ -111,7 +124,7 @@ def test_a_signal_begins_the_shutdown() -> None:
     teller = Teller()
     server = Server(teller.story)
     before = signal.getsignal(signal.SIGTERM)
-    threading.Timer(0.02, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)).start()
+    terminate_soon()
     serve_until_signal(server, teller, health=teller, grace=3, drain=0)  # type: ignore[arg-type]
     assert teller.story == ORDER
     assert signal.getsignal(signal.SIGTERM) == before
@@ -128,7 +141,7 @@ async def test_a_signal_begins_the_shutdown_on_asyncio() -> None:
 def test_what_went_wrong_is_raised_where_the_program_waits() -> None:
     teller = Teller()
     teller.error = KeyError("bug")
-    threading.Timer(0.02, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)).start()
+    terminate_soon()
     with pytest.raises(KeyError):
         serve_until_signal(Server(teller.story), health=teller, grace=3, drain=0)  # type: ignore[arg-type]
 

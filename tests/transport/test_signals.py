@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -130,6 +129,16 @@ def test_a_signal_that_came_at_the_last_moment_is_not_lost(story: list[str]) -> 
     assert story == ["left", "SIGTERM"]
 
 
+def test_a_block_that_ends_on_another_thread_keeps_no_signal(story: list[str]) -> None:
+    """Only the main thread may put handlers back; ours stays and lets everything through."""
+    watch = leave_on_signal(Leaver(story))
+    thread = threading.Thread(target=watch.close)
+    thread.start()
+    thread.join()
+    signal.raise_signal(signal.SIGTERM)
+    assert story == ["SIGTERM"]
+
+
 def test_work_that_fails_still_hands_the_signal_on(story: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A bug in there must not make a server immortal."""
     shown: list[Any] = []
@@ -177,16 +186,28 @@ async def test_a_loop_that_handles_the_signal_is_named() -> None:
         loop.remove_signal_handler(signal.SIGTERM)
 
 
-def test_in_a_forked_child_the_signal_has_its_old_effect() -> None:
+FORKING = """
+import os, signal, sys, svcmesh
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+class Leaver:
+    def begin_to_leave(self): pass
+    deregister = begin_to_leave
+with svcmesh.leave_on_signal(Leaver()) as watch:
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        if "closed" in sys.argv:
+            watch.close()
+        signal.raise_signal(signal.SIGTERM)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+"""
+
+
+@pytest.mark.parametrize("how", ["open", "closed"])
+def test_in_a_forked_child_the_signal_has_its_old_effect(how: str) -> None:
     """Its parent's registration is not its own, and the thread that would leave does not run there."""
-    with leave_on_signal(Leaver()):
-        child = os.fork()
-        if child == 0:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(10)
-            signal.raise_signal(signal.SIGTERM)
-            os._exit(0)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+    subprocess.run([sys.executable, "-W", "error", "-c", FORKING, how], check=True, timeout=30)
 
 
 PROGRAM = """

@@ -60,6 +60,7 @@ class OnSignal:
         self._pid = os.getpid()
         self._told = False
         self._passed = False
+        self._closed = False
         self._word: SimpleQueue[int | None] = SimpleQueue()
         self._before: dict[int, Any] = {}
         self._thread: Thread | None = None
@@ -73,14 +74,12 @@ class OnSignal:
 
     def close(self) -> None:
         """Give the signals back; waits for work that has begun. Harmless when repeated."""
-        before, self._before = self._before, {}
-        if os.getpid() != self._pid:
-            return
+        self._closed = True
         if current_thread() is main_thread():
-            for number, handler in before.items():
+            for number, handler in self._before.items():
                 if signal.getsignal(number) == self._on_signal:
                     signal.signal(number, handler)
-        if self._thread is not None and self._thread is not current_thread():
+        if self._thread is not None and self._thread is not current_thread() and os.getpid() == self._pid:
             self._word.put(None)
             self._thread.join()
 
@@ -96,7 +95,7 @@ class OnSignal:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         handler = self._before.get(number)
-        if os.getpid() != self._pid:
+        if self._closed or os.getpid() != self._pid:
             _pass_on(number, frame, handler)
         elif not self._told:
             self._told = True
