@@ -20,7 +20,8 @@ from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint, Locality
 from svcmesh.core.errors import ConfigError, NoEndpoints
 from svcmesh.discovery.base import Discovery
-from svcmesh.discovery.uri import is_uri, open_discovery, open_service, redacted
+from svcmesh.discovery.uri import is_uri, open_discovery, open_service
+from svcmesh.discovery.uri_parts import redacted
 from svcmesh.engine.child_end import at_child_end
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.follow import Follower

@@ -15,7 +15,8 @@ from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.file import FileDiscovery
 from svcmesh.discovery.local import LocalRegistry
 from svcmesh.discovery.static import DictDiscovery, StaticDiscovery
-from svcmesh.discovery.uri import is_uri, open_discovery, open_service, redacted
+from svcmesh.discovery.uri import is_uri, open_discovery, open_service
+from svcmesh.discovery.uri_parts import redacted
 
 
 def opened(source, how=open_discovery, **environ):

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from urllib.parse import unquote
 
 from svcmesh.core.clock import Clock
@@ -22,46 +21,11 @@ from svcmesh.discovery.file import FileDiscovery
 from svcmesh.discovery.local import LocalRegistry
 from svcmesh.discovery.local_directory import default_directory
 from svcmesh.discovery.static import DictDiscovery, StaticDiscovery
-
-SERVICE = "{service}"
-"""Where the name of a service goes in the URI of a mesh."""
+from svcmesh.discovery.uri_parts import SERVICE, Scheme, Surroundings, Uri, decoded, no_query, redacted
 
 _PARTS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_USER = re.compile(r"//[^/?#@]*@")
-
-
-@dataclass(frozen=True, slots=True)
-class Uri:
-    """A URI in its parts, still percent-encoded; ``text`` is what error messages may show."""
-
-    text: str
-    scheme: str
-    authority: str
-    path: str
-    query: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What an opener may need besides the URI."""
-
-    clock: Clock
-    emit: Emit
-    environ: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Scheme:
-    """How one scheme is opened.
-
-    ``complete``: the URI alone says which endpoints are meant, so that it can stand for a service
-    (`Mesh.service(uri)`); other schemes need a name besides.
-    """
-
-    open: Callable[[Uri, Surroundings], Discovery]
-    complete: bool
 
 
 def open_discovery(
@@ -109,7 +73,7 @@ def open_service(source: str, *, clock: Clock, emit: Emit, environ: Mapping[str,
     uri = parse(source)
     if SERVICE in unquote(uri.text):
         raise ConfigError(f"{uri.text!r}: {SERVICE} has a meaning in Mesh(discovery=…) only; write the name")
-    if not SCHEMES[uri.scheme].complete:
+    if not SCHEMES[uri.scheme].names_endpoints(uri):
         raise ConfigError(
             f"{uri.text!r} names a registry and no service: pass it as Mesh(discovery=…) and ask for a service by name"
         )
@@ -145,13 +109,8 @@ def parse(text: str) -> Uri:
     return Uri(shown, scheme, parts["authority"], parts["path"], query[1:] if query else None)
 
 
-def redacted(text: str) -> str:
-    """Return ``text`` without a user part, and without the values of a query."""
-    return re.sub(r"=[^&#]*", "=…", _USER.sub("//…@", text)) if "://" in text else text
-
-
 def _open_static(uri: Uri, _: Surroundings) -> Discovery:
-    _no_query(uri)
+    no_query(uri)
     if uri.path:
         raise ConfigError(f"{uri.text!r}: nothing follows the addresses (a unix socket is unix:%2Frun%2Fapp.sock)")
     addresses = uri.authority.split(",")
@@ -159,29 +118,29 @@ def _open_static(uri: Uri, _: Surroundings) -> Discovery:
         raise ConfigError(f"{uri.text!r}: an address is missing; write it as static://10.0.0.1:8080,10.0.0.2:8080")
     if "@" in uri.authority:
         raise ConfigError(f"{uri.text!r}: addresses are host:port, without a user")
-    return StaticDiscovery([_decoded(uri, address) for address in addresses])
+    return StaticDiscovery([decoded(uri, address) for address in addresses])
 
 
 def _open_file(uri: Uri, surroundings: Surroundings) -> Discovery:
-    _no_query(uri)
+    no_query(uri)
     if uri.authority not in {"", "localhost"} or uri.path.endswith("/") or not uri.path.startswith("/"):
         raise ConfigError(
             f"{uri.text!r}: write the absolute path of a file after three slashes, as in file:///etc/mesh.yaml"
         )
-    path = _decoded(uri, uri.path)
+    path = decoded(uri, uri.path)
     if set("{}") & set(path.replace(SERVICE, "")):
         raise ConfigError(f"{uri.text!r}: the only thing that braces can hold is {SERVICE}")
     return FileDiscovery(path, clock=surroundings.clock, emit=surroundings.emit)
 
 
 def _open_local(uri: Uri, surroundings: Surroundings) -> Discovery:
-    _no_query(uri)
+    no_query(uri)
     if uri.authority or SERVICE in uri.path:
         raise ConfigError(
             f"{uri.text!r}: local:// takes nothing but an absolute directory, as in local:///run/mesh; "
             "services are directories in it"
         )
-    directory = _decoded(uri, uri.path) or default_directory(surroundings.environ)
+    directory = decoded(uri, uri.path) or default_directory(surroundings.environ)
     return LocalRegistry(directory, clock=surroundings.clock, emit=surroundings.emit)
 
 
@@ -191,18 +150,3 @@ SCHEMES: Mapping[str, Scheme] = {
     "local": Scheme(_open_local, complete=False),
 }
 """All schemes there are. A backend adds its line here."""
-
-
-def _no_query(uri: Uri) -> None:
-    if uri.query is not None:
-        raise ConfigError(f"{uri.text!r}: {uri.scheme}:// takes no query")
-
-
-def _decoded(uri: Uri, part: str) -> str:
-    try:
-        text = unquote(part, errors="strict")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{uri.text!r}: what is percent-encoded must be UTF-8") from None
-    if "\0" in text:
-        raise ConfigError(f"{uri.text!r} holds a NUL character")
-    return text

@@ -1,0 +1,112 @@
+"""What a discovery URI is made of, and what every backend may ask of it: parts, query, decoded text.
+
+Apart from the table of schemes (`uri`), so that a backend can read its own URI without importing the table that
+imports the backend.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from svcmesh.core.clock import Clock
+from svcmesh.core.emit import Emit
+from svcmesh.core.errors import ConfigError
+from svcmesh.discovery.base import Discovery
+
+SERVICE = "{service}"
+"""Where the name of a service goes in the URI of a mesh."""
+
+_USER = re.compile(r"//[^/?#@]*@")
+
+
+@dataclass(frozen=True, slots=True)
+class Uri:
+    """A URI in its parts, still percent-encoded; ``text`` is what error messages may show."""
+
+    text: str
+    scheme: str
+    authority: str
+    path: str
+    query: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What an opener may need besides the URI."""
+
+    clock: Clock
+    emit: Emit
+    environ: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """How one scheme is opened.
+
+    ``complete``: whether the URI alone says which endpoints are meant, so that it can stand for a service
+    (`Mesh.service(uri)`); else it needs a name besides. True, False, or a function that looks at the URI.
+    """
+
+    open: Callable[[Uri, Surroundings], Discovery]
+    complete: bool | Callable[[Uri], bool]
+
+    def names_endpoints(self, uri: Uri) -> bool:
+        """Whether ``uri`` needs no name besides."""
+        return self.complete(uri) if callable(self.complete) else self.complete
+
+
+def redacted(text: str) -> str:
+    """Return ``text`` without a user part, and without the values of a query."""
+    return re.sub(r"=[^&#]*", "=…", _USER.sub("//…@", text)) if "://" in text else text
+
+
+def no_query(uri: Uri) -> None:
+    """Refuse a query, where it would have no meaning.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    if uri.query is not None:
+        raise ConfigError(f"{uri.text!r}: {uri.scheme}:// takes no query")
+
+
+def decoded(uri: Uri, part: str) -> str:
+    """Return a part of ``uri`` without percent-encoding.
+
+    Raises:
+        ConfigError: it is no UTF-8, or holds NUL.
+    """
+    try:
+        text = unquote(part, errors="strict")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{uri.text!r}: what is percent-encoded must be UTF-8") from None
+    if "\0" in text:
+        raise ConfigError(f"{uri.text!r} holds a NUL character")
+    return text
+
+
+def query_of(uri: Uri, known: Collection[str], repeated: Collection[str] = ()) -> dict[str, list[str]]:
+    """Return the values of the query by key, in order; a key without ``=`` has the value "".
+
+    Args:
+        uri: the URI.
+        known: all keys that mean something.
+        repeated: those of them that may stand several times.
+
+    Raises:
+        ConfigError: an unknown key, one twice, or one that is percent-encoded badly.
+    """
+    found: dict[str, list[str]] = {}
+    for item in (uri.query or "").split("&"):
+        if not item and not uri.query:
+            continue
+        key, _, value = item.partition("=")
+        if key not in known:
+            raise ConfigError(f"{uri.text!r}: unknown key {key!r} in the query; known are {', '.join(sorted(known))}")
+        if key in found and key not in repeated:
+            raise ConfigError(f"{uri.text!r}: {key} stands twice in the query")
+        found.setdefault(key, []).append(decoded(uri, value.replace("+", "%20")))
+    return found
