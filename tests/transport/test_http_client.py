@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -120,6 +120,21 @@ def test_trio_is_refused_with_a_reason(mesh: svcmesh.Mesh) -> None:
     )
     with pytest.raises(svcmesh.ConfigError, match="asyncio"):
         coroutine.send(None)
+
+
+def test_trio_is_refused_before_discovery_is_waited_for() -> None:
+    """Also where a port in the URL makes the call wait for endpoints first."""
+
+    class Silent:
+        async def watch(self, service: str) -> AsyncIterator[svcmesh.Snapshot]:
+            await asyncio.Event().wait()
+            yield svcmesh.Snapshot(())
+
+    with svcmesh.Mesh(Silent()) as mesh:
+        transport = mesh.service("orders").http_async_transport()
+        coroutine = transport.handle_async_request(httpx.Request("GET", "http://orders:8080/"))
+        with pytest.raises(svcmesh.ConfigError, match="asyncio"):
+            coroutine.send(None)
 
 
 def test_a_service_by_uri_has_a_client(server: HttpServer) -> None:

@@ -59,11 +59,13 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         view = self._route.find(request)
-        if view is not None and request.url.port is not None:
-            view = await self._on_port(view, request)
         if view is None:
             return await self._pass_on(request)
         loop = _running_loop()
+        if request.url.port is not None:
+            view = await self._on_port(view, request)
+            if view is None:
+                return await self._pass_on(request)
         now = view.clock.now()
         deadline = view.deadline(now)
         until = min(now + view.limit, deadline)
