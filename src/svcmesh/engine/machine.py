@@ -18,10 +18,11 @@ from svcmesh.core.outcome import CONNECT_FAILURE, PER_TRY_TIMEOUT, Kind, Outcome
 from svcmesh.engine import refusal
 from svcmesh.engine.effects import Discard, Done, Effect, Start, Wait
 from svcmesh.engine.exchange import Attempt, Exchange
+from svcmesh.engine.injection import injected
 from svcmesh.engine.member import NEVER, Member
 from svcmesh.engine.view import Permits, View
 from svcmesh.policy.breaker import Breaker
-from svcmesh.policy.fault import Abort, FaultTarget, Injection, draw
+from svcmesh.policy.fault import Abort, Injection
 from svcmesh.policy.retry import Again, Ask
 
 PATIENCE = 0.1
@@ -30,6 +31,8 @@ PATIENCE = 0.1
 _EARLY = 0.05
 """Share of its time by which an attempt may end before it is up and still have run into it: timers of others are
 set from here, and theirs count a little differently."""
+
+_NOTHING = Injection(0.0, None)
 
 
 @dataclass(slots=True)
@@ -170,25 +173,20 @@ class Call:
             member.roll(now)
         member.started += 1
         attempt = self._begin(member, permits, now)
-        faults = (*self.view.policy.faults, *self.view.cluster.faults)
-        target = self._target(member.endpoint, attempt.number)
-        injection = draw(faults, "attempt", target, self.view.runtime.rng) if faults else None
+        injection = injected(self.view, "attempt", self.exchange.method, member.endpoint, attempt.number)
         if injection is None:
             return Start(attempt)
-        self._report_fault(injection)
         self._held.append(_Held(attempt, now + injection.delay, injection.abort))
         return self._let_go(self._held[0], now)
 
     def _admit(self, now: float) -> Effect | None:
         """Pass the gates that stand before the whole call: faults, then the service's breakers."""
-        faults = (*self.view.policy.faults, *self.view.cluster.faults)
-        if self._fault is None and faults:
-            self._fault = draw(faults, "call", self._target(None), self.view.runtime.rng) or Injection(0.0, None)
-            self._report_fault(self._fault)
+        if self._fault is None:
+            self._fault = injected(self.view, "call", self.exchange.method) or _NOTHING
             if self._fault.delay > 0:
                 self._wake = now + self._fault.delay
                 return Wait(min(self._wake, self.deadline))
-        if self._fault is not None and self._fault.abort is not None:
+        if self._fault.abort is not None:
             self._reason = "fault"
             return self._finish(self.exchange.aborted(self._fault.abort), now)
         self.view.budget.calls += 1
@@ -395,16 +393,6 @@ class Call:
     @property
     def _service(self) -> str:
         return self.view.cluster.name
-
-    def _target(self, endpoint: Endpoint | None, attempt: int = 1) -> FaultTarget:
-        return FaultTarget(self._service, endpoint, self.exchange.method, attempt)
-
-    def _report_fault(self, injection: Injection) -> None:
-        emit = self.view.runtime.events.emit
-        if injection.delay > 0:
-            emit("fault.injected", self._service, kind="delay")
-        if injection.abort is not None:
-            emit("fault.injected", self._service, kind="abort")
 
 
 def _ran_out(attempt: Attempt, now: float) -> bool:
