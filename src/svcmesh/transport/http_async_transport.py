@@ -102,8 +102,15 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
         key = origin_key(request)
         found = by_origin.get(key)
         if found is None:
-            found = by_origin[key] = AsyncConnections(self._dialing, request)
+            found = by_origin[key] = self._connections_for(request)
         return found
+
+    def _connections_for(self, request: httpx.Request) -> AsyncConnections:
+        if not self._dialing.shares(request.url):
+            return AsyncConnections(self._dialing, request)
+        from svcmesh.transport.http_trunk_awaiting import AsyncSharedConnections  # needs h2
+
+        return AsyncSharedConnections(self._dialing, request)
 
     async def aclose(self) -> None:
         """Close all connections of this transport; those in use when their answer has been read."""

@@ -95,14 +95,14 @@ class AsyncWireStream(httpcore.AsyncNetworkStream):
     def __init__(self, connected: socket.socket, limit: Limit) -> None:
         self._socket = connected
         self._limit = limit
-        self._tls: Tls | None = None
+        self.tls: Tls | None = None
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Return what has arrived, or nothing at the end."""
         try:
-            if self._tls is None:
+            if self.tls is None:
                 return await self._receive(max_bytes, timeout)
-            return await self._tls.perform(lambda tls: tls.read(max_bytes), self, timeout)
+            return await self.tls.perform(lambda tls: tls.read(max_bytes), self, timeout)
         except TimeoutError as error:
             raise httpcore.ReadTimeout(error) from error
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
@@ -115,10 +115,10 @@ class AsyncWireStream(httpcore.AsyncNetworkStream):
         if not buffer:
             return
         try:
-            if self._tls is None:
+            if self.tls is None:
                 await self.send(buffer, timeout)
             else:
-                await self._tls.perform(lambda tls: tls.write(buffer), self, timeout)  # memory: all or nothing
+                await self.tls.perform(lambda tls: tls.write(buffer), self, timeout)  # memory: all or nothing
         except TimeoutError as error:
             raise httpcore.WriteTimeout(error) from error
         except OSError as error:
@@ -141,7 +141,7 @@ class AsyncWireStream(httpcore.AsyncNetworkStream):
         except BaseException:
             self.close()
             raise
-        self._tls = tls
+        self.tls = tls
         return self
 
     async def aclose(self) -> None:
@@ -154,9 +154,9 @@ class AsyncWireStream(httpcore.AsyncNetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         """Answer what httpcore and users of ``network_stream`` ask for."""
-        if info == "is_readable" and self._tls is not None and self._tls.unread:
+        if info == "is_readable" and self.tls is not None and self.tls.unread:
             return True
-        return extra_info(self._socket, None if self._tls is None else self._tls.object, info)
+        return extra_info(self._socket, None if self.tls is None else self.tls.object, info)
 
     async def receive(self, timeout: float | None) -> bytes:
         """Return raw bytes, or nothing at the end."""
@@ -216,6 +216,14 @@ class Tls:
         """Encrypted bytes that have arrived and not been looked at."""
         return self._incoming.pending
 
+    def feed(self, received: bytes) -> None:
+        """Take encrypted bytes; nothing at all is their end."""
+        self._incoming.write(received) if received else self._incoming.write_eof()
+
+    def drain(self) -> bytes:
+        """Return what is to be sent."""
+        return self._outgoing.read()
+
     async def perform(self, step: Callable[[ssl.SSLObject], T], stream: AsyncWireStream, timeout: float | None) -> T:
         """Repeat ``step`` until it has what it needs."""
         while True:
@@ -223,15 +231,14 @@ class Tls:
                 done = step(self.object)
             except ssl.SSLWantReadError:
                 await self._flush(stream, timeout)
-                received = await stream.receive(timeout)
-                self._incoming.write(received) if received else self._incoming.write_eof()
+                self.feed(await stream.receive(timeout))
             else:
                 await self._flush(stream, timeout)
                 return done
 
     async def _flush(self, stream: AsyncWireStream, timeout: float | None) -> None:
         if self._outgoing.pending:
-            await stream.send(self._outgoing.read(), timeout)
+            await stream.send(self.drain(), timeout)
 
 
 def _settle(ready: asyncio.Future[bool], in_time: bool) -> None:

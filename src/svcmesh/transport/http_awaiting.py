@@ -19,7 +19,7 @@ from svcmesh.transport.http_lane import is_plain_request
 from svcmesh.transport.http_lane_awaiting import AsyncLaneBody, ask
 from svcmesh.transport.http_line import Dialing, Line
 from svcmesh.transport.http_message import core_request, core_url, fits, timeout_of
-from svcmesh.transport.http_outcome import is_stale, of_error
+from svcmesh.transport.http_outcome import is_stale, is_untouched, of_error
 from svcmesh.transport.http_pool import Place, Pool
 from svcmesh.transport.http_stream import AsyncResponseStream, Owed
 from svcmesh.transport.http_tenancy import Tenancy
@@ -27,10 +27,10 @@ from svcmesh.transport.http_trip import MARGIN, Trip
 from svcmesh.transport.http_wire import clamp
 
 AsyncLine = Line[httpcore.AsyncHTTPConnection]
-AsyncPool = Pool[Member, AsyncLine]
+AsyncPool = Pool[Member, Any]  # of lines; of trunks, where calls share them
 
 
-class TaskPlace(Place[Member, AsyncLine]):
+class TaskPlace(Place[Member, Any]):
     """A place in the queue where a task waits."""
 
     def __init__(self) -> None:
@@ -62,14 +62,7 @@ class AsyncConnections:
     """The connections of one loop for one origin (scheme, host, port): to all endpoints of one service."""
 
     def __init__(self, dialing: Dialing, request: httpx.Request) -> None:
-        limits = dialing.limits
-        self.pool: AsyncPool = Pool(
-            partial(dialing.async_line, core_url(request.url).origin),
-            TaskPlace,
-            limit=limits.max_connections,
-            keep=limits.max_keepalive_connections,
-            expiry=limits.keepalive_expiry,
-        )
+        self.pool = self._pool(dialing, request)
         self._tenancy = Tenancy(self.pool)
 
     async def send(self, trip: Trip) -> tuple[httpx.Response, bool] | Outcome:
@@ -85,13 +78,13 @@ class AsyncConnections:
             try:
                 return await self._answer(trip, line)
             except BaseException as error:
-                self.pool.give(trip.member, line, monotonic(), keep=False)
+                self._give(trip.member, line, keep=False)
                 if not isinstance(error, Exception):
                     trip.unsent = not line.wire.connected
                     raise
                 failure = error
-            if used and isinstance(failure, httpcore.ConnectionNotAvailable):
-                continue  # it was closed between the look at it and its use: nothing was sent
+            if used and is_untouched(failure, trip.request):
+                continue  # it was closed between the look at it and its use
             outcome = trip.ended(failure, used=used)
             if fresh or not (used and is_stale(outcome.error) and trip.repeat()):
                 return outcome
@@ -118,7 +111,7 @@ class AsyncConnections:
         held = not fits(request, status, headers, trip.buffer)
         if held:
             line.wire.limit.until = until = trip.body_until()
-            owed = Owed(trip, until, partial(self._release, trip.member, line), partial(self.pool.orphan, line))
+            owed = Owed(trip, until, partial(self._release, trip.member, line), partial(self._abandon, line))
             stream: httpx.AsyncByteStream = AsyncResponseStream(body, owed)
         else:
             stream = httpx.ByteStream(b"".join([part async for part in body]))
@@ -126,16 +119,25 @@ class AsyncConnections:
             self._release(trip.member, line)
         return httpx.Response(status, headers=headers, stream=stream, extensions=extensions), held
 
-    def _release(self, member: Member, line: AsyncLine) -> None:
-        self.pool.give(member, line, monotonic(), keep=line.idle())
+    def _pool(self, dialing: Dialing, request: httpx.Request) -> AsyncPool:
+        return Pool(partial(dialing.async_line, core_url(request.url).origin), TaskPlace, **dialing.bounds())
 
-    async def _acquire(self, trip: Trip, *, fresh: bool) -> AsyncLine:
+    def _give(self, member: Member, line: AsyncLine, *, keep: bool) -> None:
+        self.pool.give(member, line, monotonic(), keep=keep)
+
+    def _abandon(self, line: AsyncLine) -> None:
+        self.pool.orphan(line)
+
+    def _release(self, member: Member, line: AsyncLine) -> None:
+        self._give(member, line, keep=line.idle())
+
+    async def _acquire(self, trip: Trip, *, fresh: bool) -> Any:
         if trip.member not in self.pool:
             self._tenancy.begin(trip.member)
         found = self.pool.take(trip.member, monotonic(), fresh=fresh)
-        return found if isinstance(found, Line) else await self._wait(found, trip)
+        return await self._wait(found, trip) if isinstance(found, Place) else found
 
-    async def _wait(self, place: Place[Member, AsyncLine], trip: Trip) -> AsyncLine:
+    async def _wait(self, place: Place[Member, Any], trip: Trip) -> Any:
         try:
             await place.wait(clamp(timeout_of(trip.request, "pool"), before(trip.until)))  # type: ignore[attr-defined]  # ours are all TaskPlaces
         except BaseException:
@@ -146,7 +148,7 @@ class AsyncConnections:
             raise httpx.PoolTimeout("no connection became free in time", request=trip.request)
         return line
 
-    def _give_up(self, place: Place[Member, AsyncLine]) -> None:
+    def _give_up(self, place: Place[Member, Any]) -> None:
         line = self.pool.leave(place)
         if line is not None and place.key is not None:
             self.pool.give(place.key, line, monotonic(), keep=line.used)

@@ -16,7 +16,7 @@ from svcmesh.transport.http_lane import is_plain_request
 from svcmesh.transport.http_lane_blocking import LaneBody, ask
 from svcmesh.transport.http_line import Dialing, Line
 from svcmesh.transport.http_message import core_request, core_url, fits, timeout_of
-from svcmesh.transport.http_outcome import is_stale, of_error
+from svcmesh.transport.http_outcome import is_stale, is_untouched, of_error
 from svcmesh.transport.http_pool import Place, Pool
 from svcmesh.transport.http_stream import Owed, ResponseStream
 from svcmesh.transport.http_tenancy import Tenancy
@@ -24,10 +24,10 @@ from svcmesh.transport.http_trip import Trip
 from svcmesh.transport.http_wire import clamp
 
 BlockingLine = Line[httpcore.HTTPConnection]
-BlockingPool = Pool[Member, BlockingLine]
+BlockingPool = Pool[Member, Any]  # of lines; of trunks, where calls share them
 
 
-class ThreadPlace(Place[Member, BlockingLine]):
+class ThreadPlace(Place[Member, Any]):
     """A place in the queue where a thread waits."""
 
     def __init__(self) -> None:
@@ -50,14 +50,7 @@ class Connections:
     """
 
     def __init__(self, dialing: Dialing, request: httpx.Request) -> None:
-        limits = dialing.limits
-        self.pool: BlockingPool = Pool(
-            partial(dialing.line, core_url(request.url).origin),
-            ThreadPlace,
-            limit=limits.max_connections,
-            keep=limits.max_keepalive_connections,
-            expiry=limits.keepalive_expiry,
-        )
+        self.pool = self._pool(dialing, request)
         self._tenancy = Tenancy(self.pool)
 
     def send(self, trip: Trip) -> tuple[httpx.Response, bool] | Outcome:
@@ -73,12 +66,12 @@ class Connections:
             try:
                 return self._answer(trip, line)
             except BaseException as error:
-                self.pool.give(trip.member, line, monotonic(), keep=False)
+                self._give(trip.member, line, keep=False)
                 if not isinstance(error, Exception):
                     raise
                 failure = error
-            if used and isinstance(failure, httpcore.ConnectionNotAvailable):
-                continue  # it was closed between the look at it and its use: nothing was sent
+            if used and is_untouched(failure, trip.request):
+                continue  # it was closed between the look at it and its use
             outcome = trip.ended(failure, used=used)
             if fresh or not (used and is_stale(outcome.error) and trip.repeat()):
                 return outcome
@@ -105,7 +98,7 @@ class Connections:
         held = not fits(request, status, headers, trip.buffer)
         if held:
             line.wire.limit.until = until = trip.body_until()
-            owed = Owed(trip, until, partial(self._release, trip.member, line), partial(self.pool.orphan, line))
+            owed = Owed(trip, until, partial(self._release, trip.member, line), partial(self._abandon, line))
             stream: httpx.SyncByteStream = ResponseStream(body, owed)
         else:
             stream = httpx.ByteStream(b"".join(body))
@@ -113,16 +106,25 @@ class Connections:
             self._release(trip.member, line)
         return httpx.Response(status, headers=headers, stream=stream, extensions=extensions), held
 
-    def _release(self, member: Member, line: BlockingLine) -> None:
-        self.pool.give(member, line, monotonic(), keep=line.idle())
+    def _pool(self, dialing: Dialing, request: httpx.Request) -> BlockingPool:
+        return Pool(partial(dialing.line, core_url(request.url).origin), ThreadPlace, **dialing.bounds())
 
-    def _acquire(self, trip: Trip, *, fresh: bool) -> BlockingLine:
+    def _give(self, member: Member, line: BlockingLine, *, keep: bool) -> None:
+        self.pool.give(member, line, monotonic(), keep=keep)
+
+    def _abandon(self, line: BlockingLine) -> None:
+        self.pool.orphan(line)
+
+    def _release(self, member: Member, line: BlockingLine) -> None:
+        self._give(member, line, keep=line.idle())
+
+    def _acquire(self, trip: Trip, *, fresh: bool) -> Any:
         if trip.member not in self.pool:
             self._tenancy.begin(trip.member)
         found = self.pool.take(trip.member, monotonic(), fresh=fresh)
-        return found if isinstance(found, Line) else self._wait(found, trip)
+        return self._wait(found, trip) if isinstance(found, Place) else found
 
-    def _wait(self, place: Place[Member, BlockingLine], trip: Trip) -> BlockingLine:
+    def _wait(self, place: Place[Member, Any], trip: Trip) -> Any:
         timeout = clamp(timeout_of(trip.request, "pool"), trip.until)
         try:
             place.wait(timeout)  # type: ignore[attr-defined]  # our pool makes ThreadPlaces only
@@ -134,7 +136,7 @@ class Connections:
             raise httpx.PoolTimeout("no connection became free in time", request=trip.request)
         return line
 
-    def _give_up(self, place: Place[Member, BlockingLine]) -> None:
+    def _give_up(self, place: Place[Member, Any]) -> None:
         line = self.pool.leave(place)
         if line is not None and place.key is not None:
             self.pool.give(place.key, line, monotonic(), keep=line.used)

@@ -9,6 +9,11 @@ import httpx
 
 from svcmesh.core.errors import CircuitOpen, DeadlineExceeded, LimitExceeded, NoEndpoints, SvcmeshError
 
+
+class NotTaken(httpcore.RemoteProtocolError):
+    """An HTTP/2 server said that it did not take the request, or the connection could not: it was not executed."""
+
+
 FROM_HTTPCORE: dict[type[BaseException], type[httpx.TransportError]] = {
     httpcore.TimeoutException: httpx.TimeoutException,
     httpcore.ConnectTimeout: httpx.ConnectTimeout,

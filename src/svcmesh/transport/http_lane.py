@@ -135,7 +135,7 @@ def lane_of(connection: Any, stream: Any) -> Lane | None:
 
     None: there is none, because it speaks HTTP/2, or not yet, because it has not been connected.
     """
-    conversation = getattr(getattr(connection, "_connection", None), "_h11_state", None)
+    conversation = getattr(getattr(connection, "_connection", connection), "_h11_state", None)
     return Lane(conversation, stream) if isinstance(conversation, h11.Connection) else None
 
 

@@ -17,7 +17,7 @@ from svcmesh.transport.http_asyncio import AsyncWire
 from svcmesh.transport.http_lane import Lane, lane_of
 from svcmesh.transport.http_wire import Wire
 
-H = TypeVar("H", httpcore.HTTPConnection, httpcore.AsyncHTTPConnection)
+H = TypeVar("H", bound=httpcore.ConnectionInterface | httpcore.AsyncConnectionInterface)
 
 DEFAULT_LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=5.0)
 """For one service. httpx's 100 would let one endpoint that hangs take every connection away from the others."""
@@ -107,13 +107,56 @@ class Dialing:
 
     def line(self, origin: httpcore.Origin, member: Member) -> Line[httpcore.HTTPConnection]:
         """Return a blocking connection to ``member`` that speaks for ``origin``."""
-        wire = Wire(parse_address(member.endpoint.address), self.socket_options, self.local_address)
+        wire = self.wire(member)
         return Line(httpcore.HTTPConnection(network_backend=wire, **self._arguments(origin)), wire)
 
     def async_line(self, origin: httpcore.Origin, member: Member) -> Line[httpcore.AsyncHTTPConnection]:
         """Return a connection for asyncio to ``member`` that speaks for ``origin``."""
-        wire = AsyncWire(parse_address(member.endpoint.address), self.socket_options, self.local_address)
+        wire = self.async_wire(member)
         return Line(httpcore.AsyncHTTPConnection(network_backend=wire, **self._arguments(origin)), wire)
+
+    def bounds(self) -> dict[str, Any]:
+        """Return the arguments of a pool."""
+        limits = self.limits
+        return {
+            "limit": limits.max_connections,
+            "keep": limits.max_keepalive_connections,
+            "expiry": limits.keepalive_expiry,
+        }
+
+    def wire(self, member: Member) -> Wire:
+        """Return a network that leads to ``member``."""
+        return Wire(parse_address(member.endpoint.address), self.socket_options, self.local_address)
+
+    def async_wire(self, member: Member) -> AsyncWire:
+        """Return a network for asyncio that leads to ``member``."""
+        return AsyncWire(parse_address(member.endpoint.address), self.socket_options, self.local_address)
+
+    def shares(self, url: httpx.URL) -> bool:
+        """Whether the servers of ``url`` may speak HTTP/2, so that requests may share connections."""
+        return self.http2 and (url.scheme in {"https", "wss"} or not self.http1)
+
+    def connect_arguments(self, origin: httpcore.Origin, timeout: float | None) -> dict[str, Any]:
+        """Return what httpcore tells a network backend to connect to, and a tracer."""
+        return {
+            "host": origin.host.decode("ascii"),
+            "port": origin.port,
+            "local_address": self.local_address,
+            "timeout": timeout,
+            "socket_options": self.socket_options or None,
+        }
+
+    def tls_arguments(self, origin: httpcore.Origin, request: httpx.Request, timeout: float | None) -> dict[str, Any]:
+        """Return the same for TLS, the protocols to choose from included."""
+        context = self.ssl_context()
+        context.set_alpn_protocols(["http/1.1", "h2"] if self.http1 else ["h2"])
+        name = request.extensions.get("sni_hostname") or origin.host.decode("ascii")
+        return {"ssl_context": context, "server_hostname": name, "timeout": timeout}
+
+    def chose_two(self, stream: httpcore.NetworkStream | httpcore.AsyncNetworkStream) -> bool:
+        """Whether a connected server speaks HTTP/2: it has chosen it, or there is nothing else to choose."""
+        encrypted = stream.get_extra_info("ssl_object")
+        return not self.http1 or (encrypted is not None and encrypted.selected_alpn_protocol() == "h2")
 
     def _arguments(self, origin: httpcore.Origin) -> dict[str, Any]:
         return {

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
+import httpcore
 import httpx
 
 from svcmesh.core.outcome import (
@@ -21,6 +22,7 @@ from svcmesh.core.outcome import (
     Kind,
     Outcome,
 )
+from svcmesh.transport.http_errors import NotTaken
 from svcmesh.transport.http_tls import turned_away
 
 POOL_TIMEOUT = "pool-timeout"
@@ -105,8 +107,17 @@ def is_stale(error: BaseException | None) -> bool:
     return isinstance(error, httpx.ReadError | httpx.WriteError)
 
 
+def is_untouched(error: Exception, request: httpx.Request) -> bool:
+    """Whether ``request`` can go to another connection as if nothing had been: unsent, its body in our hands."""
+    if isinstance(error, NotTaken):
+        return type(request.stream) is httpx.ByteStream
+    return isinstance(error, httpcore.ConnectionNotAvailable)
+
+
 def _refused(error: httpx.RemoteProtocolError) -> bool:
-    """Whether an HTTP/2 server reset the stream with REFUSED_STREAM; httpcore hands its event on as an argument."""
+    """Whether an HTTP/2 server did not take the request; of REFUSED_STREAM h2's event tells, as an argument."""
     cause = error.__cause__
+    if isinstance(cause, NotTaken):
+        return True
     event = cause.args[0] if cause is not None and cause.args else None
     return getattr(event, "error_code", None) == H2_REFUSED_STREAM and hasattr(event, "stream_id")

@@ -202,6 +202,10 @@ class Pool(Generic[K, C]):
         place.connection = connection
         place.wake()
 
+    def _bereave(self, orphan: C, dead: list[C]) -> None:
+        """Account for a connection that a finalizer left."""
+        self._drop(orphan, dead)
+
     def _drop(self, connection: C, dead: list[C]) -> None:
         self.opened -= 1
         dead.append(connection)
@@ -225,7 +229,7 @@ class Pool(Generic[K, C]):
             corpses: list[C] = []
             try:
                 while self._orphans:
-                    self._drop(self._orphans.popleft(), corpses)
+                    self._bereave(self._orphans.popleft(), corpses)
                 self._serve()
             finally:
                 self._lock.release()

@@ -87,8 +87,15 @@ class MeshTransport(httpx.BaseTransport):
         key = origin_key(request)
         found = self._connections.get(key)
         if found is None:
-            found = self._connections.setdefault(key, Connections(self._dialing, request))
+            found = self._connections.setdefault(key, self._connections_for(request))
         return found
+
+    def _connections_for(self, request: httpx.Request) -> Connections:
+        if not self._dialing.shares(request.url):
+            return Connections(self._dialing, request)
+        from svcmesh.transport.http_trunk_blocking import SharedConnections  # needs h2
+
+        return SharedConnections(self._dialing, request)
 
     def close(self) -> None:
         """Close all connections of this transport; those in use when their answer has been read."""
