@@ -193,3 +193,26 @@ def test_exclusion(clock):
 def test_bad_configuration_is_refused(field, value):
     with pytest.raises(ConfigError, match=field):
         PeakEwma(**{field: value})
+
+
+def test_waiting_in_vain_counts_as_the_time_it_took_where_that_is_news(clock):
+    """A call that was given up after 2 s says that an answer takes longer; after a millisecond it says nothing."""
+    config = PeakEwma()
+    cell = Cell(TWO[0])
+    config.learn(cell, 0.001, 0.0, None)
+    assert config.latency_of(cell).cost == 0.0, "nothing is known of it still"
+
+    config.learn(cell, 0.5, 1.0, False)
+    config.learn(cell, 0.001, 1.0, None)
+    assert config.latency_of(cell).cost == 0.5
+    config.learn(cell, 2.0, 2.0, None)
+    assert config.latency_of(cell).cost == 2.0
+
+
+def test_what_is_known_is_shared_by_equal_balancers_and_survives_their_pickers(clock):
+    cell = Cell(TWO[0])
+    PeakEwma().learn(cell, 0.25, 0.0, False)
+
+    PeakEwma().over([cell], random.Random(1), clock)
+    assert PeakEwma().latency_of(cell).cost == 0.25
+    assert PeakEwma(decay_time=5.0).latency_of(cell).cost == 0.0

@@ -15,7 +15,7 @@ there the looks of other calls take weight from the next observation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import exp, inf, log
 from typing import Final
 
@@ -58,21 +58,37 @@ class PeakEwma(Configuration):
 
     decay_time: float = 10.0
     failure_penalty: float = 1.0
+    _kept: str = field(init=False, repr=False, compare=False)  # a text has its hash at hand, which each end asks for
 
     def __post_init__(self) -> None:
         """Check every field."""
         checks.duration("decay_time", self.decay_time)
         checks.duration("failure_penalty", self.failure_penalty)
+        object.__setattr__(self, "_kept", f"latency by {self.decay_time!r} and {self.failure_penalty!r}")
 
     def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:
         """Return a picker over cells that live longer than it does."""
         drawn = serving(cells)
-        for cell in cells:
-            if self not in cell.kept:
-                cell.kept[self] = Latency(cell)
         if not drawn:
             return EmptyPicker(cells)
         return _EwmaPicker(cells, drawn, self, rng, clock)
+
+    def latency_of(self, cell: Cell) -> Latency:
+        """Return what is known of a cell: the same for all balancers that are equal to this one."""
+        latency: Latency | None = cell.kept.get(self._kept)
+        return cell.kept.setdefault(self._kept, Latency(cell)) if latency is None else latency
+
+    def learn(self, cell: Cell, seconds: float, now: float, failed: bool | None) -> None:
+        """Take in the end of an attempt; see `svcmesh.balance.picker.Learning`."""
+        latency: Latency | None = cell.kept.get(self._kept)
+        if latency is None:
+            latency = self.latency_of(cell)
+        if failed:
+            latency.fail(seconds, now, self)
+        elif failed is None:
+            latency.wait(seconds, now, self.decay_time)
+        else:
+            latency.observe(seconds, now, self.decay_time)
 
 
 class Latency:
@@ -92,9 +108,17 @@ class Latency:
 
     def fail(self, seconds: float, now: float, config: PeakEwma) -> None:
         """Take in a failure after ``seconds``, as a latency that is no advantage."""
-        now_worth = self.cost and self.cost * exp((self.stamp - max(now, self.stamp)) / config.decay_time)
-        worth = max(seconds, config.failure_penalty, min(2 * now_worth, WORST))
-        self.observe(worth, now, config.decay_time)
+        doubled = 2 * self.worth(now, config.decay_time)
+        self.observe(max(min(seconds, WORST), config.failure_penalty, min(doubled, WORST)), now, config.decay_time)
+
+    def wait(self, seconds: float, now: float, decay_time: float) -> None:
+        """Take in that an answer would have taken longer than this; what it says of nobody else is no news."""
+        if self.level != UNKNOWN and seconds > self.worth(now, decay_time):
+            self.observe(seconds, now, decay_time)
+
+    def worth(self, now: float, decay_time: float) -> float:
+        """Return the cost as it has decayed until ``now``, in seconds."""
+        return self.cost and self.cost * exp((self.stamp - max(now, self.stamp)) / decay_time)
 
     def observe(self, seconds: float, now: float, decay_time: float) -> None:
         """Take in a latency: at once if it is a peak, else by the time since the last one."""
@@ -115,14 +139,14 @@ class _EwmaPicker(RedrawPicker):
     """Compare two levels; learn at each end of a call."""
 
     def __init__(self, cells: Sequence[Cell], drawn: Sequence[Cell], config: PeakEwma, rng: Rng, clock: Clock) -> None:
-        known = {cell: cell.kept[config] for cell in drawn}
+        known = {cell: config.latency_of(cell) for cell in drawn}
         choose = _lower_of_two(list(known.values()), rng) if len(drawn) > 1 else lambda: drawn[0]
 
         def among(allowed: Sequence[Cell]) -> Cell:
             return min(allowed, key=lambda cell: _load(known[cell]))
 
         super().__init__(cells, choose, excluding(drawn, choose, among))
-        self._config = config
+        self._learn = config.learn
         self._now = clock.now
 
     def finished(self, endpoint: Endpoint, seconds: float, failed: bool) -> None:
@@ -131,11 +155,7 @@ class _EwmaPicker(RedrawPicker):
         if cell is None:
             return
         cell.finished += 1
-        latency: Latency = cell.kept[self._config]
-        if failed:
-            latency.fail(seconds, self._now(), self._config)
-        else:
-            latency.observe(seconds, self._now(), self._config.decay_time)
+        self._learn(cell, seconds, self._now(), failed)
 
 
 _LOGS = tuple(log(count + 1) for count in range(1024))

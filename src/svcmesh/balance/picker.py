@@ -8,7 +8,7 @@ which speaks of cells and so saves it a look-up on each call.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from svcmesh.balance.cell import Cell
 from svcmesh.core.clock import Clock
@@ -69,10 +69,23 @@ class Picker:
 
 
 class LoadBalancer(Protocol):
-    """A frozen configuration of a way to choose."""
+    """A frozen configuration of a way to choose. One that is also `Learning` is told how calls end."""
 
     def picker(self, endpoints: Sequence[Endpoint], *, rng: Rng | None = None, clock: Clock | None = None) -> Picker:
         """Return a picker over ``endpoints`` with counts of its own."""
 
     def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:
         """Return a picker over cells that live longer than it does."""
+
+
+@runtime_checkable
+class Learning(Protocol):
+    """A configuration whose pickers go by how long calls take; calls under others pay nothing for it."""
+
+    def learn(self, cell: Cell, seconds: float, now: float, failed: bool | None) -> None:
+        """Take in the end of an attempt to ``cell``, whether a picker over it is in force or not.
+
+        Args:
+            seconds: how long it took, until its answer began to arrive where that is a stream. now: the instant.
+            failed: whether it failed. None: nobody knows how it would have ended, but it took at least so long.
+        """

@@ -15,10 +15,11 @@ from weakref import ref
 
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.least_request import LeastRequest
-from svcmesh.balance.picker import Picker
+from svcmesh.balance.picker import Learning, Picker
 from svcmesh.core.deadline import ambient_on
 from svcmesh.core.endpoint import PICKED, Health
 from svcmesh.core.outcome import Kind, Outcome
+from svcmesh.engine import lesson
 from svcmesh.engine.cluster import Cluster, Report
 from svcmesh.engine.member import NEVER, Member
 from svcmesh.engine.probe import probe
@@ -46,6 +47,7 @@ class View:
         per_try: seconds that one attempt may take; infinite for no limit. total: the same for a whole call.
         limit: the smaller one of the two, for a plain call without a timeout of its own.
         port: only endpoints with this port are called; None: all.
+        learns: the balancer goes by how long calls take, so that straight lines owe it a `learn` at each end.
     """
 
     def __init__(self, cluster: Cluster, policy: Policy, *, port: int | None = None) -> None:
@@ -63,6 +65,8 @@ class View:
         self.panicking = False
         self._knocking: set[Breaker] = set()
         self.balancer = policy.load_balancer or LeastRequest()
+        self._learning = self.balancer if isinstance(self.balancer, Learning) else None
+        self.learns = self._learning is not None
         self._outliers = policy.outlier_detection
         self._breakers = tuple(b for b in policy.breakers if b.scope == "endpoint")
         self._service_breakers = tuple(b for b in policy.breakers if b.scope == "service")
@@ -97,6 +101,15 @@ class View:
             member.roll(now)
         member.started += 1
         return member
+
+    def learn(self, member: Member, started: float) -> None:
+        """Tell a balancer that ``learns`` of an attempt that ended well, or of whose answer the first sign has come.
+
+        ``started``: when it began. For straight lines; the machine's attempts are told by `settle`.
+        """
+        if self._learning is not None:
+            now = self.clock.now()
+            self._learning.learn(member, now - started, now, False)
 
     def deadline(self, now: float, timeout: float | None = None) -> float:
         """Return when a call that starts now must have ended: its own timeout or the policy's, or the ambient one.
@@ -133,18 +146,31 @@ class View:
             breaker.settle(permit, None, now, member)
 
     def settle(
-        self, member: Member, permits: Permits, outcome: Outcome, now: float, seconds: float, *, over: bool = True
+        self,
+        member: Member,
+        permits: Permits,
+        outcome: Outcome,
+        now: float,
+        seconds: float,
+        *,
+        over: bool = True,
+        begun: bool = False,
     ) -> None:
-        """Take note of how an attempt ended: counts, breakers and ejection learn of it, exactly once.
+        """Take note of how an attempt ended: counts, breakers, ejection and balancer learn of it, exactly once.
 
         ``over``: it is no longer in flight; else whoever has its stream owes ``member.finished += 1``. The two counts
         stand side by side, so that concurrent failures never look like successes that come and go.
+        ``begun``: its answer had begun to arrive, which its balancer knows, and nothing else of the time counts.
         """
         good = False if outcome.blames else True if outcome.kind in _ANSWERED else None
         if not good:
             member.unsuccessful += 1
         if over:
             member.finished += 1
+        if self._learning is not None:
+            failed = lesson.failed(outcome)
+            if failed or not begun:
+                self._learning.learn(member, 0.0 if begun else seconds, now, failed)
         held = dict(permits)
         for config in self._breakers:
             breaker = member.breakers.get(config)

@@ -44,6 +44,7 @@ _STRAIGHT = """\
         failure_ = error_
     else:
         reset_(token_)
+        {learn}
         member_.finished += 1
         return result_
     try:  # here, where nothing is handled: else what a later attempt raises would have this one for its context
@@ -74,8 +75,8 @@ class Shape:
     arguments: str
     endpoint: str = ""
 
-    def text(self, template: str, *, awaits: bool) -> str:
-        """Return ``template`` written for this shape."""
+    def text(self, template: str, *, awaits: bool, learns: bool = False) -> str:
+        """Return ``template`` written for this shape; ``learns``: the balancer is told how long it took."""
         call = f"fn_({self.forward})"
         return template.format(
             async_="async " if awaits else "",
@@ -83,6 +84,7 @@ class Shape:
             parameters=self.parameters,
             arguments=self.arguments,
             refuse=f"if {self.endpoint} is not PICKED_: refuse_()" if self.endpoint else "pass",
+            learn="view_.learn(member_, now_)" if learns else "",
             call=f"await in_time_({call}, reapers_, until_)" if awaits else call,
         )
 
@@ -97,18 +99,19 @@ ANY_PICKED = Shape(
 
 
 def line(
-    fn: Callable[..., Any], names: dict[str, Any], *, picks: bool, awaits: bool, straight: bool
+    fn: Callable[..., Any], names: dict[str, Any], *, picks: bool, awaits: bool, straight: bool, learns: bool = False
 ) -> Callable[..., Any]:
     """Return what is called in the place of ``fn``.
 
     Args:
         names: what the text reads besides: ``clock_``, ``view_``, ``slowly_`` and so on.
         picks: ``endpoint`` is filled in. awaits: it is a coroutine function. straight: else always by ``slowly_``.
+        learns: the view's balancer goes by how long calls take.
 
     Cost: a few microseconds for a shape that was seen before, a few hundred for a new one.
     """
     shape, defaults = _shape(fn, picks)
-    code, source = _compiled(shape, awaits, straight)
+    code, source = _compiled(shape, awaits, straight, learns)
     linecache.cache.setdefault(code.co_filename, source)  # here, since whoever clears it does not know of our cache
     namespace: dict[str, Any] = {**names, "fn_": fn, "defaults_": defaults, "PICKED_": PICKED, "refuse_": _refuser(fn)}
     exec(code, namespace)  # noqa: S102 - our own text and the names of the parameters
@@ -188,8 +191,8 @@ Source = tuple[int, None, list[str], str]
 
 
 @functools.lru_cache(maxsize=1024)
-def _compiled(shape: Shape, awaits: bool, straight: bool) -> tuple[CodeType, Source]:
-    text = shape.text(_STRAIGHT if straight else _SLOW, awaits=awaits)
+def _compiled(shape: Shape, awaits: bool, straight: bool, learns: bool) -> tuple[CodeType, Source]:
+    text = shape.text(_STRAIGHT if straight else _SLOW, awaits=awaits, learns=learns)
     name = f"<svcmesh, around {'async ' if awaits else ''}({shape.parameters})>"
     return compile(text, name, "exec"), (len(text), None, text.splitlines(keepends=True), name)
 
@@ -198,6 +201,6 @@ def _compiled(shape: Shape, awaits: bool, straight: bool) -> tuple[CodeType, Sou
 def _taken() -> frozenset[str]:
     """Return the names that the text itself uses, builtins included: parameters of these names would hide them."""
     namespace: dict[str, Any] = {}
-    exec(compile(ANY.text(_STRAIGHT, awaits=True), "<svcmesh>", "exec"), namespace)  # noqa: S102 - our own text
+    exec(compile(ANY.text(_STRAIGHT, awaits=True, learns=True), "<svcmesh>", "exec"), namespace)  # noqa: S102 - our own text
     code: CodeType = namespace["call"].__code__
     return frozenset((*code.co_names, *code.co_varnames, "defaults_", "PICKED_", "refuse_", "fn_")) - {"args", "kwargs"}

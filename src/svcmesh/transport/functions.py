@@ -83,7 +83,7 @@ def _line(traits: _Traits, *, awaits: bool) -> Function:
         "in_time_": in_time,
         "reapers_": view.runtime.reapers,
     }
-    return line(traits.fn, names, picks=traits.picks, awaits=awaits, straight=view.clock is SYSTEM)
+    return line(traits.fn, names, picks=traits.picks, awaits=awaits, straight=view.clock is SYSTEM, learns=view.learns)
 
 
 def _restore(token: Token) -> None:

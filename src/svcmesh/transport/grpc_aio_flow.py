@@ -213,7 +213,7 @@ class AioFlow:
         self._disarm()
         if leg.account.report is not None:
             self.exchange.deferred = True  # from here on the end is counted by us, whatever the machine thinks of it
-            leg.account.commit(leg.stock)
+        leg.account.commit(leg.stock)
         return True
 
     def _disarm(self) -> None:

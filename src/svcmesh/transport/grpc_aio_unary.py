@@ -35,7 +35,7 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
     def __init__(self, line: Line, running: Running) -> None:
         self._line = line
         self.running = running
-        self._view = line.view
+        self.view = self._view = line.view
         self._now = line.view.clock.now
         self._total = line.view.total
         self._plain_limit = wire_timeout(line.view.limit)
@@ -130,6 +130,9 @@ class PlainCall(AioUnaryUnary):
         """Deal with the end of the first attempt, before whoever awaits is resumed."""
         self._kept.discard(self)
         if well and self._course is None:
+            view = self._method.view
+            if view.learns:
+                view.learn(self._member, self._asked[6])
             self._member.finished += 1
             self._succeeded = True
             return

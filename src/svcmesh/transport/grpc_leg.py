@@ -28,15 +28,16 @@ class Account:
     Attributes:
         report: takes the outcome of an attempt that the machine has open; None on the success path, and once the
             machine has let go of it because its answer began to arrive.
-        attempt: what the machine calls it.
+        attempt: what the machine calls it. begun: its answer has begun to arrive.
     """
 
-    __slots__ = ("attempt", "member", "report", "started", "view")
+    __slots__ = ("attempt", "begun", "member", "report", "started", "view")
 
     def __init__(
         self, view: View, member: Member, started: float, report: Report | None, attempt: Attempt | None = None
     ) -> None:
         self.attempt = attempt
+        self.begun = False
         self.view = view
         self.member = member
         self.started = started
@@ -47,6 +48,9 @@ class Account:
         report, self.report = self.report, None
         if report is not None:
             report(Outcome(Kind.SUCCESS, value=stock))
+        elif self.view.learns and not self.begun:
+            self.view.learn(self.member, self.started)
+        self.begun = True
 
     def end(self, outcome: Outcome) -> None:
         """Settle the attempt, here or in the machine that has it open."""
@@ -54,10 +58,12 @@ class Account:
             self.report(outcome)
             return
         if outcome.kind is Kind.SUCCESS:
+            if self.view.learns and not self.begun:
+                self.view.learn(self.member, self.started)
             self.member.finished += 1
             return
         now = self.view.clock.now()
-        self.view.settle(self.member, (), outcome, now, now - self.started)
+        self.view.settle(self.member, (), outcome, now, now - self.started, begun=self.begun)
 
 
 class Begun(Protocol):

@@ -57,6 +57,8 @@ class UnaryUnary(Multicallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[t
         except BaseException as error:  # noqa: BLE001 - the machine settles it, and raises what is to be raised
             exchange = Blocking(self._line, "__call__", request, (None, credentials, compression), wait_for_ready)
             return exchange.resume(member, now, self._view.deadline(now), error)
+        if self._view.learns:
+            self._view.learn(member, now)
         member.finished += 1
         return response
 
@@ -99,6 +101,8 @@ class UnaryUnary(Multicallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[t
             answer = call(request, limit, metadata, credentials, None, compression)
         except BaseException as error:  # noqa: BLE001 - as above
             return Blocking(self._line, style, request, stock, patient).resume(member, now, deadline, error)
+        if self._view.learns:
+            self._view.learn(member, now)
         member.finished += 1
         return answer
 

@@ -83,6 +83,8 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
             ended, late = error, reaper.late(key)
         else:
             reaper.late(key)  # an answer that came in spite of a cancellation is an answer
+            if view.learns:
+                view.learn(member, now)
             if not exchange.deferred:
                 member.finished += 1
             return response

@@ -58,7 +58,7 @@ class Owed:
             outcome = Outcome(Kind.DEADLINE, found)
         attach(found, self._story(outcome, now))
         if self.open:
-            trip.view.settle(trip.member, (), outcome, now, now - trip.started, over=False)
+            trip.view.settle(trip.member, (), outcome, now, now - trip.started, over=False, begun=True)
         return found
 
     def _story(self, outcome: Outcome, now: float) -> CallInfo:

@@ -72,6 +72,8 @@ class MeshTransport(httpx.BaseTransport):
         except BaseException as error:  # noqa: BLE001 - the machine settles it, and raises it again where it stands
             ended = error
         else:
+            if view.learns:
+                view.learn(member, now)
             if not exchange.deferred:
                 member.finished += 1
             return response
