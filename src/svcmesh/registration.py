@@ -16,7 +16,7 @@ from svcmesh.core.address import join_address, parse_port
 from svcmesh.core.endpoint import Endpoint, Locality
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.announced import LONGEST_TTL, check_locality, check_size, text_by_text, texts
-from svcmesh.discovery.base import Announcement, Discovery, Registrar
+from svcmesh.discovery.base import Announcement, Discovery, Particular, Registrar
 from svcmesh.discovery.local import LocalRegistry
 from svcmesh.discovery.names import quote_name
 from svcmesh.engine.registration import LONGEST_LEAVE, Announcer
@@ -164,6 +164,8 @@ def announce(
         name, identity, address, tags=listed, meta=described, weight=weight, locality=locality, ttl=ttl, check=check
     )
     check_size(announcement)
+    if isinstance(discovery, Particular):
+        discovery.check_announcement(announcement)
     announcer = Announcer(discovery, announcement, clock=runtime.clock, rng=runtime.rng, emit=runtime.events.emit)
     return Registration(mesh, runtime, announcer)
 

@@ -82,3 +82,15 @@ class Registrar(Protocol):
 
     async def drain(self, announcement: Announcement) -> None:
         """Ask callers to send nothing new, while calls in flight are finished."""
+
+
+@runtime_checkable
+class Particular(Protocol):
+    """A registrar that cannot take every announcement. It says so before anything is tried in the background."""
+
+    def check_announcement(self, announcement: Announcement) -> None:
+        """Refuse what it can never take. Asks nobody.
+
+        Raises:
+            ConfigError: naming the field.
+        """

@@ -17,6 +17,8 @@ from svcmesh.core.emit import Emit
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.base import Discovery
+from svcmesh.discovery.consul import open_consul
+from svcmesh.discovery.consul_question import names_service
 from svcmesh.discovery.file import FileDiscovery
 from svcmesh.discovery.local import LocalRegistry
 from svcmesh.discovery.local_directory import default_directory
@@ -148,5 +150,8 @@ SCHEMES: Mapping[str, Scheme] = {
     "static": Scheme(_open_static, complete=True),
     "file": Scheme(_open_file, complete=True),
     "local": Scheme(_open_local, complete=False),
+    "consul": Scheme(open_consul, complete=names_service),
+    "consul+https": Scheme(open_consul, complete=names_service),
+    "consul+unix": Scheme(open_consul, complete=names_service),
 }
 """All schemes there are. A backend adds its line here."""

@@ -1,7 +1,11 @@
-"""What svcmesh gives to the tests of its users: time under control. Nothing in the library imports this room."""
+"""What svcmesh gives to the tests of its users: time under control, registries that fail on command.
+
+Nothing in the library imports this room.
+"""
 
 from __future__ import annotations
 
+from svcmesh.testing.consul import FakeConsul
 from svcmesh.testing.fake_clock import FakeClock
 
-__all__ = ["FakeClock"]
+__all__ = ["FakeClock", "FakeConsul"]

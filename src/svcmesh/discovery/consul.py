@@ -1,0 +1,94 @@
+"""Consul as a registry: ``consul://127.0.0.1:8500``. What is asked, and how, is in the files beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from random import Random
+
+from svcmesh.core.clock import Clock
+from svcmesh.core.emit import Emit, silent
+from svcmesh.core.snapshot import Snapshot
+from svcmesh.discovery.base import Announcement
+from svcmesh.discovery.consul_address import Access, access
+from svcmesh.discovery.consul_client import Client
+from svcmesh.discovery.consul_definition import definition
+from svcmesh.discovery.consul_question import Question, question_of, token_file_of
+from svcmesh.discovery.consul_registration import Registrations
+from svcmesh.discovery.consul_watch import Surface, poll_query, watch_service
+from svcmesh.discovery.uri_parts import Surroundings, Uri
+
+
+class ConsulRegistry:
+    """Discovery and registration with Consul.
+
+    Args:
+        access: agents, credentials and TLS.
+        question: what is asked for; by default all instances of the service that is watched.
+        clock: what waits are measured by. emit: told of instances that cannot be used.
+        rng: what spreads prepared queries.
+
+    Nothing is dialled before the first watch or registration. Threads: all coroutines of one registry run on one loop
+    at a time; a forked child has connections of its own.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        question: Question | None = None,
+        *,
+        clock: Clock,
+        emit: Emit = silent,
+        rng: Random | None = None,
+    ) -> None:
+        self._question = Question() if question is None else question
+        client = Client(access)
+        self._surface = Surface(client, clock, emit, Random() if rng is None else rng)
+        self._registrations = Registrations(client)
+
+    async def watch(self, service: str) -> AsyncIterator[Snapshot]:
+        """Yield the instances of ``service``, at once and after each change.
+
+        Raises:
+            DiscoveryError: Consul cannot be asked, or its answer is none.
+        """
+        question = self._question
+        watching = poll_query if question.is_query else watch_service
+        async with self._surface.client.open(), aclosing(watching(self._surface, question, service)) as snapshots:
+            async for snapshot in snapshots:
+                yield snapshot
+
+    def check_announcement(self, announcement: Announcement) -> None:
+        """Refuse what Consul can never take.
+
+        Raises:
+            ConfigError: naming the field.
+        """
+        definition(announcement)
+
+    async def register(self, announcement: Announcement) -> None:
+        """Announce, or announce again."""
+        await self._registrations.register(announcement)
+
+    async def heartbeat(self, announcement: Announcement) -> None:
+        """Say that the process is alive."""
+        await self._registrations.heartbeat(announcement)
+
+    async def deregister(self, announcement: Announcement) -> None:
+        """Take it back."""
+        await self._registrations.deregister(announcement)
+
+    async def drain(self, announcement: Announcement) -> None:
+        """Ask callers to send nothing new."""
+        await self._registrations.drain(announcement)
+
+
+def open_consul(uri: Uri, surroundings: Surroundings) -> ConsulRegistry:
+    """Open a ``consul://``, ``consul+https://`` or ``consul+unix://`` URI; nothing is dialled.
+
+    Raises:
+        ConfigError: a malformed address, an unknown key in the query, a ``CONSUL_…`` variable that cannot be.
+    """
+    question = question_of(uri)
+    found = access(uri, surroundings.environ, token_file=token_file_of(uri))
+    return ConsulRegistry(found, question, clock=surroundings.clock, emit=surroundings.emit)

@@ -1,0 +1,210 @@
+"""Where Consul is and how it is spoken to: from a URI, and from the environment that all HashiCorp tools read.
+
+What works with the ``consul`` command on a machine works here without a further word. A URI that names an agent has the
+last word on where it is; token, TLS and namespace come from the environment unless the URI has them.
+
+Source: HashiCorp's Go client (`api.DefaultConfig`, `api.NewClient`), which is the only full description there is.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from svcmesh.core.address import parse_address
+from svcmesh.core.errors import ConfigError, DiscoveryError
+from svcmesh.discovery.uri_parts import Uri, decoded
+
+DEFAULT = "127.0.0.1:8500"
+
+_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+_FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+_LONGEST_TOKEN = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One agent (or server) of Consul: the base URL of its API, and the unix socket that leads to it, if one does."""
+
+    url: str
+    socket: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """What messages call it."""
+        return f"unix:{self.socket}" if self.socket is not None else self.url
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files and settings of TLS; the system's authorities where none are given."""
+
+    ca_file: str | None = None
+    ca_path: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    server_name: str | None = None
+    verify: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who we are to Consul. Nothing here is ever shown: not in a repr, not in an error.
+
+    ``token_file`` wins over ``token`` while it is not empty, and is read for every request: tokens rotate.
+    """
+
+    token: str | None = field(default=None, repr=False)
+    token_file: str | None = None
+    user: str | None = field(default=None, repr=False)
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that say it, as of now.
+
+        Raises:
+            DiscoveryError: the token file cannot be read, or holds no token.
+        """
+        found: dict[str, str] = {}
+        token = self._token()
+        if token:
+            found["X-Consul-Token"] = token
+        if self.user is not None:
+            found["Authorization"] = "Basic " + base64.b64encode(self.user.encode()).decode("ascii")
+        return found
+
+    def _token(self) -> str | None:
+        if self.token_file is None:
+            return self.token
+        try:
+            with Path(self.token_file).open("rb") as file:
+                content = file.read(_LONGEST_TOKEN + 1)
+        except OSError as error:
+            raise DiscoveryError(f"cannot read Consul's token from {self.token_file}: {error.strerror}") from None
+        token = content.decode("ascii", errors="replace").strip()
+        if not token:
+            return self.token
+        check_token(token, f"the file {self.token_file}", DiscoveryError)
+        return token
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """All that is needed to ask: agents in the order in which they are tried, credentials, TLS, and whose data."""
+
+    agents: tuple[Agent, ...]
+    credentials: Credentials = Credentials()
+    tls: Tls = Tls()
+    namespace: str | None = None
+    partition: str | None = None
+
+
+def access(uri: Uri, environ: Mapping[str, str], *, token_file: str | None = None) -> Access:
+    """Return how the Consul that ``uri`` means is reached.
+
+    Args:
+        uri: ``consul://[token@]host:port,…``, ``consul+https://…`` or ``consul+unix://%2Fpath`` (or ``:///path``);
+            without a host ``CONSUL_HTTP_ADDR`` says where it is. ``user:password@`` is for basic authentication.
+        environ: where the ``CONSUL_…`` variables are read.
+        token_file: the token's file that the URI names.
+
+    Raises:
+        ConfigError: a malformed address, or a variable that cannot be understood. Values of secrets are not repeated.
+    """
+    user, at, hosts = uri.authority.rpartition("@")
+    credentials = _credentials(decoded(uri, user) if at else None, environ, token_file)
+    return Access(
+        agents=_agents(uri, hosts, environ),
+        credentials=credentials,
+        tls=_tls(environ),
+        namespace=environ.get("CONSUL_NAMESPACE") or None,
+        partition=environ.get("CONSUL_PARTITION") or None,
+    )
+
+
+def check_token(token: str, where: str, kind: type[ConfigError | DiscoveryError] = ConfigError) -> None:
+    """Refuse a token that no header can hold, without repeating it."""
+    if len(token) > _LONGEST_TOKEN or not all("!" <= letter <= "~" for letter in token):
+        raise kind(f"Consul's token in {where} is none: it is too long, or holds a space or a letter beyond ASCII")
+
+
+def _agents(uri: Uri, hosts: str, environ: Mapping[str, str]) -> tuple[Agent, ...]:
+    secure = uri.scheme == "consul+https" or bool(_flag(environ, "CONSUL_HTTP_SSL"))
+    if uri.scheme == "consul+unix":
+        path = decoded(uri, hosts) if hosts else decoded(uri, uri.path)
+        return (_socket(path, repr(uri.text)),)
+    if not hosts:
+        return (_from_environment(environ.get("CONSUL_HTTP_ADDR") or DEFAULT, secure),)
+    return tuple(_at(decoded(uri, host), secure, "", repr(uri.text)) for host in hosts.split(","))
+
+
+def _from_environment(text: str, secure: bool) -> Agent:
+    where = "CONSUL_HTTP_ADDR"
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        scheme, rest = "http", text
+    if scheme == "unix":
+        return _socket(rest, where)
+    if scheme not in {"http", "https"}:
+        raise ConfigError(f"{where} begins with {scheme!r}: write host:port, http://…, https://… or unix:///path")
+    host, slash, prefix = rest.partition("/")
+    if "@" in host or "?" in prefix or "#" in prefix:
+        raise ConfigError(f"{where} takes no user, query or fragment; tokens go into CONSUL_HTTP_TOKEN")
+    return _at(host, secure or scheme == "https", (slash + prefix).rstrip("/"), where)
+
+
+def _at(host: str, secure: bool, prefix: str, where: str) -> Agent:
+    """Return the agent at ``host[:port]``; http never takes back that SSL was asked for."""
+    bare = host.rpartition("]")[2] if host.startswith("[") else host
+    if ":" not in bare:
+        host = f"{host}:{8501 if secure else 8500}"
+    try:
+        address = parse_address(host)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    if address.path is not None:
+        raise ConfigError(f"{where}: a unix socket is consul+unix://%2Frun%2Fconsul.sock")
+    return Agent(f"{'https' if secure else 'http'}://{host}{prefix}")
+
+
+def _socket(path: str, where: str) -> Agent:
+    if not path.startswith("/") or path.endswith("/"):
+        raise ConfigError(f"{where}: a unix socket is an absolute path, as in consul+unix://%2Frun%2Fconsul.sock")
+    return Agent("http://localhost", path)
+
+
+def _credentials(user: str | None, environ: Mapping[str, str], token_file: str | None) -> Credentials:
+    basic = environ.get("CONSUL_HTTP_AUTH") or None
+    token = environ.get("CONSUL_HTTP_TOKEN", "").strip() or None
+    file = environ.get("CONSUL_HTTP_TOKEN_FILE") or None
+    where = "CONSUL_HTTP_TOKEN"
+    if user is not None and ":" in user:
+        basic = user
+    elif user:
+        token, file, where = user, None, "the URI"
+    if token is not None:
+        check_token(token, where)
+    return Credentials(token, token_file or file, basic)
+
+
+def _tls(environ: Mapping[str, str]) -> Tls:
+    certificate, key = environ.get("CONSUL_CLIENT_CERT") or None, environ.get("CONSUL_CLIENT_KEY") or None
+    if (certificate is None) != (key is None):
+        raise ConfigError("CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY belong together; one of them is missing")
+    return Tls(
+        ca_file=environ.get("CONSUL_CACERT") or None,
+        ca_path=environ.get("CONSUL_CAPATH") or None,
+        certificate=certificate,
+        key=key,
+        server_name=environ.get("CONSUL_TLS_SERVER_NAME") or None,
+        verify=_flag(environ, "CONSUL_HTTP_SSL_VERIFY") is not False,
+    )
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool | None:
+    """Return a variable that is one of Go's booleans; None where it is not set."""
+    text = environ.get(name, "")
+    if text and text not in _TRUE | _FALSE:
+        raise ConfigError(f"{name} must be true or false (or 1, t, 0, f), not {text!r}")
+    return text in _TRUE if text else None

@@ -1,0 +1,263 @@
+"""What Consul says of a service, as endpoints: pure decoding of `/v1/health/service/:name` and of prepared queries.
+
+Installations differ: Go writes null for an empty list, old agents lack fields, people register services without
+address, port or checks. So everything that may be missing may be missing, and one entry that nobody can dial takes no
+other one away. What is no answer of Consul's at all (a proxy's page, half a body) is an error: never "no instances".
+
+Source: Consul's `HealthChecks.AggregatedStatus`, its DNS for weights, `TranslateServiceAddress` for addresses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from svcmesh.core.address import join_address
+from svcmesh.core.endpoint import Endpoint, Health, Locality
+from svcmesh.core.errors import DiscoveryError
+
+HEAVIEST = 65_535
+"""The largest weight that Consul takes."""
+
+_NODE_MAINTENANCE = "_node_maintenance"
+_SERVICE_MAINTENANCE = "_service_maintenance:"
+_TOLD = 80  # characters of a stranger's text in an error message
+_LOCALITY_KEYS = (
+    ("region",),
+    ("zone", "availability_zone", "availability-zone", "az"),
+    ("sub_zone", "sub-zone"),
+)
+_RANK = {"passing": 0, "warning": 1, "critical": 2}
+
+
+class Entries(NamedTuple):
+    """What an answer holds.
+
+    Attributes:
+        endpoints: those that can be dialled, without those in maintenance; each address once.
+        left_out: what could not be read, and why; for a warning.
+        listed: how many entries there were, those in maintenance included.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    left_out: tuple[str, ...]
+    listed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How entries are to be read.
+
+    Attributes:
+        address: which address is dialled: "" for the usual one, else the name of a tagged one, such as ``wan``.
+        ordered: keep the order of the answer (which ``near`` sorted) instead of sorting by address.
+    """
+
+    address: str = ""
+    ordered: bool = False
+
+
+USUAL = Reading()
+
+
+def decode_service(body: bytes, reading: Reading = USUAL) -> Entries:
+    """Return the endpoints in an answer of `/v1/health/service/:name`.
+
+    Raises:
+        DiscoveryError: it is no such answer, or it has entries and not one of them can be read.
+    """
+    return _entries(_json(body), reading)
+
+
+def decode_query(body: bytes, reading: Reading = USUAL) -> Entries:
+    """Return the endpoints in an answer of `/v1/query/:name/execute`; they carry the datacenter that they are of.
+
+    Raises:
+        DiscoveryError: as `decode_service`.
+    """
+    answer = _json(body)
+    if not isinstance(answer, dict) or "Nodes" not in answer:
+        raise DiscoveryError(f"Consul's answer is no result of a prepared query but {_shown(answer)}")
+    nodes = answer["Nodes"]
+    return _entries([] if nodes is None else nodes, reading)
+
+
+def decode_services(body: bytes) -> frozenset[str]:
+    """Return the names in an answer of `/v1/catalog/services`.
+
+    Raises:
+        DiscoveryError: it is no such answer.
+    """
+    answer = _json(body)
+    if not isinstance(answer, dict):
+        raise DiscoveryError(f"Consul's answer is no catalogue of services but {_shown(answer)}")
+    return frozenset(answer)
+
+
+def status_of(checks: Any) -> str:
+    """Return the status that checks amount to: maintenance, critical, warning or passing.
+
+    No checks are passing; a status that is not known counts as critical, for it is not passing.
+    """
+    worst = "passing"
+    for check in checks if isinstance(checks, list) else ():
+        if not isinstance(check, dict):
+            continue
+        check_id = check.get("CheckID")
+        if isinstance(check_id, str) and (check_id == _NODE_MAINTENANCE or check_id.startswith(_SERVICE_MAINTENANCE)):
+            return "maintenance"
+        status = check.get("Status")
+        known = status if isinstance(status, str) and status in _RANK else "critical"
+        if _RANK[known] > _RANK[worst]:
+            worst = known
+    return worst
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        what = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:_TOLD]
+        raise DiscoveryError(f"Consul's answer of {len(body)} bytes is no JSON: {what}") from None
+
+
+def _entries(answer: Any, reading: Reading) -> Entries:
+    if not isinstance(answer, list):
+        raise DiscoveryError(f"Consul's answer is no list of instances but {_shown(answer)}")
+    found: dict[str, tuple[int, Endpoint]] = {}
+    left_out: list[str] = []
+    readable = 0
+    for number, entry in enumerate(answer):
+        try:
+            rank, endpoint = _endpoint(entry, reading)
+        except ValueError as error:  # ConfigError of an address is one, and so is what cannot be encoded
+            left_out.append(f"entry {number}{_name(entry)}: {str(error)[: 2 * _TOLD]}")
+            continue
+        readable += 1
+        if endpoint is not None:
+            other = found.get(endpoint.address)
+            if other is None or _preferred(rank, endpoint, *other):
+                found[endpoint.address] = (rank, endpoint)
+    if left_out and not readable:
+        raise DiscoveryError(f"no instance of {len(answer)} can be read; {left_out[0]}")
+    endpoints = [endpoint for _, endpoint in found.values()]
+    if not reading.ordered:
+        endpoints.sort(key=_address)
+    return Entries(tuple(endpoints), tuple(left_out), len(answer))
+
+
+def _address(endpoint: Endpoint) -> str:
+    return endpoint.address
+
+
+def _preferred(rank: int, endpoint: Endpoint, other_rank: int, other: Endpoint) -> bool:
+    """Whether of two instances at one address the first speaks for it: one that is well shows that it answers."""
+    return (rank, -endpoint.weight) < (other_rank, -other.weight)
+
+
+def _endpoint(entry: Any, reading: Reading) -> tuple[int, Endpoint | None]:
+    """Return rank and endpoint of an entry; None for one in maintenance.
+
+    Raises:
+        ValueError: it cannot be dialled.
+    """
+    service, node = _mapping(entry, "Service"), _mapping(entry, "Node")
+    if not service:
+        raise ValueError("it has no Service")
+    status = status_of(entry.get("Checks"))
+    if status == "maintenance":
+        return len(_RANK), None
+    endpoint = Endpoint(
+        _dialled(service, node, reading.address),
+        weight=_weight(service.get("Weights"), status),
+        locality=_locality(service, node),
+        metadata=_metadata(service, node),
+        health=Health.UNHEALTHY if status == "critical" else Health.HEALTHY,
+    )
+    return _RANK[status], endpoint
+
+
+def _dialled(service: Mapping[str, Any], node: Mapping[str, Any], wanted: str) -> str:
+    """Return the address: a tagged one of the service, its own, a tagged one of the node, its own."""
+    port = service.get("Port")
+    host, tagged_port = _tagged(service, wanted) if wanted else ("", 0)
+    if host:
+        port = tagged_port or port
+    own = service.get("Address")
+    host = host or (own if isinstance(own, str) else "")
+    if not host:
+        path = service.get("SocketPath")
+        if isinstance(path, str) and path and not port:
+            return f"unix:{path}"
+        if wanted:
+            host, _ = _tagged(node, wanted)
+        address = node.get("Address")
+        host = host or (address if isinstance(address, str) else "")
+    if not host:
+        raise ValueError("neither the service nor its node has an address")
+    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65_535:
+        raise ValueError(f"its port is {_shown(port)}: register it with the port that it listens on")
+    return join_address(host.strip("[]"), port)
+
+
+def _tagged(holder: Mapping[str, Any], wanted: str) -> tuple[str, int]:
+    """Return a tagged address and its port: a service has ``{Address, Port}`` in either case, a node plain text."""
+    tagged = _mapping(holder, "TaggedAddresses").get(wanted)
+    if isinstance(tagged, str):
+        return tagged, 0
+    if not isinstance(tagged, dict):
+        return "", 0
+    host, port = tagged.get("Address", tagged.get("address")), tagged.get("Port", tagged.get("port"))
+    return host if isinstance(host, str) else "", port if type(port) is int else 0
+
+
+def _weight(weights: Any, status: str) -> float:
+    """Return the weight of a status; a critical one keeps its own, for when a panic uses it after all."""
+    found = weights.get("Warning" if status == "warning" else "Passing") if isinstance(weights, dict) else None
+    return found if type(found) is int and 0 <= found <= HEAVIEST else 1
+
+
+def _locality(service: Mapping[str, Any], node: Mapping[str, Any]) -> Locality | None:
+    """Return where it runs: as Consul knows it, else as the metadata of service or node say."""
+    for holder, meta in ((service, "Meta"), (node, "Meta")):
+        known = holder.get("Locality")
+        if isinstance(known, dict) and known:
+            region, zone = known.get("Region"), known.get("Zone")
+            return Locality(region if isinstance(region, str) else "", zone if isinstance(zone, str) else "")
+        told = holder.get(meta)
+        if isinstance(told, dict) and told:
+            parts = [next((told[k] for k in keys if isinstance(told.get(k), str)), "") for keys in _LOCALITY_KEYS]
+            if any(parts):
+                return Locality(*parts)
+    return None
+
+
+def _metadata(service: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what else is known: the service's own metadata, its tags, id, node and datacenter."""
+    known = (("id", service.get("ID")), ("node", node.get("Node")), ("datacenter", node.get("Datacenter")))
+    metadata: dict[str, Any] = {key: value for key, value in known if isinstance(value, str) and value}
+    tags = service.get("Tags")
+    if isinstance(tags, list) and tags:
+        metadata["tags"] = tuple(tag for tag in tags if isinstance(tag, str))
+    metadata.update((key, value) for key, value in _mapping(service, "Meta").items() if isinstance(value, str))
+    return metadata
+
+
+def _mapping(holder: Any, key: str) -> dict[str, Any]:
+    found = holder.get(key) if isinstance(holder, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _name(entry: Any) -> str:
+    service, node = _mapping(entry, "Service"), _mapping(entry, "Node")
+    identity = service.get("ID") or service.get("Service")
+    return f" ({_shown(identity)} on {_shown(node.get('Node'))})" if isinstance(identity, str) else ""
+
+
+def _shown(value: Any) -> str:
+    """Return what an error may show of a stranger's value: its beginning, or just its kind."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return repr(value)[:_TOLD]

@@ -1,0 +1,79 @@
+"""What went wrong with Consul, by what follows from it: ask again, ask another agent, register again, or tell somebody.
+
+Consul says nearly everything by a status and a line of plain text. Texts differ between versions, so the status
+decides; the text is shown. An error of any of these kinds never means "no instances".
+"""
+
+from __future__ import annotations
+
+from svcmesh.core.errors import DiscoveryError
+
+SLOWLY = 5.0
+"""Seconds after which something is asked again that only people can mend: a token, a wrong request."""
+
+_SHOWN = 200  # characters of an answer that an error shows
+_UNKNOWN = ("unknown check", "unknown service", "does not have associated ttl", "unable to find checkid")
+
+
+class ConsulError(DiscoveryError):
+    """Consul could not be asked, or refused. ``status`` is that of HTTP, or None where there was no answer."""
+
+    status: int | None = None
+
+
+class Unreachable(ConsulError):
+    """No answer: the connection failed, broke off, or nothing came in time. Another agent may be better."""
+
+
+class Busy(ConsulError):
+    """429 or 503: a limit of Consul's. Another agent may be better."""
+
+
+class Broken(ConsulError):
+    """5xx: no cluster leader, or an error between servers. It passes; another agent may be better."""
+
+
+class Denied(ConsulError):
+    """401, 403, or a list from which rights removed everything: the token is unknown, expired, or may not."""
+
+
+class Unknown(ConsulError):
+    """404, or an old agent's 500 about a check: the agent does not have what was named."""
+
+
+class Refused(ConsulError):
+    """Any other answer: the request is wrong for this Consul, or something that is no Consul answers."""
+
+
+PASSING_BY = (Unreachable, Busy, Broken)
+"""Errors that another agent, or another moment, may not have."""
+
+
+def error_of(status: int, body: bytes, *, asked: str, retry_after: str | None = None) -> ConsulError:
+    """Return the error that an answer amounts to.
+
+    Args:
+        status: of HTTP, not 200. body: the beginning of the answer.
+        asked: method, path and agent, for the text. retry_after: the header of that name.
+    """
+    told = " ".join(body[: 4 * _SHOWN].decode("utf-8", errors="replace").split())[:_SHOWN]
+    kind, wait, hint = _kind(status, told.lower())
+    if retry_after is not None and retry_after.isascii() and retry_after.isdigit():
+        wait = float(retry_after[:6])
+    error = kind(f"{asked} answered {status}{': ' + told if told else ''}{hint}", retry_after=wait)
+    error.status = status
+    return error
+
+
+def _kind(status: int, told: str) -> tuple[type[ConsulError], float | None, str]:
+    if status in {401, 403}:
+        return Denied, SLOWLY, "; give it a token with the right policy (CONSUL_HTTP_TOKEN, CONSUL_HTTP_TOKEN_FILE)"
+    if status == 404 or (status == 500 and any(words in told for words in _UNKNOWN)):
+        return Unknown, None, ""
+    if status in {429, 503}:
+        return Busy, None, ""
+    if status >= 500:
+        return Broken, None, ""
+    if 300 <= status < 400:
+        return Refused, SLOWLY, "; redirects are not followed: is that the address of Consul's API?"
+    return Refused, SLOWLY, ""

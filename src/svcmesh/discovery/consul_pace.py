@@ -1,0 +1,26 @@
+"""How often Consul may be asked: a bucket of tokens. Churn makes no busy loop, and a single change waits for nothing.
+
+Source: hashicorp/consul#5358, where blocking queries of a busy service came back without a pause.
+"""
+
+from __future__ import annotations
+
+from svcmesh.core.clock import Clock, sleep_until
+
+
+class Bucket:
+    """Holds up to ``burst`` tokens; another one comes every ``seconds``."""
+
+    def __init__(self, clock: Clock, burst: int, seconds: float) -> None:
+        self._clock = clock
+        self._burst = burst
+        self._seconds = seconds
+        self._full_at = clock.now()  # the instant at which nothing is missing any more
+
+    async def take(self) -> None:
+        """Take a token, as soon as there is one."""
+        now = self._clock.now()
+        self._full_at = max(self._full_at, now) + self._seconds
+        due = self._full_at - self._burst * self._seconds
+        if due > now:
+            await sleep_until(self._clock, due)
