@@ -80,6 +80,7 @@ class Exchange:
     """The transport's side of a call; ``script``: what attempts end in, outcomes or functions of the attempt."""
 
     patient = False
+    key: int | None = None
     method = "method"
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from svcmesh.balance.hash_on import Computed, Cookie, Header, Query, Source
 from svcmesh.balance.least_request import LeastRequest
 from svcmesh.balance.maglev import Maglev
 from svcmesh.balance.peak_ewma import PeakEwma
@@ -14,15 +15,20 @@ from svcmesh.balance.weighted_round_robin import WeightedRoundRobin
 from svcmesh.core.hashing import hash_key
 
 __all__ = [
+    "Computed",
+    "Cookie",
+    "Header",
     "LeastRequest",
     "LoadBalancer",
     "Maglev",
     "PeakEwma",
     "PickFirst",
     "Picker",
+    "Query",
     "Random",
     "RingHash",
     "RoundRobin",
+    "Source",
     "WeightedRoundRobin",
     "hash_key",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import ClassVar
 
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.picker import Picker, Rng
@@ -14,7 +15,13 @@ from svcmesh.core.snapshot import Snapshot
 
 
 class Configuration:
-    """Base of the frozen configurations; a subclass says which picker it makes."""
+    """Base of the frozen configurations; a subclass says which picker it makes.
+
+    Attributes:
+        affinity: its pickers go by the key.
+    """
+
+    affinity: ClassVar[bool] = False
 
     def picker(self, endpoints: Sequence[Endpoint], *, rng: Rng | None = None, clock: Clock | None = None) -> Picker:
         """Return a picker over ``endpoints`` with counts of its own.

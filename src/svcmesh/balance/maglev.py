@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import isqrt
-from typing import Final
+from typing import ClassVar, Final
 
 from svcmesh.balance import bounded_load
 from svcmesh.balance.affinity import AffinityPicker, host_key, no_key, normalized
@@ -47,6 +47,8 @@ class Maglev(Configuration):
 
     Threads: any; nothing changes after building.
     """
+
+    affinity: ClassVar[bool] = True
 
     table_size: int = 65537
     hash_balance_factor: int | None = None

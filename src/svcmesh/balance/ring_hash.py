@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import ceil
-from typing import Final
+from typing import ClassVar, Final
 
 from svcmesh.balance import bounded_load
 from svcmesh.balance.affinity import AffinityPicker, host_key, no_key, normalized
@@ -30,6 +30,7 @@ from svcmesh.core.errors import ConfigError
 from svcmesh.core.hashing import murmur2, xxh64
 
 LARGEST: Final = 8_388_608
+USUAL: Final = 4096
 HASHES: Final = {"XX_HASH": xxh64, "MURMUR_HASH_2": murmur2}
 
 
@@ -40,8 +41,9 @@ class RingHash(Configuration):
     Args:
         minimum_ring_size: points at least, from 1 to 8,388,608; default 1,024. Shares are even to about 30 % with 100
             points per endpoint, to 10 % with 650.
-        maximum_ring_size: points at most, from 1 to 8,388,608, which is the default. Fewer than endpoints means that
-            some own nothing.
+        maximum_ring_size: points at most, from 1 to 8,388,608 (Envoy's default). None (default) is gRPC's 4,096, or
+            the minimum, or the number of endpoints if that is more: weights come from registries, and 1 beside 2**32
+            would make a ring that fills the memory. Endpoints below their share of one point may own nothing.
         hash_function: ``"XX_HASH"`` (default) or ``"MURMUR_HASH_2"``, for the points; keys are hashed by the caller.
         hash_balance_factor: percent of an even share that an endpoint may have in flight, at least 100; None or 0
             (default) for no bound. See `svcmesh.balance.bounded_load`.
@@ -49,25 +51,27 @@ class RingHash(Configuration):
     Raises:
         ConfigError: one of them is out of its range, or the minimum is above the maximum.
 
-    Cost: a pick is one binary search. Building takes about a microsecond per point, and more than
-    ``minimum_ring_size`` points are made when weights differ much: each endpoint gets at least one.
+    Cost: a pick is one look-up, at times a binary search. Building takes about a microsecond per point, and more than
+    ``minimum_ring_size`` points are made when weights differ.
 
     Threads: any; nothing changes after building.
     """
 
+    affinity: ClassVar[bool] = True
+
     minimum_ring_size: int = 1024
-    maximum_ring_size: int = LARGEST
+    maximum_ring_size: int | None = None
     hash_function: str = "XX_HASH"
     hash_balance_factor: int | None = None
 
     def __post_init__(self) -> None:
         """Check every field."""
-        for name in ("minimum_ring_size", "maximum_ring_size"):
-            size = getattr(self, name)
+        most = self.minimum_ring_size if self.maximum_ring_size is None else self.maximum_ring_size
+        for name, size in (("minimum_ring_size", self.minimum_ring_size), ("maximum_ring_size", most)):
             checks.whole(name, size, 1)
             if size > LARGEST:
                 raise ConfigError(f"{name} must be at most {LARGEST:,}, not {size!r}")
-        if self.minimum_ring_size > self.maximum_ring_size:
+        if self.minimum_ring_size > most:
             raise ConfigError(
                 f"minimum_ring_size {self.minimum_ring_size} is above maximum_ring_size {self.maximum_ring_size}"
             )
@@ -87,7 +91,8 @@ class RingHash(Configuration):
     def _points(self, cells: Sequence[Cell], shares: Sequence[float]) -> list[tuple[int, Cell]]:
         """Return the points in their order: Envoy's sums, whose fractions carry over from one endpoint to the next."""
         digest, least = HASHES[self.hash_function], min(shares)
-        scale = min(ceil(least * self.minimum_ring_size) / least, self.maximum_ring_size)
+        most = self.maximum_ring_size or max(USUAL, self.minimum_ring_size, len(cells))
+        scale = min(ceil(least * self.minimum_ring_size) / least, most)
         points: list[tuple[int, Cell]] = []
         target = 0.0
         for cell, share in zip(cells, shares, strict=True):

@@ -44,7 +44,12 @@ class Exchange(Protocol):
         deferred: whatever value an attempt ends with stays in flight (a stream); the transport then counts
             ``member.finished`` itself, exactly once.
         patient: without endpoints it waits for some until its deadline (gRPC's wait_for_ready).
+        key: hash of what it is about, for pickers with affinity; None: any endpoint will do.
     """
+
+    @property
+    def key(self) -> int | None:
+        """What is it about?"""
 
     @property
     def idempotent(self) -> bool:

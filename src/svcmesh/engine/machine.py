@@ -51,7 +51,6 @@ class Call:
         view: whom it goes to, and under which policy.
         exchange: the transport's side of it.
         now: the present instant. deadline: when the whole call must have ended; infinite for never.
-        key: what it is about, for pickers with affinity.
         retries: False for an attempt that svcmesh cannot repeat, because its body is the caller's own block.
 
     Raises:
@@ -64,7 +63,6 @@ class Call:
         exchange: Exchange,
         now: float,
         deadline: float = NEVER,
-        key: int | None = None,
         *,
         retries: bool = True,
     ) -> None:
@@ -73,7 +71,6 @@ class Call:
         self.exchange = exchange
         self.deadline = deadline
         self.began = now
-        self.key = key
         self.endpoints: list[Endpoint] = []
         self.waits: list[float] = []
         self._retry = view.policy.retry if retries else None
@@ -221,7 +218,7 @@ class Call:
     def _ask_for(self, now: float, exclude: set[Endpoint], refused: set[Endpoint]) -> tuple[Member, Permits] | None:
         """Pick until one admits the call; those whose breakers do not are added to ``refused``."""
         while True:
-            member = self.view.picker.choose_from(self.key, exclude | refused)
+            member = self.view.picker.choose_from(self.exchange.key, exclude | refused)
             if member is None:
                 return None
             assert isinstance(member, Member)  # noqa: S101 - cells of an engine are members

@@ -13,6 +13,7 @@ from functools import partial
 from typing import cast
 from weakref import ref
 
+from svcmesh.balance import hash_on
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.least_request import LeastRequest
 from svcmesh.balance.picker import Learning, Picker
@@ -45,6 +46,7 @@ class View:
         choose: returns a member for a plain call, or None: take the machine. Read it anew on each call.
         picker: the picker behind it. budget: counts the calls, and pays for retries.
         per_try: seconds that one attempt may take; infinite for no limit. total: the same for a whole call.
+        hash_on: the rules for the keys of calls; empty where no key is wanted.
         limit: the smaller one of the two, for a plain call without a timeout of its own.
         port: only endpoints with this port are called; None: all.
         learns: the balancer goes by how long calls take, so that straight lines owe it a `learn` at each end.
@@ -60,7 +62,9 @@ class View:
         self.total = NEVER if policy.timeout is None else policy.timeout
         self.per_try = NEVER if policy.per_try_timeout is None else policy.per_try_timeout
         self.limit = min(self.total, self.per_try)
+        self.hash_on = hash_on.rules(policy.hash_on)
         self.choose: Callable[[], Member | None] = _nobody
+        self._plain = False
         self.picker: Picker = Picker(())
         self.panicking = False
         self._knocking: set[Breaker] = set()
@@ -88,12 +92,16 @@ class View:
 
     # -- the success path ------------------------------------------------------------------------------------------
 
-    def enter(self, now: float) -> Member | None:
+    def key_of(self, subject: hash_on.Subject) -> int | None:
+        """Return the key of a request; None where the policy wants none or no rule finds anything."""
+        return hash_on.key_of(self.hash_on, subject)
+
+    def enter(self, now: float, key: int | None = None) -> Member | None:
         """Start a plain attempt: pick an endpoint and count it in flight. None: this call needs the machine.
 
         Whoever gets a member owes it one ``member.finished += 1``, or hands it to the machine (`Call.adopt`).
         """
-        member = self.choose()
+        member = self.choose() if key is None else self._choose_by(key)
         if member is None:
             return None
         self.budget.calls += 1
@@ -101,6 +109,10 @@ class View:
             member.roll(now)
         member.started += 1
         return member
+
+    def _choose_by(self, key: int) -> Member | None:
+        """Return the member that a key belongs to, where calls may go straight."""
+        return cast("Member | None", self.picker.choose_from(key, ())) if self._plain else None
 
     def learn(self, member: Member, started: float) -> None:
         """Tell a balancer that ``learns`` of an attempt that ended well, or of whose answer the first sign has come.
@@ -226,7 +238,7 @@ class View:
                 admitted.append(member)
             probing = probing or "half-open" in states
         self.picker = self.balancer.over(admitted, self.runtime.rng, self.clock)
-        plain = self._is_plain(probing, now)
+        self._plain = plain = self._is_plain(probing, now)
         self.choose = cast("Callable[[], Member | None]", self.picker.choose) if plain else _nobody
         return reports
 
@@ -319,6 +331,7 @@ class View:
     def reset_after_fork(self) -> None:
         """In a forked child: join the cluster anew."""
         self.choose = _nobody
+        self._plain = False
         self._knocking = set()
         self._join()
 

@@ -7,11 +7,12 @@ what a service gets when nobody said anything.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, Self
 
+from svcmesh.balance import hash_on
 from svcmesh.balance.picker import LoadBalancer
 from svcmesh.core import checks
 from svcmesh.core.errors import ConfigError
@@ -20,6 +21,8 @@ from svcmesh.policy.fault import Fault
 from svcmesh.policy.methods import check_idempotent, is_listed
 from svcmesh.policy.outlier import OutlierDetection
 from svcmesh.policy.retry import Retry
+
+HashOn = hash_on.Rule | Callable[..., str | bytes | int | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,9 @@ class Policy:
         circuit_breaker: a breaker, or two: one of scope ``endpoint`` and one of scope ``service``.
         outlier_detection: when to take an endpoint out of rotation; None: never.
         load_balancer: a configuration from `svcmesh.balance`; None: the less loaded of two (`LeastRequest()`).
+        hash_on: what the key of a call is made of, for balancers that go by one (`RingHash`, `Maglev`): a rule such as
+            ``svcmesh.balance.Header("x-user")``, a function, or several of them, which are combined as Envoy does. A
+            call of which none finds anything goes to a random endpoint. Default: none.
         idempotent: whether calls may be repeated though they may have been executed: for all methods, or for a set
             of ``"/pkg.Service/Method"`` and ``"/pkg.Service/*"``. HTTP calls go by their method all the same.
         faults: faults to put in on purpose.
@@ -53,6 +59,7 @@ class Policy:
     circuit_breaker: CircuitBreaker | tuple[CircuitBreaker, ...] | None = None
     outlier_detection: OutlierDetection | None = None
     load_balancer: LoadBalancer | None = None
+    hash_on: HashOn | Sequence[HashOn] | None = None
     idempotent: bool | Collection[str] = False
     faults: Sequence[Fault] = ()
     panic_threshold: float = 0.0
@@ -69,6 +76,8 @@ class Policy:
         _check_kind("retry", self.retry, Retry)
         _check_kind("outlier_detection", self.outlier_detection, OutlierDetection)
         _check_balancer(self.load_balancer)
+        object.__setattr__(self, "hash_on", hash_on.rules(self.hash_on) or None)
+        _check_affinity(self.load_balancer, self.hash_on)
         checks.between("panic_threshold", self.panic_threshold, 0, 1)
         if not isinstance(self.timeout_ends_streams, bool):
             raise ConfigError(f"timeout_ends_streams must be a bool, not {self.timeout_ends_streams!r}")
@@ -134,6 +143,12 @@ def _check_kind(field: str, value: object, kind: type) -> None:
 def _check_balancer(balancer: object) -> None:
     if balancer is not None and (isinstance(balancer, type) or not callable(getattr(balancer, "over", None))):
         raise ConfigError(f"load_balancer must be a configuration such as LeastRequest(), not {balancer!r}")
+
+
+def _check_affinity(balancer: object, rules: object) -> None:
+    if rules is not None and not getattr(balancer, "affinity", balancer is not None):
+        found = "the default one" if balancer is None else f"{balancer!r}"
+        raise ConfigError(f"hash_on needs a load_balancer that goes by keys, RingHash() or Maglev(), not {found}")
 
 
 def _check_breakers(given: Any) -> CircuitBreaker | tuple[CircuitBreaker, ...] | None:

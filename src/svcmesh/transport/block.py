@@ -43,7 +43,7 @@ class Block:
     def __init__(self, view: View, key: int | None, keep: object = None) -> None:
         self._view = view
         self._keep = keep  # what must live as long as this does
-        self._key = key
+        self.key = view.key_of(self) if key is None and view.hash_on else key
         self._call: Call | None = None
         self._attempt: Attempt | None = None
         self._budget: AbstractContextManager[None] = nullcontext()
@@ -82,7 +82,7 @@ class Block:
         if self._call is not None:
             raise RuntimeError("this attempt is under way; ask the service for another one")
         now = self._view.clock.now()
-        self._call = Call(self._view, self, now, self._view.deadline(now), self._key, retries=False)
+        self._call = Call(self._view, self, now, self._view.deadline(now), retries=False)
         return self._call
 
     def _enter(self, attempt: Attempt) -> Self:
@@ -105,6 +105,18 @@ class Block:
             call.ended(attempt, self.classify(error), now)
         else:  # cancelled or interrupted, which says nothing of the endpoint
             call.abandon(now)
+
+    # -- what rules for a key find: nothing, since only the caller knows what the block is about ---------------------
+
+    def headers(self, name: str) -> tuple[()]:
+        """There are none."""
+        return ()
+
+    def query(self, name: str) -> None:
+        """There is none."""
+
+    def computed(self, fn: object) -> None:
+        """There is nothing to compute it of."""
 
     # -- what the machine asks -------------------------------------------------------------------------------------
 

@@ -83,7 +83,8 @@ def _line(traits: _Traits, *, awaits: bool) -> Function:
         "in_time_": in_time,
         "reapers_": view.runtime.reapers,
     }
-    return line(traits.fn, names, picks=traits.picks, awaits=awaits, straight=view.clock is SYSTEM, learns=view.learns)
+    straight = view.clock is SYSTEM and not view.hash_on  # the machine makes the key
+    return line(traits.fn, names, picks=traits.picks, awaits=awaits, straight=straight, learns=view.learns)
 
 
 def _restore(token: Token) -> None:
@@ -142,8 +143,20 @@ class _FunctionExchange:
     def __init__(self, traits: _Traits, arguments: Arguments) -> None:
         self._traits = traits
         self._args, self._kwargs = arguments
+        self.key = traits.view.key_of(self) if traits.view.hash_on else None
         self.idempotent = traits.idempotent
         self.method = traits.name
+
+    def headers(self, name: str) -> tuple[()]:
+        """A function has none."""
+        return ()
+
+    def query(self, name: str) -> None:
+        """A function has none."""
+
+    def computed(self, fn: Function) -> Any:
+        """Return what a rule's function says of the arguments."""
+        return fn(*self._args, **self._kwargs)
 
     @property
     def function(self) -> tuple[Function, tuple[Any, ...], dict[str, Any]]:

@@ -32,8 +32,8 @@ class Course(Protocol):
 class AioAttempts(GrpcExchange):
     """The exchange of an asyncio call; ``course`` returns the call, None when nobody wants to know of it any more."""
 
-    def __init__(self, line: Line, course: Callable[[], Course | None], patient: bool) -> None:
-        super().__init__(line, patient)
+    def __init__(self, line: Line, course: Callable[[], Course | None], patient: bool, key: int | None) -> None:
+        super().__init__(line, patient, key)
         self.deferred = line.method.streams_responses
         self._course = course
 

@@ -27,6 +27,7 @@ from svcmesh.transport.grpc_aio_leg import AioLeg, LoopDriver, value_of
 from svcmesh.transport.grpc_leg import Account, told
 from svcmesh.transport.grpc_line import Line, wire_timeout
 from svcmesh.transport.grpc_request import Request
+from svcmesh.transport.grpc_subject import key_of
 
 Stock = tuple[Any, Any, Any]
 Times = tuple[asyncio.AbstractEventLoop, float, float, float]
@@ -58,7 +59,9 @@ class AioFlow:
         leg: the newest attempt; None before the first.
     """
 
-    def __init__(self, line: Line, request: Request, stock: Stock, patient: bool, times: Times) -> None:
+    def __init__(
+        self, line: Line, request: Request, stock: Stock, patient: bool, times: Times, key: int | None
+    ) -> None:
         self.line = line
         self.loop, self.began, self.deadline, self.wire_end = times
         self.request = request
@@ -71,6 +74,7 @@ class AioFlow:
         self.leg: AioLeg | None = None
         self.when_over: list[Callable[[], object]] = []
         self._patient = patient
+        self._key = key
         self._exchange: AioAttempts | None = None
         self._machine: Call | None = None
         self._driver: LoopDriver | None = None
@@ -84,13 +88,13 @@ class AioFlow:
         began = line.view.clock.now()
         deadline = line.view.deadline(began, timeout)
         times = asyncio.get_running_loop(), began, deadline, _wire_end(line, timeout, deadline)
-        return cls(line, request, stock, patient, times)
+        return cls(line, request, stock, patient, times, key_of(line.view, stock[0], request))
 
     @property
     def exchange(self) -> AioAttempts:
         """The machine's side of the call; made when something is no plain success."""
         if self._exchange is None:
-            self._exchange = AioAttempts(self.line, self.owner, self._patient)
+            self._exchange = AioAttempts(self.line, self.owner, self._patient, self._key)
         return self._exchange
 
     @property
@@ -105,7 +109,7 @@ class AioFlow:
         view = self.line.view
         if self.line.dialer.closed:
             raise grpc.aio.UsageError(CLOSED)
-        member = view.enter(self.began) if self.began < self.deadline else None
+        member = view.enter(self.began, self._key) if self.began < self.deadline else None
         if member is None:
             self._drive(Call(view, self.exchange, self.began, self.deadline)).go()
             return

@@ -24,9 +24,10 @@ from svcmesh.transport.grpc_aio_leg import AioLeg, value_of
 from svcmesh.transport.grpc_aio_running import Running
 from svcmesh.transport.grpc_line import Line, frozen, wire_timeout
 from svcmesh.transport.grpc_request import Request
+from svcmesh.transport.grpc_subject import key_of
 
-Asked = tuple[Any, Any, Any, Any, bool | None, asyncio.AbstractEventLoop, float, float]
-"""Request, metadata, credentials, compression, whether to wait for an endpoint; loop, when it began, when it ends."""
+Asked = tuple[Any, Any, Any, Any, bool | None, asyncio.AbstractEventLoop, float, float, int | None]
+"""Request, metadata, credentials, compression, whether to wait for an endpoint; loop, its beginning and end, key."""
 
 
 class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
@@ -62,8 +63,9 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         else:
             ends = view.deadline(now, timeout)
             limit = wire_timeout(min(ends - now, view.per_try))
-        asked = (request, metadata, credentials, compression, wait_for_ready, loop, now, ends)
-        member = view.enter(now) if now < ends else None
+        key = key_of(view, metadata, Request(request)) if view.hash_on else None
+        asked = (request, metadata, credentials, compression, wait_for_ready, loop, now, ends, key)
+        member = view.enter(now, key) if now < ends else None
         if member is None:
             return self._slowly(asked)
         try:
@@ -95,9 +97,9 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
 
     def course(self, asked: Asked) -> AioFlow:
         """Return a course for a call."""
-        request, metadata, credentials, compression, patient, loop, began, ends = asked
+        request, metadata, credentials, compression, patient, loop, began, ends, key = asked
         times = (loop, began, ends, ends)
-        return AioFlow(self._line, Request(request), (metadata, credentials, compression), bool(patient), times)
+        return AioFlow(self._line, Request(request), (metadata, credentials, compression), bool(patient), times, key)
 
 
 class PlainCall(AioUnaryUnary):

@@ -27,6 +27,7 @@ from svcmesh.transport.grpc_errors import EndedCall
 from svcmesh.transport.grpc_leg import Account, Leg, Report, told
 from svcmesh.transport.grpc_line import GrpcExchange, Line, wire_timeout
 from svcmesh.transport.grpc_request import Request
+from svcmesh.transport.grpc_subject import key_of
 
 Stock = tuple[Any, Any, Any]
 
@@ -45,6 +46,7 @@ class Flow:
         self.line = line
         self.request = request
         self.stock = stock
+        self.key = key_of(view, stock[0], request)
         self.began = view.clock.now()
         self.deadline = view.deadline(self.began, timeout)
         self.wire_end = self._wire_end(timeout)
@@ -82,7 +84,7 @@ class Flow:
     def begin(self) -> None:
         """Start the first attempt; raises what the stock call would raise at once."""
         view = self.line.view
-        member = view.enter(self.began) if self.began < self.deadline else None
+        member = view.enter(self.began, self.key) if self.began < self.deadline else None
         if member is None:
             self.line.dialer.refuse_closed()
             self._drive(Call(view, self._exchange, self.began, self.deadline)).go()
@@ -246,7 +248,7 @@ class CallbackAttempts(GrpcExchange):
     """The exchange of a flow; it holds the flow weakly, so that a call which was dropped can end."""
 
     def __init__(self, flow: Flow, patient: bool) -> None:
-        super().__init__(flow.line, patient)
+        super().__init__(flow.line, patient, flow.key)
         self.deferred = flow.line.method.streams_responses
         self._flow = weakref.ref(flow)
         self._pins = flow.pins  # where done callbacks were added, they keep the call alive through its waits

@@ -95,8 +95,9 @@ class GrpcExchange:
     unsent = False  # gRPC tells by itself
     function: tuple[Callable[..., Any] | None, tuple[Any, ...], dict[str, Any]] = (None, (), {})
 
-    def __init__(self, line: Line, patient: bool) -> None:
+    def __init__(self, line: Line, patient: bool, key: int | None = None) -> None:
         self.line = line
+        self.key = key
         self.method = line.name
         self.patient = patient
 

@@ -39,6 +39,11 @@ class Request:
         """Return a stream of messages; a ``source`` that is no iterable ends the call as one that raises does."""
         return StreamedRequest(source, serializer)
 
+    @property
+    def message(self) -> Any:
+        """The single message; None of a stream."""
+        return self._message
+
     def again(self) -> Any:
         """Return what the stock multicallable is given for one attempt."""
         return self._message

@@ -19,6 +19,7 @@ from svcmesh.transport.grpc_call import MeshCall
 from svcmesh.transport.grpc_errors import as_blocking
 from svcmesh.transport.grpc_line import GrpcExchange, Line, Multicallable, frozen, wire_timeout
 from svcmesh.transport.grpc_request import Request
+from svcmesh.transport.grpc_subject import key_of
 
 Stock = tuple[Any, Any, Any]
 """Metadata, call credentials and compression: passed on as they are."""
@@ -32,6 +33,7 @@ class UnaryUnary(Multicallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[t
         self._view = line.view
         self._now = line.view.clock.now
         self._plain_limit = wire_timeout(line.view.limit)
+        self._keyed = bool(line.view.hash_on)
 
     def __call__(
         self,
@@ -43,7 +45,7 @@ class UnaryUnary(Multicallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[t
         compression: grpc.Compression | None = None,
     ) -> Any:
         """Call and wait; return the response."""
-        if timeout is not None or metadata is not None or AMBIENT.get() is not None:
+        if timeout is not None or metadata is not None or self._keyed or AMBIENT.get() is not None:
             stock = (frozen(metadata), credentials, compression)
             return self._wait("__call__", request, timeout, stock, wait_for_ready)
         now = self._now()
@@ -89,28 +91,36 @@ class UnaryUnary(Multicallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[t
 
     def _wait(self, style: str, request: Any, timeout: float | None, stock: Stock, patient: bool | None) -> Any:
         """Do the same as `__call__` with a timeout of the caller's, metadata or a deadline around it."""
+        key = key_of(self._view, stock[0], Request(request)) if self._keyed else None
         now = self._now()
         deadline = self._view.deadline(now, timeout)
-        member = self._view.enter(now) if now < deadline else None
+        member = self._view.enter(now, key) if now < deadline else None
         if member is None:
-            return self._slowly(style, request, timeout, stock, patient, now)
+            return self._slowly(style, request, timeout, stock, patient, now, key)
         limit = wire_timeout(min(deadline - now, self._view.per_try))
         metadata, credentials, compression = stock
         try:
             call = getattr(self._line.dialer.channel(member).bound(self._line.method), style)
             answer = call(request, limit, metadata, credentials, None, compression)
         except BaseException as error:  # noqa: BLE001 - as above
-            return Blocking(self._line, style, request, stock, patient).resume(member, now, deadline, error)
+            return Blocking(self._line, style, request, stock, patient, key).resume(member, now, deadline, error)
         if self._view.learns:
             self._view.learn(member, now)
         member.finished += 1
         return answer
 
     def _slowly(
-        self, style: str, request: Any, timeout: float | None, stock: Stock, patient: bool | None, now: float
+        self,
+        style: str,
+        request: Any,
+        timeout: float | None,
+        stock: Stock,
+        patient: bool | None,
+        now: float,
+        key: int | None = None,
     ) -> Any:
         self._line.dialer.refuse_closed()
-        exchange = Blocking(self._line, style, request, stock, patient)
+        exchange = Blocking(self._line, style, request, stock, patient, key)
         return blocking.run(Call(self._view, exchange, now, self._view.deadline(now, timeout)), exchange)
 
 
@@ -168,8 +178,10 @@ class StreamUnary(Multicallable, grpc.StreamUnaryMultiCallable):  # type: ignore
 class Blocking(GrpcExchange):
     """One blocking call with one request, from the first thing that was no plain success."""
 
-    def __init__(self, line: Line, style: str, request: Any, stock: Stock, patient: bool | None) -> None:
-        super().__init__(line, bool(patient))
+    def __init__(
+        self, line: Line, style: str, request: Any, stock: Stock, patient: bool | None, key: int | None = None
+    ) -> None:
+        super().__init__(line, bool(patient), key)
         self._style = style
         self._request = request
         self._stock = stock

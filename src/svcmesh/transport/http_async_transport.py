@@ -71,7 +71,7 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
         until = min(now + view.limit, deadline)
         exchange = AwaitingHttp(self, view, request, deadline)
         reaper = view.runtime.reapers.of(loop)
-        member = view.enter(now) if now < until else None
+        member = view.enter(now, exchange.key) if now < until else None
         if member is None:
             return await self._call(view, exchange, now, deadline)
         key = reaper.watch(until) if until < NEVER else None

@@ -18,6 +18,7 @@ from svcmesh.policy.fault import Abort
 from svcmesh.transport.http_body import Body
 from svcmesh.transport.http_errors import as_httpx, translated
 from svcmesh.transport.http_outcome import is_plain, of_error, of_response
+from svcmesh.transport.http_subject import HttpSubject
 from svcmesh.transport.http_trip import Trip, is_idempotent
 
 Sent = tuple[httpx.Response, bool] | Outcome
@@ -36,6 +37,7 @@ class HttpExchange:
     def __init__(self, view: View, request: httpx.Request, deadline: float) -> None:
         self.view = view
         self.request = request
+        self.key = view.key_of(HttpSubject(request)) if view.hash_on else None
         self._deadline = deadline
         self.body = None if isinstance(request.stream, httpx.ByteStream) else Body(request)
         self.idempotent = is_idempotent(request, view.policy)

@@ -62,7 +62,7 @@ class MeshTransport(httpx.BaseTransport):
         deadline = view.deadline(now)
         until = min(now + view.limit, deadline)
         exchange = BlockingHttp(self, view, request, deadline)
-        member = view.enter(now) if now < until else None
+        member = view.enter(now, exchange.key) if now < until else None
         if member is None:
             return self._call(view, exchange, now, deadline)
         trip = exchange.trip(member, now, until, final=until >= deadline)
