@@ -1,4 +1,4 @@
-"""HTTP/2, where it was asked for: over TLS, by ALPN, one request at a time on each connection."""
+"""HTTP/2, where it was asked for: over TLS, by ALPN, under the logical name, and replaced when it has ended."""
 
 from __future__ import annotations
 

@@ -233,3 +233,5 @@ class Pool(Generic[K, C]):
                 self._serve()
             finally:
                 self._lock.release()
+            for connection in corpses:
+                connection.close()

@@ -119,8 +119,6 @@ class SharingPool(Pool[K, T]):
             self._offer(key, connection)
             self._serve()
             return
-        if self._opening.get(key) is connection:
-            del self._opening[key]
         super()._give(key, connection, now, dead, keep=keep and connection.capacity > 0)
         self._rejoin(key, dead)
 
@@ -161,6 +159,7 @@ class SharingPool(Pool[K, T]):
             self._offer(key, orphan)
         else:
             self._drop(orphan, dead)
+            self._rejoin(key, dead)
 
     def _enlist(self, key: K, connection: T) -> T:
         """Count a call on ``connection``."""
@@ -178,6 +177,8 @@ class SharingPool(Pool[K, T]):
             self._calls[connection] = (key, count - 1)
         else:
             self._withdraw(key, connection)
+            if self._opening.get(key) is connection:
+                del self._opening[key]
         return count - 1
 
     def _offer(self, key: K, connection: T) -> None:

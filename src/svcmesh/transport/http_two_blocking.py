@@ -19,6 +19,9 @@ from svcmesh.transport.http_two_link import Link
 from svcmesh.transport.http_two_pipe import Pipe
 from svcmesh.transport.http_wire import Limit
 
+LONGEST = 86400.0
+"""Seconds that one wait may take: neither locks nor poll know longer ones than some days. Then it waits again."""
+
 
 class BlockingLink(Link):
     """A connection that threads share.
@@ -95,7 +98,7 @@ class BlockingExchange(Exchange):
         end = None if seconds is None else monotonic() + seconds
         try:
             while not ready():
-                rest = None if end is None else end - monotonic()
+                rest = None if end is None else min(LONGEST, end - monotonic())
                 if rest is not None and rest <= 0:
                     raise LATE[phase]("timed out")
                 if not link.watched:

@@ -9,6 +9,7 @@ Source: RFC 9113; the settings are httpcore's, the windows those of Go's net/htt
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -36,11 +37,30 @@ _CONFIG = h2.config.H2Configuration(validate_inbound_headers=False)
 _SETTINGS = h2.settings.SettingCodes
 
 
-class _Peer(h2.connection.H2Connection):
-    """h2, except that a goodbye of the server does not end it.
+def _nobody() -> None:
+    return
 
-    h2 refuses every frame after GOAWAY, although the streams that it covers may still be answered (RFC 9113, 6.8).
+
+class _Peer(h2.connection.H2Connection):
+    """h2, except that a goodbye of the server does not end it, nor an answer of another length than was announced.
+
+    h2 refuses every frame after GOAWAY, although the streams that it covers may still be answered (RFC 9113, 6.8), and
+    takes a malformed answer for the end of the connection, although it is one of its stream (8.1.1).
     """
+
+    def _receive_data_frame(self, frame: Any) -> tuple[list[Any], list[h2.events.Event]]:
+        try:
+            found: tuple[list[Any], list[h2.events.Event]] = super()._receive_data_frame(frame)
+        except h2.exceptions.InvalidBodyLengthError:
+            self.acknowledge_received_data(frame.flow_controlled_length, frame.stream_id)
+            event = object.__new__(h2.events.StreamReset)  # its arguments differ from one version of h2 to the next
+            event.stream_id = frame.stream_id
+            event.error_code = h2.errors.ErrorCodes.PROTOCOL_ERROR
+            event.remote_reset = False
+            with contextlib.suppress(h2.exceptions.ProtocolError):  # this was its end
+                self.reset_stream(frame.stream_id, event.error_code)
+            return [], [event]
+        return found
 
     def _receive_goaway_frame(self, frame: Any) -> tuple[list[Any], list[h2.events.Event]]:
         event = h2.events.ConnectionTerminated()
@@ -84,10 +104,6 @@ class Conversation:
         del self._h2.local_settings[_SETTINGS.ENABLE_CONNECT_PROTOCOL]  # some servers balk at it, httpcore found
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(CONNECTION_WINDOW - self._h2.inbound_flow_control_window)
-
-    def __len__(self) -> int:
-        """How many streams have callers."""
-        return len(self._streams)
 
     def open(self, fields: Headers, ring: Callable[[], object], *, end: bool) -> Stream:
         """Begin a request with its head; ``end``: it has no body.
@@ -163,6 +179,7 @@ class Conversation:
         """Let go of a stream; what is not complete is cancelled. Harmless the second time."""
         if self._streams.pop(stream.number, None) is None:
             return
+        stream.ring = _nobody  # who waited refers to the stream: no cycle is left behind
         unread = sum(cost for _, cost in stream.parts)
         stream.parts.clear()
         if unread:

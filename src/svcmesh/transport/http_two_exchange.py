@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpcore
+import httpx
 
 from svcmesh.transport.http_two_link import Link
 from svcmesh.transport.http_two_pipe import CHUNK
@@ -41,6 +42,8 @@ class Exchange:
         self.limit = limit
         self.request: Any = None
         self.stream: Stream | None = None
+        self._left = False
+        self._whole = False
         self.status = 0
         self.part = b""
 
@@ -50,7 +53,8 @@ class Exchange:
 
     def leave(self) -> None:
         """Let go of the stream, and cancel it where it is not complete; harmless the second time."""
-        if self.stream is not None:
+        if self.stream is not None and not self._left:
+            self._left = True
             with self.link.lock:
                 self.link.conversation.release(self.stream)
                 self.link.flush()
@@ -77,6 +81,7 @@ class Exchange:
     def asked(self, request: Any) -> Iterator[Need]:
         """Send the head of the request; with a body that follows, `sent` sends it on."""
         end = not has_body(request.headers)
+        self._whole = type(request.stream) is httpx.ByteStream
         self.stream = self.link.conversation.open(fields(request), self.ring, end=end)
         if end:
             self.link.flush()
@@ -89,7 +94,7 @@ class Exchange:
         while left and not stream.over:
             done = link.conversation.send(stream, left[:CHUNK])
             left = left[done:]
-            if left or len(part) > CHUNK:
+            if left or len(part) > CHUNK or not self._whole:  # a short body goes out with its head and its end
                 link.flush()
             if not done:
                 yield lambda: link.conversation.window(stream) > 0 or stream.over, "write"
