@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from svcmesh import PICKED, ConfigError, Endpoint, Health, Mesh, NoEndpoints, Policy, Snapshot
+from svcmesh import PICKED, ConfigError, Endpoint, Health, Mesh, NoEndpoints, Policy, Snapshot, deadline
 from svcmesh.testing import FakeClock
 
 A, B = Endpoint("127.0.0.1:1"), Endpoint("127.0.0.1:2")
@@ -66,6 +66,18 @@ def test_waiting_ends_with_its_time_and_says_why() -> None:
         for wrong in (-1, float("nan"), float("inf")):
             with pytest.raises(ConfigError, match="timeout"):
                 service.wait_ready(wrong)
+
+
+async def test_an_ambient_deadline_shortens_the_wait() -> None:
+    """Everything inside the block shares one budget."""
+    clock = FakeClock()
+    async with Mesh(Later(clock, 60.0), clock=clock) as mesh:
+        service = mesh.service("service")
+        with deadline(2.0):
+            with pytest.raises(NoEndpoints, match="no endpoint after 2 s"):
+                service.wait_ready(30.0)
+            with pytest.raises(NoEndpoints, match="no endpoint after 0 s"):
+                await service.wait_ready_async(30.0)
 
 
 async def test_the_same_awaited() -> None:

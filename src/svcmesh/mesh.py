@@ -261,6 +261,7 @@ class Mesh:
 
     def state(self) -> dict[str, Any]:
         """Return the state now, as values that JSON can hold: services, endpoints, health, breakers, budgets."""
+        self._runtime.reapers.forget_closed()
         with self._lock:
             services = [*self._services.values(), *self._passing.values()]
         return {"services": {service.name: describe(service.view) for service in services}}

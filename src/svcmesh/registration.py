@@ -119,6 +119,9 @@ class Registration:
         return os.getpid() == self._pid
 
 
+_EVERYWHERE = {"0.0.0.0", "::", "[::]"}  # noqa: S104 - refused
+
+
 def announce(
     mesh: object,
     runtime: Runtime,
@@ -155,6 +158,10 @@ def announce(
         quote_name("id", id)
     check_locality(locality)
     listed, described = texts("tags", tags), text_by_text("meta", meta)
+    if host in _EVERYWHERE:
+        raise ConfigError(
+            f"host {host!r} is where one listens, not where others dial: leave it out, or give an address"
+        )
     host = host or _own_host(discovery)
     address = join_address(host, parse_port(port, f"{host}:{port}"))
     Endpoint(address, weight=weight)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from svcmesh.core import checks
 from svcmesh.core.clock import wait_for
+from svcmesh.core.deadline import ambient_on
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError, NoEndpoints
 from svcmesh.engine import refusal
@@ -89,20 +90,20 @@ class Service:
         """Block until a snapshot with at least one endpoint is in force; dials nothing.
 
         Args:
-            timeout: seconds to wait at most, at least 0.
+            timeout: seconds to wait at most, at least 0; an ambient `deadline` that ends sooner shortens it.
 
         Raises:
             NoEndpoints: there was none in time, or the mesh is closed; the message says why.
             ConfigError: no timeout, or a negative or non-finite one.
         """
         clock, cluster = self._cluster.runtime.clock, self._cluster
-        until = clock.now() + checks.duration("timeout", timeout, zero=True)
+        until, seconds = self._patience(timeout)
         changed = Event()
         cluster.add_waiter(changed.set)
         try:
             while not self._is_ready():
                 if clock.now() >= until:
-                    raise self._not_ready(timeout)
+                    raise self._not_ready(seconds)
                 clock.wait(changed, until)
                 changed.clear()
         finally:
@@ -114,7 +115,7 @@ class Service:
 
         clock, cluster = self._cluster.runtime.clock, self._cluster
         loop = asyncio.get_running_loop()
-        until = clock.now() + checks.duration("timeout", timeout, zero=True)
+        until, seconds = self._patience(timeout)
         changed: list[asyncio.Future[object]] = [loop.create_future()]
 
         def note() -> None:
@@ -128,7 +129,7 @@ class Service:
         try:
             while not self._is_ready():
                 if clock.now() >= until:
-                    raise self._not_ready(timeout)
+                    raise self._not_ready(seconds)
                 await wait_for(clock, changed[0], until)
                 changed[0] = loop.create_future()
         finally:
@@ -139,10 +140,18 @@ class Service:
             raise refusal.no_endpoints(self._cluster)
         return bool(self.endpoints)
 
-    def _not_ready(self, timeout: float) -> NoEndpoints:
+    def _patience(self, timeout: float) -> tuple[float, float]:
+        """Return until when to wait, and how many seconds that is."""
+        clock = self._cluster.runtime.clock
+        now = clock.now()
+        until, ambient = now + checks.duration("timeout", timeout, zero=True), ambient_on(clock)
+        until = until if ambient is None else max(now, min(until, ambient))
+        return until, until - now
+
+    def _not_ready(self, seconds: float) -> NoEndpoints:
         why = "discovery lists none" if self._cluster.ready else "discovery has not answered"
         failure = f"; discovery fails: {self._cluster.failure}" if self._cluster.failure else ""
-        return NoEndpoints(f"service {self.name!r} had no endpoint after {timeout:g} s: {why}{failure}")
+        return NoEndpoints(f"service {self.name!r} had no endpoint after {seconds:.3g} s: {why}{failure}")
 
     # -- functions and own protocols -------------------------------------------------------------------------------
 

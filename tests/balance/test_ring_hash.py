@@ -24,7 +24,7 @@ def envoys(endpoints, config):
     total = sum(e.weight for e in endpoints)
     shares = [e.weight / total for e in endpoints]
     least = min(shares)
-    scale = min(-(-(least * config.minimum_ring_size) // 1) / least, config.maximum_ring_size)
+    scale = min(-(-(least * config.minimum_ring_size) // 1) / least, config.maximum_ring_size or 4096)
     ring, current, target = [], 0.0, 0.0
     for endpoint, share in zip(endpoints, shares, strict=True):
         target += scale * share
@@ -127,6 +127,23 @@ def test_weight_zero_owns_nothing():
     picker, without = RingHash().picker(endpoints), RingHash().picker(THREE)
 
     assert all(picker.pick(key) == without.pick(key) for key in map(hash_key, map(str, range(500))))
+
+
+@pytest.mark.parametrize("light", [1, 1e-6])
+def test_weights_far_apart_do_not_fill_the_memory(light):
+    """A registry may say anything: the ring stays small, and the light endpoint may own nothing."""
+    endpoints = [Endpoint("10.0.0.1:80", weight=2**32), Endpoint("10.0.0.2:80", weight=light)]
+    picker = RingHash().picker(endpoints)
+
+    assert {picker.pick(key) for key in map(hash_key, map(str, range(100)))} == {endpoints[0]}
+
+
+def test_each_of_many_endpoints_owns_something():
+    """The usual maximum grows with them."""
+    endpoints = [Endpoint(f"10.0.{n // 250}.{n % 250}:80") for n in range(5000)]
+    picker = RingHash().picker(endpoints)
+
+    assert {picker.pick(place) for place, _ in envoys(endpoints, RingHash(maximum_ring_size=8_388_608))} == {*endpoints}
 
 
 @pytest.mark.parametrize("key", ["user", b"user", 1.5])

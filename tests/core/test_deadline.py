@@ -180,3 +180,20 @@ def test_the_system_clock_alone_keeps_a_bare_instant():
     with at(SYSTEM, SYSTEM.now() + 5):
         assert ambient_on(FakeClock(start=100)) == pytest.approx(105, abs=0.5)
         assert remaining() == pytest.approx(5, abs=0.5)
+
+
+def test_a_block_that_a_generator_left_open_does_not_outlive_the_one_around_it():
+    """The generator holds it across a yield; when the outer block ends, its budget ends too."""
+
+    def steps():
+        with deadline(0.5):
+            yield remaining()
+
+    left_behind = steps()
+    with deadline(5):
+        assert next(left_behind) <= 0.5
+    assert remaining() is None
+    with deadline(7):
+        left_behind.close()
+        assert 6 < remaining() <= 7
+    assert remaining() is None

@@ -8,6 +8,7 @@ import math
 
 import pytest
 
+from svcmesh import Mesh
 from svcmesh.core.clock import SYSTEM, sleep_until
 from svcmesh.engine.reaper import Reaper, Reapers
 from svcmesh.testing import FakeClock
@@ -145,3 +146,24 @@ def test_closed_loops_are_forgotten() -> None:
     assert len(reapers.by_loop) == 1
     reapers.reset_after_fork()
     assert reapers.by_loop == {}
+
+
+def test_calls_left_on_a_loop_that_was_closed_are_no_longer_in_flight() -> None:
+    """Nobody will wake them: once they are collected they count as cancelled, and `Mesh.state` has let go of them."""
+    with Mesh({"service": ["127.0.0.1:1"]}) as mesh:
+        loop = asyncio.new_event_loop()
+
+        @mesh.service("service").guard
+        async def call() -> None:
+            await asyncio.Event().wait()
+
+        task = loop.create_task(call())
+        task._log_destroy_pending = False  # the loop's complaint, which is not what this is about
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        assert mesh.state()["services"]["service"]["in_flight"] == 1
+        loop.close()
+        del task, loop
+        mesh.state()
+        gc.collect()
+        assert mesh.state()["services"]["service"]["in_flight"] == 0

@@ -233,3 +233,27 @@ def test_the_default_effect_is_the_end_of_the_process(number: int, status: int) 
         process.send_signal(number)
         out, _ = process.communicate(timeout=20)
     assert (out, process.returncode) == ("left\n", status)
+
+
+SLEEPER = """
+import signal, sys, time
+from svcmesh import leave_on_signal
+
+class Gone:
+    def begin_to_leave(self): pass
+    def deregister(self): pass
+
+watch = leave_on_signal(Gone())
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_main_thread_that_sleeps_is_woken_when_there_is_nothing_to_leave() -> None:
+    """The second signal may come while the handler is on its way back into the sleep, which would go on then."""
+    for _ in range(5):
+        with subprocess.Popen([sys.executable, "-c", SLEEPER], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == -signal.SIGTERM

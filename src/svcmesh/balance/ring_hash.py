@@ -58,6 +58,7 @@ class RingHash(Configuration):
     """
 
     affinity: ClassVar[bool] = True
+    slow: ClassVar[bool] = True
 
     minimum_ring_size: int = 1024
     maximum_ring_size: int | None = None

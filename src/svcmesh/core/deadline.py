@@ -27,10 +27,10 @@ Instants = dict[Clock, float]
 AMBIENT: contextvars.ContextVar[float | Instants | None] = contextvars.ContextVar("svcmesh.deadline", default=None)
 """A float is an instant of the system's clock; a mapping holds one instant for each clock."""
 
-_Outer = tuple[float | Instants | None, "_Outer | None"]
+_Outer = tuple[object, float | Instants | None, "_Outer | None"]
 
 _OUTER: contextvars.ContextVar[_Outer | None] = contextvars.ContextVar("svcmesh.deadline.outer", default=None)
-"""What to return to, block by block; in the context, so that one `deadline` object serves many tasks at once."""
+"""Whose block it is, and what to return to; in the context, so that one `deadline` object serves many tasks at once."""
 
 
 class deadline:  # noqa: N801 - reads as a statement: `with deadline(2.0):`
@@ -54,7 +54,7 @@ class deadline:  # noqa: N801 - reads as a statement: `with deadline(2.0):`
         """Start the budget now."""
         instants: Instants = {clock: clock.now() + self._seconds for clock in (SYSTEM, *virtual_clocks)}
         outer = AMBIENT.get()
-        _OUTER.set((outer, _OUTER.get()))
+        _OUTER.set((self, outer, _OUTER.get()))
         AMBIENT.set(_earliest(outer, instants))
         return self
 
@@ -63,10 +63,13 @@ class deadline:  # noqa: N801 - reads as a statement: `with deadline(2.0):`
     ) -> None:
         """Return to the outer budget."""
         block = _OUTER.get()
-        if block is not None:  # it is None when a generator is closed in another context than it was started in
-            ambient, outer = block
-            AMBIENT.set(ambient)
-            _OUTER.set(outer)
+        while block is not None:  # None is left when a generator ends in another context than it was started in
+            owner, ambient, outer = block
+            if owner is self:
+                AMBIENT.set(ambient)
+                _OUTER.set(outer)
+                return
+            block = outer  # a generator's, which has been left behind inside
 
 
 def remaining() -> float | None:

@@ -72,7 +72,7 @@ class Reaper:
 
 
 class Reapers:
-    """The reapers of one mesh, one per loop; those of closed loops are forgotten when another loop comes.
+    """The reapers of one mesh, one per loop; those of closed loops are forgotten when another one comes, or when asked.
 
     Threads: any. When two loops come at once one reaper may be lost from here: its attempts hold it, the next ones get
     another, and two on one loop disturb each other in nothing.
@@ -89,8 +89,14 @@ class Reapers:
         reaper = self.by_loop.get(loop)
         if reaper is None:
             reaper = Reaper(self._clock, loop)
-            self.by_loop = {**{old: its for old, its in self.by_loop.items() if not old.is_closed()}, loop: reaper}
+            self.forget_closed()
+            self.by_loop = {**self.by_loop, loop: reaper}
         return reaper
+
+    def forget_closed(self) -> None:
+        """Let go of closed loops and of calls that were left on them, which count as cancelled once collected."""
+        if any(loop.is_closed() for loop in self.by_loop):
+            self.by_loop = {loop: reaper for loop, reaper in self.by_loop.items() if not loop.is_closed()}
 
     def reset_after_fork(self) -> None:
         """Forget all loops: what they watched goes on in the parent."""

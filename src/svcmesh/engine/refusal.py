@@ -47,7 +47,7 @@ def out_of_time(cluster: Cluster, waited: float) -> DeadlineExceeded:
     why = "before an attempt was made" if cluster.ready else "waiting for its endpoints"
     failure = f" (discovery fails: {cluster.failure})" if cluster.failure else ""
     error = DeadlineExceeded(
-        f"the time of a call to service {cluster.name!r} ended after {waited:.3g} s, {why}{failure}"
+        f"the time of a call to service {cluster.name!r} ended after {round(waited, 3):g} s, {why}{failure}"
     )
     if cluster.failure and not cluster.ready:
         error.__cause__ = DiscoveryError(cluster.failure)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from threading import Thread, current_thread, main_thread
@@ -25,6 +26,9 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _ASYNCIO = (
     "_sighandler_noop"  # the name of what asyncio installs: its loop is told by the operating system, not by this
 )
+
+
+_AGAIN = 0.05  # seconds in which a main thread that has got a signal runs its handler
 
 
 class Leaving(Protocol):
@@ -60,6 +64,7 @@ class OnSignal:
         self._pid = os.getpid()
         self._told = False
         self._passed = False
+        self._handed_over = False
         self._closed = False
         self._word: SimpleQueue[int | None] = SimpleQueue()
         self._before: dict[int, Any] = {}
@@ -101,7 +106,7 @@ class OnSignal:
             self._told = True
             self._word.put(number)
         elif number == signal.SIGINT or self._passed:
-            self._passed = True
+            self._passed = self._handed_over = True
             _pass_on(number, frame, handler)
 
     def _run(self) -> None:
@@ -113,7 +118,19 @@ class OnSignal:
         finally:
             if self._hand_on and not self._passed:
                 self._passed = True
-                signal.pthread_kill(main_thread().ident or 0, number)  # handlers run there, and so may what they raise
+                self._hand_over(number)
+
+    def _hand_over(self, number: int) -> None:
+        """Send the signal to the main thread, where handlers run, and so may what they raise, until one has run.
+
+        Once is not always enough: a signal that comes while the main thread is on its way from a handler back into a
+        system call only leaves a note, and the call then sleeps on.
+        """
+        while not self._handed_over:
+            signal.pthread_kill(main_thread().ident or 0, number)
+            if self._closed:  # others handle it now, and would be told twice
+                return
+            time.sleep(_AGAIN)
 
 
 def leave_on_signal(
