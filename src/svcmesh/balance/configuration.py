@@ -19,9 +19,12 @@ class Configuration:
 
     Attributes:
         affinity: its pickers go by the key.
+        slow: building one takes so long that no call should wait for it; its pickers must have `choose_from` walk the
+            same path whatever is excluded.
     """
 
     affinity: ClassVar[bool] = False
+    slow: ClassVar[bool] = False
 
     def picker(self, endpoints: Sequence[Endpoint], *, rng: Rng | None = None, clock: Clock | None = None) -> Picker:
         """Return a picker over ``endpoints`` with counts of its own.

@@ -49,6 +49,7 @@ class Maglev(Configuration):
     """
 
     affinity: ClassVar[bool] = True
+    slow: ClassVar[bool] = True
 
     table_size: int = 65537
     hash_balance_factor: int | None = None

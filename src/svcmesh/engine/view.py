@@ -25,6 +25,7 @@ from svcmesh.engine.cluster import Cluster, Report
 from svcmesh.engine.member import NEVER, Member
 from svcmesh.engine.probe import probe
 from svcmesh.engine.runtime import Runtime
+from svcmesh.engine.tables import Tables
 from svcmesh.engine.traffic import ClusterTraffic
 from svcmesh.observe.events import PER_CALL
 from svcmesh.policy.breaker import Breaker, CircuitBreaker
@@ -71,6 +72,8 @@ class View:
         self.balancer = policy.load_balancer or LeastRequest()
         self._learning = self.balancer if isinstance(self.balancer, Learning) else None
         self.learns = self._learning is not None
+        slow = getattr(self.balancer, "slow", False)
+        self._tables = Tables(self.balancer, self.runtime, lambda: cluster.lock, cluster.rebuild) if slow else None
         self._outliers = policy.outlier_detection
         self._breakers = tuple(b for b in policy.breakers if b.scope == "endpoint")
         self._service_breakers = tuple(b for b in policy.breakers if b.scope == "service")
@@ -237,7 +240,10 @@ class View:
             if "open" not in states:
                 admitted.append(member)
             probing = probing or "half-open" in states
-        self.picker = self.balancer.over(admitted, self.runtime.rng, self.clock)
+        if self._tables is None:
+            self.picker = self.balancer.over(admitted, self.runtime.rng, self.clock)
+        else:
+            self.picker = self._tables.over(admitted)
         self._plain = plain = self._is_plain(probing, now)
         self.choose = cast("Callable[[], Member | None]", self.picker.choose) if plain else _nobody
         return reports
@@ -333,6 +339,8 @@ class View:
         self.choose = _nobody
         self._plain = False
         self._knocking = set()
+        if self._tables is not None:
+            self._tables.reset_after_fork()
         self._join()
 
 

@@ -48,12 +48,13 @@ class Worker:
         coroutine.close()
         return None
 
-    def call(self, callback: Callable[[asyncio.AbstractEventLoop], object]) -> None:
-        """Run ``callback`` soon on the worker, with its loop as argument; nothing happens once closed."""
+    def call(self, callback: Callable[[asyncio.AbstractEventLoop], object]) -> bool:
+        """Run ``callback`` soon on the worker, with its loop as argument; False once closed: nothing happens then."""
         with self._lock:
             loop = self._started()
             if loop is not None:
                 loop.call_soon_threadsafe(callback, loop)
+            return loop is not None
 
     def close(self) -> None:
         """Have everything cancelled and the thread ended. Waits for nothing: a garbage collection may call it."""

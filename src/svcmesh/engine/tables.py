@@ -1,0 +1,95 @@
+"""Pickers that take long to build, built where no call waits for them.
+
+A table for hashing takes some fifty milliseconds, and endpoints come and go, are ejected and return by the second. So
+a change is put in force at once by leaving out of the table in force whoever is to be called no more: their keys walk
+on along their own paths. The table for those who are left, and for those who came, is built on the worker, one at a
+time and always for the newest state: of changes that follow each other faster than tables are built, most get none.
+
+Only where nothing of the table in force is left, the first time above all, somebody has to wait for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from threading import RLock
+
+from svcmesh.balance.affinity import host_key
+from svcmesh.balance.cell import Cell
+from svcmesh.balance.picker import LoadBalancer, Picker
+from svcmesh.balance.redraw import EmptyPicker
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.engine.runtime import Runtime
+
+_Wanted = tuple[tuple[Cell, str, float], ...]
+"""All that a table depends on, in the order of the list: who, placed by what, of which weight."""
+
+
+class Tables:
+    """The table in force for one view, and the next one. Threads: `over` holds the cluster's lock.
+
+    Args:
+        lock: returns that lock, which is another one after a fork.
+        publish: has the view ask anew, because there is a new table. Holds no lock.
+    """
+
+    def __init__(
+        self, balancer: LoadBalancer, runtime: Runtime, lock: Callable[[], RLock], publish: Callable[[], object]
+    ) -> None:
+        self._balancer = balancer
+        self._runtime = runtime
+        self._lock = lock
+        self._publish = publish
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Forget everything: cells are others in a forked child, and what was being built is not."""
+        self._table: Picker = EmptyPicker(())
+        self._made: _Wanted = ()
+        self._wanted: _Wanted = ()
+        self._building = False
+
+    def over(self, cells: Sequence[Cell]) -> Picker:
+        """Return a picker over ``cells``, as far as there is a table with them; see to it that there will be one."""
+        self._wanted = wanted = tuple((cell, host_key(cell), cell.endpoint.weight) for cell in cells)
+        if wanted == self._made:
+            return self._table
+        known = set(self._table.cells)
+        staying = [cell for cell in cells if cell in known]
+        if not staying or not (self._building or self._runtime.worker.call(lambda _: self._build())):
+            self._table, self._made = self._make(wanted), wanted
+            return self._table
+        self._building = True
+        return Narrowed(self._table, staying)
+
+    def _make(self, wanted: _Wanted) -> Picker:
+        return self._balancer.over([cell for cell, _, _ in wanted], self._runtime.rng, self._runtime.clock)
+
+    def _build(self) -> None:
+        """Build tables until one is of the newest state; runs on the worker."""
+        while True:
+            wanted = self._wanted
+            table = self._make(wanted)
+            with self._lock():
+                if wanted is not self._wanted and wanted != self._wanted:
+                    continue
+                self._table, self._made, self._building = table, wanted, False
+            self._publish()
+            return
+
+
+class Narrowed(Picker):
+    """A table without some of its endpoints, until there is one for those that are left."""
+
+    def __init__(self, table: Picker, staying: Sequence[Cell]) -> None:
+        super().__init__(staying)
+        left = set(staying)
+        self._table = table
+        self._gone = [cell.endpoint for cell in table.cells if cell not in left]
+        self.choose = self._choose
+
+    def _choose(self) -> Cell | None:
+        return self.choose_from(None, ())
+
+    def choose_from(self, key: int | None, exclude: Collection[Endpoint]) -> Cell | None:
+        """Return the first on the path of the key that stays and is not excluded."""
+        return self._table.choose_from(key, [*self._gone, *exclude])

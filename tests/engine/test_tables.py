@@ -1,0 +1,226 @@
+"""Tables are built on the worker, for the newest state; until then those in force are walked past who has gone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from threading import Event, Thread, current_thread
+
+from svcmesh.balance import Maglev, hash_key
+from svcmesh.balance.cell import Cell
+from svcmesh.balance.picker import Picker, Rng
+from svcmesh.core.clock import Clock
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.snapshot import Snapshot
+from svcmesh.engine.cluster import Cluster
+from svcmesh.engine.runtime import Runtime
+from svcmesh.engine.view import View
+from svcmesh.policy import OutlierDetection, Policy
+from svcmesh.testing import FakeClock
+from tests.engine.scripted import Stage, lost
+from tests.transport.grpc_kit import eventually
+
+FIVE = tuple(Endpoint(f"10.0.0.{n}:80") for n in range(1, 6))
+KEYS = [hash_key(f"key {n}") for n in range(200)]
+PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class Watched(Maglev):
+    """A small table; ``built`` is over whom each was, and by which thread; ``gate`` holds back all but the first."""
+
+    table_size: int = 1009
+    built: list[tuple[list[str], Thread]] = field(default_factory=list, compare=False)
+    gate: Event = field(default_factory=Event, compare=False)
+
+    def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:
+        if self.built and cells:
+            assert self.gate.wait(PATIENCE)
+        if cells:
+            self.built.append(([cell.endpoint.address for cell in cells], current_thread()))
+        return super().over(cells, rng, clock)
+
+
+class Scene:
+    """A service under a watched table, with a worker."""
+
+    def __init__(self, *, outliers: OutlierDetection | None = None) -> None:
+        self.clock = FakeClock()
+        self.runtime = Runtime(self.clock, random.Random(1))
+        self.balancer = Watched()
+        self.cluster = Cluster("service", self.runtime, timers=False)
+        self.set(*FIVE)
+        policy = Policy(load_balancer=self.balancer, outlier_detection=outliers)
+        self.view = View(self.cluster, policy)
+
+    def set(self, *endpoints: Endpoint) -> None:
+        self.cluster.apply(Snapshot(endpoints, authoritative=True))
+
+    def owners(self) -> list[str | None]:
+        found = [self.view.picker.choose_from(key, ()) for key in KEYS]
+        return [None if cell is None else cell.endpoint.address for cell in found]
+
+    def offered(self) -> set[str]:
+        return {cell.endpoint.address for cell in self.view.picker.cells}
+
+    def close(self) -> None:
+        self.balancer.gate.set()
+        self.runtime.close()
+        self.runtime.worker.join()
+
+
+def table_of(*endpoints: Endpoint) -> list[str]:
+    picker = Maglev(1009).picker(endpoints)
+    return [found.address for key in KEYS if (found := picker.pick(key)) is not None]
+
+
+def played(play: Callable[[Scene], None], **kwargs: OutlierDetection) -> None:
+    scene = Scene(**kwargs)
+    try:
+        play(scene)
+    finally:
+        scene.close()
+
+
+def test_the_first_table_is_there_at_once() -> None:
+    def play(scene: Scene) -> None:
+        assert scene.owners() == table_of(*FIVE)
+        assert [thread for _, thread in scene.balancer.built] == [current_thread()]
+        assert not scene.runtime.worker.running
+
+    played(play)
+
+
+def test_who_leaves_is_called_no_more_although_its_table_is_still_in_force() -> None:
+    """Keys of others stay where they are; those of whoever left walk on along their paths."""
+
+    def play(scene: Scene) -> None:
+        before, paths = scene.owners(), Maglev(1009).picker(FIVE)
+        scene.set(*FIVE[1:])
+
+        assert len(scene.balancer.built) == 1
+        meanwhile = scene.owners()
+        expected = [paths.pick(key, [FIVE[0]]) for key in KEYS]
+        assert meanwhile == [None if endpoint is None else endpoint.address for endpoint in expected]
+        assert all(now == then for now, then in zip(meanwhile, before, strict=True) if then != FIVE[0].address)
+
+        scene.balancer.gate.set()
+        eventually(lambda: scene.owners() == table_of(*FIVE[1:]), "the new table is not in force")
+        assert scene.balancer.built[1][1] is not current_thread()
+
+    played(play)
+
+
+def test_who_comes_is_called_when_there_is_a_table_with_it() -> None:
+    def play(scene: Scene) -> None:
+        new = Endpoint("10.0.0.9:80")
+        scene.set(*FIVE, new)
+        assert scene.offered() == {endpoint.address for endpoint in FIVE}
+
+        scene.balancer.gate.set()
+        eventually(lambda: scene.owners() == table_of(*FIVE, new), "the new table is not in force")
+
+    played(play)
+
+
+def test_of_changes_that_come_fast_only_the_last_gets_a_table() -> None:
+    def play(scene: Scene) -> None:
+        for n in range(100):
+            scene.set(*FIVE[: 2 + n % 3], Endpoint(f"10.0.1.{n}:80"))
+        last = {endpoint.address for endpoint in scene.cluster.offered}
+        scene.balancer.gate.set()
+        eventually(lambda: scene.offered() == last, "the last table is not in force")
+
+        assert len(scene.balancer.built) <= 3, "the first, the one under way, the last"
+
+    played(play)
+
+
+def test_who_stays_keeps_its_counts() -> None:
+    def play(scene: Scene) -> None:
+        member = scene.view.enter(0.0, KEYS[0])
+        assert member is not None
+        stays = [endpoint for endpoint in FIVE if endpoint == member.endpoint]
+        scene.balancer.gate.set()
+        scene.set(*stays, Endpoint("10.0.0.9:80"))
+        eventually(lambda: len(scene.offered()) == 2, "the new table is not in force")
+
+        assert scene.cluster.members[member.endpoint.address] is member
+        assert member in scene.view.picker.cells
+        assert member.in_flight == 1
+        member.finished += 1
+
+    played(play)
+
+
+def test_whoever_fails_a_call_into_an_ejection_does_not_wait_for_the_table() -> None:
+    """Else 50 ms of hashing would stand in the way of the retry, or of a whole event loop."""
+
+    def play(scene: Scene) -> None:
+        member = scene.view.enter(0.0, KEYS[0])
+        assert member is not None
+        for _ in range(5):
+            member.started += 1
+            scene.view.settle(member, (), lost(), 0.0, 0.0)
+        member.finished += 1
+
+        assert len(scene.balancer.built) == 1
+        assert member.endpoint.address not in set(scene.owners())
+
+    played(play, outliers=OutlierDetection())
+
+
+def test_nothing_is_built_where_nothing_changed_that_a_table_depends_on() -> None:
+    def play(scene: Scene) -> None:
+        scene.set(*(Endpoint(e.address, metadata={"version": "2"}) for e in FIVE))
+        scene.cluster.rebuild()
+        assert len(scene.balancer.built) == 1
+        assert not scene.runtime.worker.running
+
+    played(play)
+
+
+def test_weights_and_names_to_hash_by_do_change_a_table() -> None:
+    def play(scene: Scene) -> None:
+        scene.balancer.gate.set()
+        heavy = (Endpoint(FIVE[0].address, weight=7), *FIVE[1:])
+        scene.set(*heavy)
+        eventually(lambda: scene.owners() == table_of(*heavy), "weights")
+        named = (Endpoint(FIVE[0].address, metadata={"hash_key": "other"}), *FIVE[1:])
+        scene.set(*named)
+        eventually(lambda: scene.owners() == table_of(*named), "names")
+
+    played(play)
+
+
+def test_a_whole_new_set_is_waited_for_as_there_is_nobody_else() -> None:
+    def play(scene: Scene) -> None:
+        scene.balancer.gate.set()
+        others = tuple(Endpoint(f"10.0.9.{n}:80") for n in range(3))
+        scene.set(*others)
+        assert scene.owners() == table_of(*others)
+        scene.set()
+        assert set(scene.owners()) == {None}
+
+    played(play)
+
+
+def test_without_a_worker_tables_are_built_where_they_are_needed() -> None:
+    """In a mesh that has been closed, and in simulations."""
+    stage = Stage(Policy(load_balancer=Maglev(1009)), FIVE)
+    stage.set(*FIVE[1:])
+    assert {cell.endpoint for cell in stage.view.picker.cells} == set(FIVE[1:])
+
+
+def test_a_forked_child_builds_its_own() -> None:
+    def play(scene: Scene) -> None:
+        scene.set(*FIVE[1:])  # a table is being built on a thread that the child does not have
+        scene.balancer.gate.set()
+        scene.runtime.worker.close()
+        scene.runtime.worker.join()
+        scene.cluster.reset_after_fork()
+
+        assert scene.owners() == table_of(*FIVE[1:])
+
+    played(play)
