@@ -1,0 +1,167 @@
+"""A Consul for tests: the fake in a thread or in a process of its own, or a real agent where there is one.
+
+All of them are spoken to by HTTP alone, so that what a test says of one it says of all.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlencode
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def real_consul() -> str | None:
+    """Return the path of a Consul binary: SVCMESH_TEST_CONSUL, else what PATH has."""
+    return os.environ.get("SVCMESH_TEST_CONSUL") or shutil.which("consul")
+
+
+class Api:
+    """Requests of Consul's HTTP interface, past everything that is tested."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def ask(self, method: str, path: str, body: Any = None, **params: Any) -> tuple[int, dict[str, str], Any]:
+        """Return status, headers by lower-case name, and the body, decoded where it is JSON."""
+        connection = http.client.HTTPConnection(self.address, timeout=15)
+        try:
+            query = "?" + urlencode(params, doseq=True) if params else ""
+            content = None if body is None else json.dumps(body)
+            connection.request(method, path + query, content, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            text = response.read().decode()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            is_json = "json" in headers.get("content-type", "") and text
+            return response.status, headers, json.loads(text) if is_json else text
+        finally:
+            connection.close()
+
+    def put(self, path: str, body: Any = None, **params: Any) -> None:
+        """Do something that has to succeed."""
+        status, _, text = self.ask("PUT", path, body, **params)
+        assert status == 200, f"PUT {path}: {status} {text}"
+
+    def register(self, name: str, port: int, *, status: str = "passing", **fields: Any) -> str:
+        """Register an instance with a TTL check of a day; return its id."""
+        check = {"TTL": "24h", "Status": status}
+        body = {"Name": name, "ID": f"{name}-{port}", "Address": "127.0.0.1", "Port": port, "Check": check, **fields}
+        self.put("/v1/agent/service/register", body, **{"replace-existing-checks": "true"})
+        return f"{name}-{port}"
+
+    def set_status(self, service_id: str, status: str) -> None:
+        """Set the status of the check that `register` made."""
+        self.put(f"/v1/agent/check/update/service:{service_id}", {"Status": status})
+
+    def health(self, name: str, **params: Any) -> tuple[int, list[dict[str, Any]]]:
+        """Return index and instances of a service."""
+        status, headers, entries = self.ask("GET", f"/v1/health/service/{name}", **params)
+        assert status == 200, entries
+        return int(headers["x-consul-index"]), entries
+
+    def settle(self, name: str, count: int) -> None:
+        """Wait until the servers list so many instances: an agent tells them a moment later."""
+        until(lambda: len(self.health(name)[1]) == count)
+
+
+class ConsulProcess(Api):
+    """A Consul in a process of its own, that a test can kill, freeze and bring back at the same address.
+
+    Args:
+        binary: a real agent's, or None for the fake.
+    """
+
+    def __init__(self, binary: str | None = None) -> None:
+        self._binary = binary
+        self._port = _free_port()
+        super().__init__(f"127.0.0.1:{self._port}")
+        self.start()
+
+    @property
+    def uri(self) -> str:
+        """The discovery URI that leads there."""
+        return f"consul://{self.address}"
+
+    def start(self) -> None:
+        """Start it (again); it knows nothing of an earlier life."""
+        environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+        self._process = subprocess.Popen(
+            self._command(),
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        until(self._ready, 20.0)
+
+    def kill(self) -> None:
+        """End it at once, with SIGKILL; harmless when repeated."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait(10)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def freeze(self) -> None:
+        """Stop it from running, without closing its connections."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it run on."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        """Return self; the process is ended on the way out."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the process."""
+        self.kill()
+
+    def _command(self) -> list[str]:
+        if self._binary is None:
+            return [sys.executable, "-m", "svcmesh.testing.consul", "--port", str(self._port)]
+        ports = [_free_port() for _ in range(3)]
+        return [
+            *(self._binary, "agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=error"),
+            *(f"-http-port={self._port}", "-grpc-port=-1", "-grpc-tls-port=-1", "-dns-port=-1"),
+            *(f"-server-port={ports[0]}", f"-serf-lan-port={ports[1]}", f"-serf-wan-port={ports[2]}"),
+        ]
+
+    def _ready(self) -> bool:
+        assert self._process.poll() is None, f"Consul ended with status {self._process.returncode}"
+        try:
+            status, _, leader = self.ask("GET", "/v1/status/leader")
+        except OSError:
+            return False
+        return status == 200 and bool(leader)
+
+
+def until(done: Any, seconds: float = 10.0) -> None:
+    """Poll until something holds.
+
+    Raises:
+        AssertionError: it does not in time.
+    """
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.005)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
