@@ -193,7 +193,10 @@ Source = tuple[int, None, list[str], str]
 @functools.lru_cache(maxsize=1024)
 def _compiled(shape: Shape, awaits: bool, straight: bool, learns: bool) -> tuple[CodeType, Source]:
     text = shape.text(_STRAIGHT if straight else _SLOW, awaits=awaits, learns=learns)
-    name = f"<svcmesh, around {'async ' if awaits else ''}({shape.parameters})>"
+    traits = "".join(
+        word for word, is_so in (("async ", awaits), ("learning ", learns), ("slow ", not straight)) if is_so
+    )
+    name = f"<svcmesh, around {traits}({shape.parameters}), {shape.forward}>"  # each text has a name of its own
     return compile(text, name, "exec"), (len(text), None, text.splitlines(keepends=True), name)
 
 
