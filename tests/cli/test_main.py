@@ -97,3 +97,53 @@ def test_an_early_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("svcmesh.cli.demo.command.run", interrupted)
 
     assert main(["demo"]) == 130
+
+
+def test_an_error_of_ours_is_no_verdict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What nobody caught is told with its traceback, and with a status that says nothing of calls."""
+
+    def broken(_: object) -> int:
+        raise LookupError("a defect")
+
+    monkeypatch.setattr("svcmesh.cli.demo.command.run", broken)
+
+    assert main(["demo"]) == os.EX_SOFTWARE
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert "LookupError: a defect" in said
+
+
+CLOSED = """
+import os, sys
+from svcmesh.cli.demo import command
+from svcmesh.cli.main import main
+
+def run(options):
+    print("shown", flush=True)
+    print("said", file=sys.stderr, flush=True)
+    with open(options.picture, "w") as file:
+        return 0 if file.fileno() > 2 and not sys.stdout.isatty() else 3
+
+command.run = run
+sys.exit(main(["demo", "--picture", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_lead_nowhere(closed: str, tmp_path: Path) -> None:
+    """A command prints as ever where standard output, error or both are closed, and its files are not taken for them."""
+    program = f'exec "$0" -W error -c "$1" "$2" {closed}'
+    picture = tmp_path / "run.svg"
+    done = subprocess.run(
+        ["/bin/sh", "-c", program, sys.executable, CLOSED, str(picture)],
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ("" if ">" in closed.replace("2>", "") else "shown\n")
+    assert done.stderr == ("" if "2" in closed else "said\n")
+    assert picture.read_bytes() == b""

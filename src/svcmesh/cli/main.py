@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: what stands behind the name of the program; default: those of this process.
     """
+    _open_closed_streams()
     options = parser().parse_args(arguments)
     try:
         status: int = options.run(options)
@@ -30,7 +32,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE  # as of any program in a pipe; 1 and 2 mean something to the commands
     except KeyboardInterrupt:  # where a command has nothing to clean up, yet or any more
         return 130
+    except Exception:  # noqa: BLE001 - told in full; Python's own status for it is 1, which means something to commands
+        traceback.print_exc()
+        return os.EX_SOFTWARE
     return status
+
+
+def _open_closed_streams() -> None:
+    """Let what was closed (``svcmesh demo >&-``) lead nowhere: else files get its number, and Python has no stream."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
 def parser() -> argparse.ArgumentParser:

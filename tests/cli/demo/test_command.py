@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,7 @@ def test_a_picture_that_cannot_be_written_is_refused_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A directory, and a file in a directory that is not there: status 2 before anything is started."""
-    monkeypatch.setattr(PLAY, lambda _: pytest.fail("the demo was played"))
+    monkeypatch.setattr(PLAY, lambda *_: pytest.fail("the demo was played"))
 
     assert main(["demo", "--picture", str(tmp_path)]) == 2
     assert main(["demo", "--picture", str(tmp_path / "no" / "where.svg")]) == 2
@@ -50,7 +51,7 @@ def test_a_picture_that_cannot_be_written_is_refused_at_once(
 def test_options_reach_the_play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The acts last as long as was asked for, the picture goes where it was asked to, and the status is the play's."""
     played: list[Settings] = []
-    monkeypatch.setattr(PLAY, lambda settings: played.append(settings) or 1)
+    monkeypatch.setattr(PLAY, lambda settings, _: played.append(settings) or 1)
 
     assert main(["demo", "--seconds", "12", "--picture", str(tmp_path / "run.svg")]) == 1
     assert sum(act.seconds for act in played[0].acts) == pytest.approx(12)
@@ -77,7 +78,7 @@ def test_a_library_that_is_missing_is_named(tmp_path: Path) -> None:
     ("error", "status", "words"),
     [
         (Interrupted(15), 143, "interrupted"),
-        (DemoError("orders-1 did not register within 30 s"), 2, "did not register"),
+        (DemoError("orders-1 did not register within 90 s"), 2, "did not register"),
         (OSError(28, "No space left on device"), 2, "No space left"),
     ],
 )
@@ -91,7 +92,7 @@ def test_what_prevents_the_play_is_said(
 ) -> None:
     """A signal has the status that shells give it, anything else 2; both are one line on standard error."""
 
-    def fail(_: Settings) -> NoReturn:
+    def fail(*_: object) -> NoReturn:
         raise error
 
     monkeypatch.setattr(PLAY, fail)
@@ -100,3 +101,51 @@ def test_what_prevents_the_play_is_said(
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1
+
+
+def test_a_picture_without_a_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty path, as a variable that is not set makes it, is not taken for the current directory."""
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", "--picture", ""])
+
+    assert ended.value.code == 2
+    assert "argument --picture: must name a file, not ''" in capsys.readouterr().err
+
+
+IMPORTING = """
+import os, signal, sys
+from svcmesh.cli.main import main
+
+class Finder:  # says that the demo imports, and loses what is raised there, where asked to
+    def find_spec(self, name, path=None, target=None):
+        if name == "svcmesh.cli.demo.play":
+            try:
+                os.kill(os.getpid(), int(sys.argv[1]))
+            except BaseException:
+                if sys.argv[2] == "heard":
+                    raise
+
+sys.meta_path.insert(0, Finder())
+sys.exit(main(["demo"]))
+"""
+
+
+@pytest.mark.parametrize("fate", ["heard", "lost"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_an_end_during_the_imports_is_quiet(number: signal.Signals, fate: str, tmp_path: Path) -> None:
+    """The imports take seconds on a busy machine: a signal then has the usual status and word, and no traceback.
+
+    Nor is it forgotten where an exception is lost, as in the callbacks of weak references that imports run.
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", IMPORTING, str(int(number)), fate],
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 128 + number, done.stderr
+    assert (done.stdout, done.stderr) == ("", "svcmesh demo: interrupted; all servers have been ended\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -64,3 +65,15 @@ def test_nohup_is_respected() -> None:
 def test_it_is_no_error() -> None:
     """Code that handles all errors does not swallow it."""
     assert not issubclass(Interrupted, Exception)
+
+
+def test_a_signal_whose_exception_was_lost_is_heeded_later() -> None:
+    """Python loses what a finalizer raises; the next `heed` raises it again, and before any signal it does nothing."""
+    with Interruptible() as signals:
+        signals.heed()
+        with suppress(Interrupted):
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Interrupted) as interrupted:
+            signals.heed()
+
+    assert interrupted.value.status == 128 + signal.SIGTERM

@@ -21,10 +21,12 @@ ALL_KILLED = """
 import sys
 from pathlib import Path
 from svcmesh.cli.demo.acts import GREETERS, ORDERS, Act
+from svcmesh.cli.demo.interruption import Interruptible
 from svcmesh.cli.demo.play import Settings, play
 end = Act("end", "all are killed", 1.0, begin=lambda stage: stage.kill(*GREETERS, *ORDERS))
 acts = [Act("steady", "all is well", 1.5), end]
-sys.exit(play(Settings(acts, Path("run.svg"), sys.stdout)))
+with Interruptible() as signals:
+    sys.exit(play(Settings(acts, Path("run.svg"), sys.stdout), signals))
 """
 
 

@@ -28,11 +28,17 @@ class Interruptible:
 
     def __init__(self) -> None:
         self._before: dict[signal.Signals, Any] = {}
+        self._told: int | None = None
 
     def hush(self) -> None:
         """Ignore such signals from now on: what follows is short, and must be done to its end."""
         for number in ENDING:
             signal.signal(number, signal.SIG_IGN)
+
+    def heed(self) -> None:
+        """Raise once more what was raised where exceptions are lost: in a finalizer, or in a callback of the imports."""
+        if self._told is not None:
+            raise Interrupted(self._told)
 
     def __enter__(self) -> Self:
         """Begin to listen."""
@@ -51,4 +57,5 @@ class Interruptible:
 
     def _raise(self, number: int, _: FrameType | None) -> None:
         self.hush()
+        self._told = number
         raise Interrupted(number)

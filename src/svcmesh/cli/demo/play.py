@@ -21,8 +21,12 @@ from svcmesh.cli.demo.stage import POLICY, SERVICES, DemoError, ProcessStage
 from svcmesh.cli.demo.summary import summary, verdict
 from svcmesh.mesh import Mesh
 
-READY = 30.0
-"""Seconds that the first servers get to start and register, on a machine however busy."""
+READY = 90.0
+"""Seconds that the first servers get to start and register, as long as all are alive: five interpreters that load gRPC
+take a second on an idle machine, and half a minute on one where others do the same."""
+
+PATIENCE = 10.0
+"""Seconds after which whoever watches is told, again and again, who is still awaited."""
 
 TICK = 0.2
 """Seconds between two looks at the run."""
@@ -41,15 +45,15 @@ class Settings:
     output: TextIO
 
 
-def play(settings: Settings) -> int:
+def play(settings: Settings, signals: Interruptible) -> int:
     """Play the demo; return its exit status: 0, or 1 when a call failed or nothing could be called.
 
     Raises:
-        DemoError: the servers could not be started.
+        DemoError: the servers could not be started, or the picture could not be written.
         Interrupted: it was told to end, and has cleaned up.
-        OSError: the picture could not be written.
+        OSError: the output could not be written.
     """
-    with Interruptible() as signals, tempfile.TemporaryDirectory(prefix="svcmesh-demo-") as home:
+    with tempfile.TemporaryDirectory(prefix="svcmesh-demo-") as home:
         try:
             record = _perform(settings, Path(home), signals)
         finally:
@@ -65,7 +69,7 @@ def _perform(settings: Settings, home: Path, signals: Interruptible) -> Record:
         stage = stack.enter_context(ProcessStage(fleet, mesh))
         print(f"starting {', '.join((*GREETERS, *ORDERS))}, each in its own process", file=say, flush=True)
         stage.start(*GREETERS, *ORDERS)
-        _wait_until_ready(stage)
+        _wait_until_ready(stage, signals, say)
         record = Record(time.monotonic)
         _know_first(mesh, record)
         stack.enter_context(mesh.events.subscribe(record.hear, *EVENTS))
@@ -75,27 +79,36 @@ def _perform(settings: Settings, home: Path, signals: Interruptible) -> Record:
         load.start()
         with screen_for(say, record, sum(act.seconds for act in settings.acts)) as screen:
             for act in settings.acts:
-                _play_act(act, stage, screen, mesh, record)
+                _play_act(act, stage, screen, mesh, record, signals)
         record.mark("end", "")
     return record
 
 
-def _play_act(act: Act, stage: ProcessStage, screen: Screen, mesh: Mesh, record: Record) -> None:
+def _play_act(
+    act: Act, stage: ProcessStage, screen: Screen, mesh: Mesh, record: Record, signals: Interruptible
+) -> None:
     record.mark("act", act.title)
     screen.act(act)
     until = time.monotonic() + act.seconds
     act.begin(stage)
     while (left := until - time.monotonic()) > 0:
+        signals.heed()
         screen.refresh(status_of(mesh))
         time.sleep(min(TICK, left))
     act.end(stage)
 
 
-def _wait_until_ready(stage: ProcessStage) -> None:
-    until = time.monotonic() + READY
+def _wait_until_ready(stage: ProcessStage, signals: Interruptible, say: TextIO) -> None:
+    began = time.monotonic()
+    told = PATIENCE
     while missing := stage.missing():
-        if time.monotonic() >= until:
-            raise DemoError(f"{', '.join(sorted(missing))} did not register within {READY:g} s")
+        signals.heed()
+        waited, names = time.monotonic() - began, ", ".join(sorted(missing))
+        if waited >= READY:
+            raise DemoError(f"{names} did not register within {READY:g} s")
+        if waited >= told:
+            told += PATIENCE
+            print(f"still waiting for {names} to register, since {waited:.0f} s", file=say, flush=True)
         time.sleep(0.05)
 
 
@@ -126,15 +139,21 @@ def status_of(mesh: Mesh) -> dict[str, str]:
 def _conclude(settings: Settings, record: Record) -> int:
     say = settings.output
     length = next((mark.at for mark in record.marks if mark.kind == "end"), record.elapsed())
-    if settings.picture is not None:
-        settings.picture.write_bytes(Picture(record, length).encoded())
     print(file=say)
     for line in summary(record):
         print(line, file=say)
     if settings.picture is not None:
+        _draw(settings.picture, Picture(record, length))
         print(f"picture of the run: {settings.picture}", file=say)
     problems = verdict(record, CALLERS)
     for line in problems or [f"all {len(record.calls):,} calls succeeded"]:
         print(line, file=say)
     say.flush()
     return 1 if problems else 0
+
+
+def _draw(path: Path, picture: Picture) -> None:
+    try:
+        path.write_bytes(picture.encoded())
+    except OSError as error:
+        raise DemoError(f"--picture {path}: it cannot be written: {error.strerror}") from error
