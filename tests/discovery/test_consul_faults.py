@@ -1,0 +1,385 @@
+"""Whatever Consul does, a mesh keeps what it knew, says what is wrong, and is right again a moment later."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+import time
+
+import pytest
+import trustme
+
+import svcmesh
+from svcmesh.core.clock import SYSTEM
+from svcmesh.discovery import consul_errors, consul_watch
+from svcmesh.discovery.base import Announcement
+from svcmesh.discovery.uri import open_discovery
+from svcmesh.testing import FakeConsul
+from svcmesh.testing.consul.faults import KINDS
+from tests.servers.consul_agent import ConsulProcess, until
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch):
+    """Let what only people can mend be asked again soon."""
+    for module in (consul_errors, consul_watch):
+        monkeypatch.setattr(module, "SLOWLY", 0.1)
+
+
+@pytest.fixture
+def consul():
+    with FakeConsul() as consul:
+        consul.register("orders", port=8001)
+        yield consul
+
+
+def ports(service):
+    return sorted(endpoint.port for endpoint in service.endpoints)
+
+
+class Told(list[svcmesh.Event]):
+    """What a mesh said."""
+
+    def __init__(self, mesh):
+        super().__init__()
+        mesh.events.subscribe(self.append)
+
+    def errors(self):
+        return [event.error for event in self if event.name == "discovery.failed"]
+
+
+WORDS = {
+    "500": "answered 500: rpc error",
+    "no-leader": "No cluster leader",
+    "403": "answered 403: ACL not found; give it a token",
+    "404": "answered 404",
+    "429": "answered 429: rate limit",
+    "503": "answered 503",
+    "garbage": "no JSON",
+    "half": "no JSON",
+    "object": "no list of instances but an object",
+    "null": "no list of instances but None",
+    "html": "'text/html' instead of JSON",
+    "redirect": "answered 302; redirects are not followed",
+    "no-index": "no index",
+    "bad-index": "no index",
+    "drop": "disconnected",
+    "cut": "peer closed connection",
+    "huge": "more than 33554432 bytes",
+}
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_a_fault_takes_nothing_away_and_is_over_with_its_cause(consul, kind):
+    with svcmesh.Mesh(consul.uri) as mesh:
+        service = mesh.service("orders")
+        service.wait_ready(10)
+        told = Told(mesh)
+        consul.fault(kind)
+        consul.break_connections()
+        until(lambda: any(WORDS[kind] in error for error in told.errors()))
+        assert ports(service) == [8001]
+
+        consul.heal()
+        consul.register("orders", port=8002)
+        until(lambda: ports(service) == [8001, 8002], 15)
+        until(lambda: any(event.name == "discovery.recovered" for event in told))
+
+
+def test_every_fault_is_tested():
+    assert set(KINDS) == {*WORDS, "empty", "spin", "freeze"}
+
+
+@pytest.mark.parametrize("kind", ["500", "garbage", "drop", "403"])
+def test_a_consul_that_is_broken_at_first_is_asked_until_it_is_not(consul, kind):
+    consul.fault(kind)
+    with svcmesh.Mesh(consul.uri) as mesh:
+        service = mesh.service("orders")
+        with pytest.raises(svcmesh.NoEndpoints, match="Consul|consul|disconnected|500|403"):
+            service.wait_ready(0.3)
+        consul.heal()
+        service.wait_ready(10)
+
+
+def test_an_empty_list_with_a_huge_index_empties_nothing_at_once(consul):
+    """Nothing will ever be newer than that index: the question is held for its whole wait, and then asked anew."""
+    with svcmesh.Mesh(f"{consul.uri}?wait=1s") as mesh:
+        service = mesh.service("orders")
+        service.wait_ready(10)
+        until(lambda: any("index" in r.query for r in consul.requests))
+        consul.fault("empty", times=1)
+        consul.break_connections()
+        until(lambda: any(r.query.get("index") == [str(2**64 - 1)] for r in consul.requests))
+        assert ports(service) == [8001]
+        consul.register("orders", port=8002)
+        until(lambda: ports(service) == [8001, 8002])
+
+
+def test_a_consul_that_never_holds_a_question_is_not_asked_without_pause(consul):
+    consul.fault("spin")
+    with svcmesh.Mesh(consul.uri) as mesh:
+        mesh.service("orders").wait_ready(10)
+        time.sleep(1.0)
+        assert len(consul.requests) < 8
+
+
+def test_a_restored_snapshot_is_followed(consul):
+    with svcmesh.Mesh(f"{consul.uri}?wait=1s") as mesh:
+        service = mesh.service("orders")
+        service.wait_ready(10)
+        told = Told(mesh)
+        for number in range(2):
+            consul.rewind(5 - number)
+            consul.register("orders", port=8002 + number)
+            until(lambda number=number: len(ports(service)) == 2 + number)
+        assert told.errors() == []
+
+
+def test_a_frozen_consul_is_noticed_by_nobody_who_calls(consul):
+    with svcmesh.Mesh(consul.uri) as mesh:
+        service = mesh.service("orders")
+        service.wait_ready(10)
+        consul.fault("freeze")
+        consul.bump()
+        time.sleep(0.2)
+        began = time.monotonic()
+        assert ports(service) == [8001]
+        mesh.close()
+        assert time.monotonic() - began < 1.0, "a watch that is held ends at once"
+
+
+def test_a_lost_permission_empties_nothing(consul):
+    consul.allow({"good": ["service:read", "node:read"]})
+    uri = consul.uri.replace("//", "//good@")
+    with svcmesh.Mesh(uri) as mesh:
+        service = mesh.service("orders")
+        service.wait_ready(10)
+        told = Told(mesh)
+        consul.allow({"good": ["service:read"]})
+        consul.bump()
+        until(lambda: any("service:read and node:read" in error for error in told.errors()))
+        assert ports(service) == [8001]
+        consul.allow({})
+        consul.bump()
+        until(lambda: any("ACL not found" in error for error in told.errors()), 15)
+        assert ports(service) == [8001]
+
+
+def test_a_token_that_rotates_is_read_again(consul, tmp_path):
+    file = tmp_path / "token"
+    file.write_text("old")
+    consul.allow({"old": ["service:read", "node:read"], "new": ["service:read", "node:read"]})
+    with svcmesh.Mesh(f"{consul.uri}?token-file={file}") as mesh:
+        service = mesh.service("orders")
+        service.wait_ready(10)
+        file.write_text("new")
+        consul.allow({"new": ["service:read", "node:read"]})
+        consul.register("orders", port=8002)
+        until(lambda: ports(service) == [8001, 8002])
+
+
+def test_several_agents_stand_in_for_each_other(consul):
+    with FakeConsul() as other:
+        other.register("orders", port=9001)
+        with svcmesh.Mesh(f"consul://{consul.address},{other.address}") as mesh:
+            service = mesh.service("orders")
+            service.wait_ready(10)
+            assert ports(service) == [8001]
+            told = Told(mesh)
+            consul.stop()
+            until(lambda: ports(service) == [9001])
+            assert told.errors() == [], "nobody failed: another one answered"
+            other.register("orders", port=9002)
+            until(lambda: ports(service) == [9001, 9002])
+            consul.start()
+            other.stop()
+            until(lambda: ports(service) == [8001])
+
+
+def test_an_agent_that_is_busy_is_passed_over(consul):
+    with FakeConsul() as busy:
+        busy.fault("429")
+        with svcmesh.Mesh(f"consul://{busy.address},{consul.address}") as mesh:
+            mesh.service("orders").wait_ready(10)
+
+
+def test_when_no_agent_answers_all_are_named():
+    with svcmesh.Mesh("consul://127.0.0.1:1,127.0.0.1:2") as mesh, pytest.raises(svcmesh.NoEndpoints) as caught:
+        mesh.service("orders").wait_ready(0.3)
+    assert "127.0.0.1:1" in str(caught.value)
+    assert "127.0.0.1:2" in str(caught.value)
+
+
+def test_one_connection_per_watch(consul):
+    with svcmesh.Mesh(consul.uri) as mesh:
+        for number in range(20):
+            consul.register(f"s{number}", port=80)
+            mesh.service(f"s{number}").wait_ready(10)
+        until(lambda: consul.connections == 20)
+        for number in range(20):
+            consul.register(f"s{number}", port=81)
+        until(lambda: all(len(mesh.service(f"s{n}").endpoints) == 2 for n in range(20)))
+        assert consul.most_connections <= 21
+    until(lambda: consul.connections == 0)
+
+
+@pytest.mark.parametrize("how", ["socket", "tls"])
+def test_a_unix_socket_and_tls_lead_there_too(how, tmp_path, monkeypatch):
+    if how == "socket":
+        consul = FakeConsul(socket=str(tmp_path / "consul.sock"))
+    else:
+        authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("server.dc1.consul").configure_cert(context)
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        consul = FakeConsul(tls=context)
+        monkeypatch.setenv("CONSUL_CACERT", str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("CONSUL_TLS_SERVER_NAME", "server.dc1.consul")
+    with consul:
+        consul.register("orders", port=8001)
+        with svcmesh.Mesh(consul.uri) as mesh:
+            service = mesh.service("orders")
+            service.wait_ready(10)
+            with mesh.register("web", port=80, host="127.0.0.1"):
+                until(lambda: len(consul.instances("web")) == 1)
+
+
+def test_files_of_tls_that_are_missing_are_named(monkeypatch):
+    monkeypatch.setenv("CONSUL_CACERT", "/nowhere/ca.pem")
+    with (
+        svcmesh.Mesh("consul+https://127.0.0.1:1") as mesh,
+        pytest.raises(svcmesh.NoEndpoints, match="/nowhere/ca.pem"),
+    ):
+        mesh.service("orders").wait_ready(0.3)
+
+
+def test_a_child_watches_by_itself(consul):
+    with svcmesh.Mesh(consul.uri) as mesh:
+        service = mesh.service("orders")
+        service.wait_ready(10)
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            service.wait_ready(10)
+            os.write(writing, b"ok" if ports(service) == [8001] else b"no")
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert os.read(reading, 10) == b"ok"
+        os.close(reading)
+        os.close(writing)
+        consul.register("orders", port=8002)
+        until(lambda: ports(service) == [8001, 8002])
+
+
+# -- registration --------------------------------------------------------------------------------------------------
+
+
+def test_a_registration_that_was_lost_comes_back_and_stays_drained(consul):
+    with svcmesh.Mesh(consul.uri) as mesh, mesh.register("web", port=80, host="127.0.0.1", ttl=0.3) as registration:
+        until(lambda: registration.registered)
+        consul.lose_registrations()
+        until(lambda: len(consul.instances("web")) == 1)
+        registration.drain()
+        until(lambda: _in_maintenance(consul))
+        consul.lose_registrations()
+        until(lambda: len(consul.instances("web")) == 1 and _in_maintenance(consul))
+
+
+def _in_maintenance(consul):
+    checks = [check for entry in consul.instances("web") for check in entry["Checks"]]
+    return any(check["CheckID"].startswith("_service_maintenance") for check in checks)
+
+
+def test_a_heartbeat_that_fails_is_an_event_and_no_crash(consul):
+    with svcmesh.Mesh(consul.uri) as mesh:
+        told = Told(mesh)
+        with mesh.register("web", port=80, host="127.0.0.1", ttl=0.3) as registration:
+            until(lambda: registration.registered)
+            consul.fault("500", "/v1/agent/*")
+            until(lambda: any(event.name == "registration.lost" and "answered 500" in event.error for event in told))
+            consul.heal()
+            until(lambda: registration.registered)
+
+
+def test_leaving_a_consul_that_is_gone_is_bounded(consul):
+    with svcmesh.Mesh(consul.uri) as mesh:
+        registration = mesh.register("web", port=80, host="127.0.0.1")
+        until(lambda: registration.registered)
+        consul.stop()
+        began = time.monotonic()
+        registration.deregister()
+        assert time.monotonic() - began < 4.0
+
+
+def test_an_agent_that_is_gone_is_replaced_and_both_are_left(consul):
+    with FakeConsul() as other, svcmesh.Mesh(f"consul://{consul.address},{other.address}") as mesh:
+        with mesh.register("web", port=80, host="127.0.0.1", ttl=0.6) as registration:
+            until(lambda: registration.registered)
+            assert len(consul.instances("web")) == 1
+            consul.stop()
+            until(lambda: len(other.instances("web")) == 1)
+            consul.start()
+        assert consul.instances("web") == []
+        assert other.instances("web") == []
+
+
+async def test_a_right_that_is_missing_to_look_after_an_own_check_is_no_loss(consul):
+    """With a check that Consul makes itself, the heartbeat only looks; where it may not, it registers again."""
+    consul.allow({"mine": ["service:write"]})
+    registry = open_discovery(consul.uri.replace("//", "//mine@"), clock=SYSTEM, emit=lambda *_, **__: None)
+    announcement = Announcement("web", "w1", "127.0.0.1:80", check="tcp")
+    await registry.register(announcement)
+    await registry.heartbeat(announcement)
+    consul.call(lambda: consul._agent.deregister("w1"))
+    await registry.heartbeat(announcement)
+    assert len(consul.instances("web")) == 1
+    await registry.drain(announcement)
+    await registry.deregister(announcement)
+    await registry.deregister(announcement)
+    assert consul.instances("web") == []
+
+
+# -- a process that is killed --------------------------------------------------------------------------------------
+
+
+def test_killing_consul_under_load_costs_no_call(tmp_path):
+    """Servers live on while their registry is killed, frozen and comes back empty: no call fails, and news arrive."""
+    with ConsulProcess() as consul, svcmesh.Mesh(consul.uri) as mesh:
+        registrations = [mesh.register("web", port=8000 + n, host="127.0.0.1", ttl=2.0) for n in range(3)]
+        service = mesh.service("web")
+        until(lambda: len(service.endpoints) == 3)
+        calls, failed, over = [0], [], threading.Event()
+
+        @service.guard
+        def call(endpoint=svcmesh.PICKED):
+            assert endpoint.port in {8000, 8001, 8002, 8003}
+
+        def load():
+            while not over.wait(0.01):
+                calls[0] += 1
+                try:
+                    call()
+                except Exception as error:  # noqa: BLE001 - counted
+                    failed.append(error)
+
+        thread = threading.Thread(target=load)
+        thread.start()
+        try:
+            consul.kill()
+            time.sleep(0.3)
+            consul.start()
+            until(lambda: len(consul.health("web")[1]) == 3)
+            consul.freeze()
+            time.sleep(0.3)
+            consul.thaw()
+            began = time.monotonic()
+            fourth = mesh.register("web", port=8003, host="127.0.0.1")
+            until(lambda: len(service.endpoints) == 4)
+            assert time.monotonic() - began < 5.0, "recovery takes a few seconds at most"
+        finally:
+            over.set()
+            thread.join()
+        assert failed == []
+        assert calls[0] > 50
+        for registration in (*registrations, fourth):
+            registration.begin_to_leave()
