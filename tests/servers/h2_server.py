@@ -48,6 +48,7 @@ class Connection:
         self.tasks: set[asyncio.Task[None]] = set()
         self.bodies: dict[int, asyncio.Queue[bytes]] = {}
         self.changed = asyncio.Event()
+        self.shut: set[int] = set()
         self.open = 0
 
     async def run(self) -> None:
@@ -66,11 +67,14 @@ class Connection:
             SEEN["requests"] += 1
             headers = {name.decode(): value.decode() for name, value in event.headers}
             self.bodies[event.stream_id] = asyncio.Queue()
+            self.shut |= {event.stream_id} if headers[":path"] == "/shut" else set()
             task = asyncio.create_task(self.answer(event.stream_id, headers))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
         elif isinstance(event, h2.events.DataReceived):
             self.bodies[event.stream_id].put_nowait(event.data)
+            if event.stream_id in self.shut:
+                return
             self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, h2.events.StreamEnded):
             self.bodies[event.stream_id].put_nowait(b"")
@@ -110,7 +114,7 @@ class Connection:
             await self.say(stream, {"path": path, "authority": headers[":authority"]})
 
     async def do_slow(self, stream: int, how: str) -> None:
-        await asyncio.sleep(float(how))
+        await asyncio.sleep(float(how or 0.5))
         await self.say(stream, {"path": f"/slow/{how}", "authority": ""})
 
     async def do_bytes(self, stream: int, how: str) -> None:
@@ -127,6 +131,9 @@ class Connection:
         self.h2.send_headers(stream, [(":status", "200")])
         self.h2.send_data(stream, b"body")
         self.h2.send_headers(stream, [("x-trailer", "end")], end_stream=True)
+
+    async def do_shut(self, stream: int, how: str) -> None:
+        """Do nothing: its window is never opened."""
 
     async def do_early(self, stream: int, how: str) -> None:
         self.h2.send_headers(stream, [(":status", "413"), ("content-length", "0")], end_stream=True)

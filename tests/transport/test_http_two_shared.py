@@ -293,6 +293,15 @@ def test_an_answer_may_come_before_the_body_is_sent(caller: Colour, orders: svcm
         assert pool_of(of(client)).opened == 1
 
 
+def test_a_window_that_stays_closed_is_a_write_timeout(caller: Colour, orders: svcmesh.Service) -> None:
+    """And one of that stream: others on the same connection are answered."""
+    with caller(orders, **(PLAIN | {"timeout": httpx.Timeout(10, write=0.1)})) as client:
+        with pytest.raises(httpx.WriteTimeout):
+            client.request("POST", "/shut", content=BODY[:100_000])
+        assert client.get("/echo").status_code == 200
+        assert pool_of(of(client)).opened == 1
+
+
 def test_pings_are_answered_while_somebody_waits(caller: Colour, orders: svcmesh.Service) -> None:
     with caller(orders, **PLAIN) as client:
         assert client.get("/ping").json() == {"pong": True}
