@@ -216,9 +216,13 @@ class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
         while (leg := self._newest()) is not None:
             try:
                 message = next(leg.stock)
-            except (StopIteration, grpc.RpcError):
+            except (StopIteration, grpc.RpcError) as error:
                 if self._stands(leg):
                     raise
+                # gRPC raises the stock call itself, and its next frame knows it: a cycle that would hold our frame, and
+                # so this call. One left to the collector runs on till then, and may deadlock gRPC, whose __del__ takes
+                # locks that the collecting thread may hold.
+                error.__traceback__ = None
             else:
                 if self._flow.expose(leg):
                     return message
