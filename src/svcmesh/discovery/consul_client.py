@@ -106,18 +106,13 @@ class Client:
         Raises:
             ConsulError: the last agent's, with the others' in its text.
         """
-        answer = await self._ask("GET", path, params, None, agents, patience)
-        kind = answer.headers.get("content-type", "application/json")
-        if "json" not in kind:
-            asked = f"GET {path} at {answer.agent.shown}"
-            raise Refused(f"{asked} answered with {kind[:80]!r} instead of JSON: is a proxy in between?")
-        return answer
+        return _genuine(await self._ask("GET", path, params, None, agents, patience), f"GET {path}")
 
     async def put(
         self, path: str, params: Params = (), content: bytes | None = None, *, agents: Sequence[Agent] | None = None
     ) -> Answer:
         """Tell the agents in turn until one takes it; as `get`. Only for what may be said twice."""
-        return await self._ask("PUT", path, params, content, agents, PATIENCE)
+        return _genuine(await self._ask("PUT", path, params, content, agents, PATIENCE), f"PUT {path}")
 
     async def _ask(
         self,
@@ -146,6 +141,15 @@ class Client:
     def _whose(self) -> Params:
         access = self.access
         return [(k, v) for k, v in (("ns", access.namespace), ("partition", access.partition)) if v is not None]
+
+
+def _genuine(answer: Answer, asked: str) -> Answer:
+    """Return an answer that Consul can have given: a proxy's page says 200, too."""
+    kind = answer.headers.get("content-type", "application/json")
+    if answer.body and "json" not in kind:
+        told = f"{kind[:80]!r} instead of JSON: is a proxy in between?"
+        raise Refused(f"{asked} at {answer.agent.shown} answered with {told}")
+    return answer
 
 
 class _Lines:
