@@ -34,6 +34,7 @@ from svcmesh.policy.policy import Policy
 from svcmesh.registration import Registration, announce
 from svcmesh.service import Service, check_policy
 from svcmesh.settings import ServiceSettings, check_clock_and_rng, read_settings
+from svcmesh.transport.signals import leave
 
 if TYPE_CHECKING:
     import httpx
@@ -336,10 +337,7 @@ class Mesh:
     def _leave(self) -> None:
         """Leave all registries, at the same time."""
         registrations, self._registrations = self._registrations, []
-        for registration in registrations:
-            registration.begin_to_leave()
-        for registration in registrations:
-            registration.deregister()
+        leave(registrations)
 
     def _end_with_interpreter(self) -> None:
         """Leave and stop the worker, but fail no call: threads that still make one are about to be frozen."""
