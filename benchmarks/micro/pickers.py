@@ -2,24 +2,40 @@
 
 A nanosecond means little on somebody else's machine, so everything is a multiple of calling an empty bound method
 with the signature of `Picker.pick`, timed in turns with it in the same run. Of many short batches the fastest counts:
-what is slower was disturbed. The loop around the calls is part of both sides, as with `timeit`; ``net`` is the ratio
-without it, which is higher and depends more on the machine.
+what is slower was disturbed; and only time on the processor counts. The loop around the calls is part of both sides, as
+with `timeit`; ``net`` is the ratio without it, which is higher and depends more on the machine.
 
-``choose`` is what the engine calls, ``pick`` what users call, ``call`` is pick, started and finished together.
+``choose`` is what the engine calls, ``pick`` what users call, ``call`` is pick, started and finished together; pickers
+with affinity are given a key that they have not seen before, and so is the empty method beside them. Below that stands
+what building takes, and how much memory a picker has for each endpoint, the endpoints themselves not counted.
 """
 
 from __future__ import annotations
 
+import gc
 import random
+import time
 import timeit
+import tracemalloc
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from svcmesh import Endpoint
-from svcmesh.balance import LeastRequest, LoadBalancer, Random, RoundRobin
+from svcmesh.balance import (
+    LeastRequest,
+    LoadBalancer,
+    Maglev,
+    PeakEwma,
+    PickFirst,
+    Random,
+    RingHash,
+    RoundRobin,
+    WeightedRoundRobin,
+)
 
 SIZES = (3, 100, 10_000)
-BATCH = 10_000
+BUILT = (10, 100, 1_000, 10_000)
+BATCH = 10_000  # as many as endpoints, so that all of them are met
 ROUNDS = 40
 
 PICKERS: dict[str, tuple[LoadBalancer, bool]] = {
@@ -29,6 +45,11 @@ PICKERS: dict[str, tuple[LoadBalancer, bool]] = {
     "LeastRequest, of 3": (LeastRequest(choice_count=3), False),
     "Random, weighted": (Random(), True),
     "LeastRequest, weighted": (LeastRequest(), True),
+    "WeightedRoundRobin": (WeightedRoundRobin(), True),
+    "PeakEwma": (PeakEwma(), False),
+    "PickFirst": (PickFirst(), False),
+    "RingHash": (RingHash(), False),
+    "Maglev": (Maglev(), False),
 }
 
 STATEMENTS = {
@@ -36,13 +57,20 @@ STATEMENTS = {
     "pick": "picker.pick()",
     "call": "endpoint = picker.pick(); picker.started(endpoint); picker.finished(endpoint, 0.01, False)",
 }
+KEYED = {"pick": "picker.pick(key())"}
+FRESH = "from random import getrandbits; key = iter([getrandbits(64) for _ in range(%d)]).__next__"
 
 TARGETS = {
     ("RoundRobin", "pick"): 3,
+    ("WeightedRoundRobin", "pick"): 3,
     ("Random", "pick"): 5,
     ("LeastRequest", "pick"): 5,
+    ("Maglev", "pick"): 5,
+    ("RingHash", "pick"): 10,
+    ("PeakEwma", "pick"): 12,
     ("RoundRobin", "call"): 8,
     ("LeastRequest", "call"): 10,
+    ("PeakEwma", "call"): 25,
 }
 
 
@@ -60,12 +88,50 @@ def rows(sizes: Sequence[int] = SIZES, rounds: int = ROUNDS) -> Iterator[dict[st
     none), ok.
     """
     for name, (config, weighted) in PICKERS.items():
+        keyed = getattr(config, "affinity", False)
         for size in sizes:
             picker = config.picker(endpoints(size, weighted=weighted), rng=random.Random(1))
+            for cell in picker.cells:  # latencies are known, as they soon are
+                picker.started(cell.endpoint)
+                picker.finished(cell.endpoint, 0.01, False)
             context = {"picker": picker, "choose": picker.choose}
-            for operation, statement in STATEMENTS.items():
-                timer = timeit.Timer(statement, globals=context)
-                yield row(name, operation, size, fastest({**yardsticks(), operation: timer}, rounds))
+            for operation, statement in (KEYED if keyed else STATEMENTS).items():
+                timer = timed(statement, context, keyed=keyed)
+                yield row(name, operation, size, fastest({**yardsticks(keyed=keyed), operation: timer}, rounds))
+
+
+def timed(statement: str, context: dict[str, Any], *, keyed: bool = False) -> timeit.Timer:
+    """Return a timer; ``keyed``: with ``key()`` at hand, which returns another key each time."""
+    return timeit.Timer(statement, FRESH % BATCH if keyed else "pass", time.thread_time, globals=context)
+
+
+def building(sizes: Sequence[int] = BUILT, rounds: int = 3) -> Iterator[dict[str, Any]]:
+    """Yield one row for each picker and number of endpoints: what building it takes.
+
+    Keys: picker, endpoints, milliseconds, bytes (for each endpoint).
+    """
+    for name, (config, weighted) in PICKERS.items():
+        for size in sizes:
+            given = endpoints(size, weighted=weighted)
+            seconds = min(timeit.repeat(lambda: config.picker(given), number=1, repeat=rounds))  # noqa: B023 - at once
+            yield {
+                "picker": name,
+                "endpoints": size,
+                "milliseconds": round(seconds * 1e3, 2),
+                "bytes": round(memory(config, given) / size),
+            }
+
+
+def memory(config: LoadBalancer, given: list[Endpoint]) -> int:
+    """Return the bytes that a picker takes."""
+    gc.collect()
+    tracemalloc.start()
+    picker = config.picker(given)
+    gc.collect()
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    del picker
+    return taken
 
 
 def endpoints(size: int, *, weighted: bool) -> list[Endpoint]:
@@ -73,9 +139,10 @@ def endpoints(size: int, *, weighted: bool) -> list[Endpoint]:
     return [Endpoint(f"10.0.{n // 250}.{n % 250}:80", weight=1 + n % 3 if weighted else 1) for n in range(size)]
 
 
-def yardsticks() -> dict[str, timeit.Timer]:
+def yardsticks(*, keyed: bool = False) -> dict[str, timeit.Timer]:
     """Return what the others are compared with: an empty method, and a loop without a body."""
-    return {"empty": timeit.Timer("picker.pick()", globals={"picker": Empty()}), "loop": timeit.Timer("pass")}
+    empty = timed("picker.pick(key())" if keyed else "picker.pick()", {"picker": Empty()}, keyed=keyed)
+    return {"empty": empty, "loop": timed("key()" if keyed else "pass", {}, keyed=keyed)}
 
 
 def fastest(timers: dict[str, timeit.Timer], rounds: int) -> dict[str, float]:
@@ -104,7 +171,7 @@ def row(name: str, operation: str, size: int, best: dict[str, float]) -> dict[st
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     print(f"{'picker':24}{'operation':11}{'endpoints':>9}{'ratio':>8}{'net':>8}{'ns':>8}{'target':>8}")
     for found in rows():
         target = "" if found["target"] is None else f"{found['target']}{'' if found['ok'] else ' !'}"
@@ -112,6 +179,9 @@ def main() -> None:
             f"{found['picker']:24}{found['operation']:11}{found['endpoints']:9,}{found['ratio']:8.2f}"
             f"{found['net']:8.2f}{found['nanoseconds']:8.1f}{target:>8}"
         )
+    print(f"\n{'picker':24}{'endpoints':>9}{'ms to build':>14}{'bytes each':>12}")
+    for found in building():
+        print(f"{found['picker']:24}{found['endpoints']:9,}{found['milliseconds']:14.2f}{found['bytes']:12,}")
 
 
 if __name__ == "__main__":

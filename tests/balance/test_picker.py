@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import random
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svcmesh import ConfigError, Endpoint
-from svcmesh.balance import LeastRequest, Random, RoundRobin
+from svcmesh.balance import LeastRequest, PeakEwma, Random, RoundRobin
 from svcmesh.balance.cell import Cell
 from svcmesh.core.clock import SYSTEM
 
@@ -160,3 +161,56 @@ def test_the_ends_of_the_rng_are_in_range(config, extreme):
         picker = config.picker([Endpoint(f"a{n}:1", weight=w) for n, w in enumerate(weights)], rng=Stuck())
         assert picker.pick() is not None
         assert len(weights) == 1 or picker.pick(exclude=[picker.pick()]) is not None
+
+
+# -- from an endpoint to its counts -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", [RoundRobin(), PeakEwma()])
+def test_pickers_made_of_the_same_endpoint_objects_count_apart(config):
+    """The short way leads to the newest one's counts; the others look theirs up."""
+    endpoints = [Endpoint("10.0.0.1:80"), Endpoint("10.0.0.2:80")]
+    old, new = (config.picker(endpoints, rng=random.Random(1)) for _ in range(2))
+
+    old.started(endpoints[0])
+    new.started(endpoints[1])
+    new.finished(endpoints[1], 0.1, False)
+    assert [(cell.started, cell.finished) for cell in old.cells] == [(1, 0), (0, 0)]
+    assert [(cell.started, cell.finished) for cell in new.cells] == [(0, 0), (1, 1)]
+    old.finished(endpoints[0], 0.1, True)
+    assert [cell.in_flight for cell in old.cells] == [0, 0]
+
+
+@pytest.mark.parametrize("config", [RoundRobin(), PeakEwma()])
+def test_another_object_of_the_same_address_counts_too(config):
+    picker = config.picker([Endpoint("10.0.0.1:80")], rng=random.Random(1))
+    twin = Endpoint("10.0.0.1:80", weight=3)
+    elsewhere = RoundRobin().picker([Endpoint("10.0.0.1:80")]).pick()
+
+    for endpoint in (twin, elsewhere):
+        picker.started(endpoint)
+        assert picker.cells[0].in_flight == 1
+        picker.finished(endpoint, 0.1, False)
+        assert picker.cells[0].in_flight == 0
+
+
+@pytest.mark.parametrize("config", [RoundRobin(), PeakEwma()])
+def test_an_endpoint_of_another_picker_is_not_counted(config):
+    picker = config.picker([Endpoint("10.0.0.1:80")], rng=random.Random(1))
+    stranger = config.picker([Endpoint("10.0.0.9:80")]).pick()
+
+    picker.started(stranger)
+    picker.finished(stranger, 0.1, False)
+    picker.started(Endpoint("10.0.0.8:80"))
+    picker.finished(Endpoint("10.0.0.8:80"), 0.1, False)
+    assert picker.cells[0].started == picker.cells[0].finished == 0
+
+
+def test_what_a_picker_leaves_on_an_endpoint_nobody_sees():
+    endpoint, twin = Endpoint("10.0.0.1:80"), Endpoint("10.0.0.1:80")
+    RoundRobin().picker([endpoint])
+
+    assert endpoint == twin
+    assert repr(endpoint) == repr(twin)
+    assert pickle.dumps(endpoint) == pickle.dumps(twin)
+    assert not hasattr(copy.copy(endpoint), "_cell")

@@ -39,7 +39,10 @@ class Configuration:
         """
         if rng is not None and not callable(getattr(rng, "random", None)):
             raise ConfigError(f"rng must have a method random(), as random.Random has, not {rng!r}")
-        cells = [Cell(endpoint) for endpoint in Snapshot(tuple(endpoints)).endpoints]
+        owner = object()
+        cells = [Cell(endpoint, owner) for endpoint in Snapshot(tuple(endpoints)).endpoints]
+        for cell in cells:
+            object.__setattr__(cell.endpoint, "_cell", cell)  # see `Picker.started`
         return self.over(cells, random.Random() if rng is None else rng, SYSTEM if clock is None else clock)
 
     def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from svcmesh.core import checks
 from svcmesh.core.errors import ConfigError
@@ -220,7 +220,7 @@ def _rule(part: Any) -> Rule:
     if isinstance(part, Rule):
         return part
     if callable(part) and not isinstance(part, type):
-        return Computed(part)
+        return Computed(cast("Callable[..., str | bytes | int | None]", part))
     raise ConfigError(f"hash_on must hold rules such as svcmesh.balance.Header('x-user'), or functions, not {part!r}")
 
 

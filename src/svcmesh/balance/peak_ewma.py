@@ -122,15 +122,16 @@ class Latency:
 
     def observe(self, seconds: float, now: float, decay_time: float) -> None:
         """Take in a latency: at once if it is a peak, else by the time since the last one."""
-        stamp = self.stamp
-        now = max(now, stamp)  # a clock that was set back must not raise
-        cost = self.cost
-        if seconds > cost:
+        stamp, cost = self.stamp, self.cost
+        if now < stamp:  # noqa: PLR1730 - max() would take twice as long
+            now = stamp  # a clock that was set back must not raise
+        if seconds > cost:  # noqa: SIM108 - there is more to say on one side
             cost = seconds
         else:
-            kept = exp((stamp - now) / decay_time)
-            cost = seconds * (1 - kept) + cost * kept
-        self.cost = cost = max(cost, SHORTEST)
+            cost = seconds + (cost - seconds) * exp((stamp - now) / decay_time)
+        if cost < SHORTEST:  # noqa: PLR1730 - as above
+            cost = SHORTEST
+        self.cost = cost
         self.stamp = now
         self.level = log(cost) + now / decay_time
 
@@ -139,23 +140,32 @@ class _EwmaPicker(RedrawPicker):
     """Compare two levels; learn at each end of a call."""
 
     def __init__(self, cells: Sequence[Cell], drawn: Sequence[Cell], config: PeakEwma, rng: Rng, clock: Clock) -> None:
-        known = {cell: config.latency_of(cell) for cell in drawn}
-        choose = _lower_of_two(list(known.values()), rng) if len(drawn) > 1 else lambda: drawn[0]
+        self._known = known = {cell: config.latency_of(cell) for cell in cells}
+        choose = _lower_of_two([known[cell] for cell in drawn], rng) if len(drawn) > 1 else lambda: drawn[0]
 
         def among(allowed: Sequence[Cell]) -> Cell:
             return min(allowed, key=lambda cell: _load(known[cell]))
 
         super().__init__(cells, choose, excluding(drawn, choose, among))
-        self._learn = config.learn
+        self._config = config
+        self._decay_time = config.decay_time
         self._now = clock.now
 
     def finished(self, endpoint: Endpoint, seconds: float, failed: bool) -> None:
         """Count an attempt as ended, and learn from the time it took."""
-        cell = self._by_address.get(endpoint.address)
+        try:
+            cell = endpoint._cell  # noqa: SLF001 - as in `Picker.started`
+            if cell.owner is not self._owner:
+                cell = self._by_address.get(endpoint.address)
+        except AttributeError:
+            cell = self._by_address.get(endpoint.address)
         if cell is None:
             return
         cell.finished += 1
-        self._learn(cell, seconds, self._now(), failed)
+        if failed:
+            self._config.learn(cell, seconds, self._now(), failed)
+        else:  # `PeakEwma.learn`, written out
+            self._known[cell].observe(seconds, self._now(), self._decay_time)
 
 
 _LOGS = tuple(log(count + 1) for count in range(1024))

@@ -30,6 +30,10 @@ class Picker:
 
     Subclasses set `choose` (the success path: no key, nothing to exclude) and implement `choose_from` (all else).
 
+    The way from an endpoint to its counts is a table by address. With thousands of endpoints each step of that waits
+    for memory, for longer than all the rest takes; so an endpoint that a picker was made of leads to its counts by
+    itself, unless another picker was made of it later.
+
     Threads: any.
     """
 
@@ -37,6 +41,7 @@ class Picker:
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         self.cells = tuple(cells)
+        self._owner = cells[0].owner if cells else None
         self._by_address = {cell.endpoint.address: cell for cell in self.cells}
 
     def choose_from(self, key: int | None, exclude: Collection[Endpoint]) -> Cell | None:
@@ -55,17 +60,29 @@ class Picker:
 
     def started(self, endpoint: Endpoint) -> None:
         """Count an attempt to ``endpoint`` as in flight; unknown endpoints are ignored."""
-        try:  # noqa: SIM105 - this and `finished` are measured: no failure, no cost, and no call
-            self._by_address[endpoint.address].started += 1
-        except KeyError:
-            pass
+        try:  # this and `finished` are measured, and so written out
+            cell = endpoint._cell  # noqa: SLF001 - put there by us
+            if cell.owner is self._owner:
+                cell.started += 1
+                return
+        except AttributeError:
+            pass  # another object for the same address
+        cell = self._by_address.get(endpoint.address)
+        if cell is not None:
+            cell.started += 1
 
     def finished(self, endpoint: Endpoint, seconds: float, failed: bool) -> None:  # noqa: ARG002 - others use them
         """Count an attempt to ``endpoint`` as ended after ``seconds``; unknown endpoints are ignored."""
-        try:  # noqa: SIM105
-            self._by_address[endpoint.address].finished += 1
-        except KeyError:
+        try:
+            cell = endpoint._cell  # noqa: SLF001 - as above
+            if cell.owner is self._owner:
+                cell.finished += 1
+                return
+        except AttributeError:
             pass
+        cell = self._by_address.get(endpoint.address)
+        if cell is not None:
+            cell.finished += 1
 
 
 class LoadBalancer(Protocol):

@@ -18,8 +18,8 @@ from math import gcd, lcm
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.configuration import Configuration
 from svcmesh.balance.picker import Picker, Rng
-from svcmesh.balance.redraw import EmptyPicker, RedrawPicker, excluding, serving
-from svcmesh.balance.round_robin import rotation
+from svcmesh.balance.redraw import EmptyPicker, excluding, serving
+from svcmesh.balance.round_robin import RotatingPicker, rotation
 from svcmesh.core.clock import Clock
 
 LONGEST = 1 << 16
@@ -45,8 +45,9 @@ class WeightedRoundRobin(Configuration):
         ring = serving(cells)
         if not ring:
             return EmptyPicker(cells)
-        choose = rotation(period(ring), rng)
-        return RedrawPicker(cells, choose, excluding(ring, choose, _turns()))
+        steps = period(ring)
+        choose = rotation(steps, rng)
+        return RotatingPicker(cells, steps, choose, excluding(ring, choose, _turns()), rng)
 
 
 def period(cells: Sequence[Cell]) -> list[Cell]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from svcmesh.core import checks
 from svcmesh.core.address import parse_address
@@ -64,6 +64,10 @@ class Endpoint:
     priority: int = field(default=0, kw_only=True)
     metadata: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     health: Health = field(default=Health.HEALTHY, kw_only=True)
+
+    _cell: ClassVar[Any]
+    """The counts of whichever picker of a user's own took it in last, if any did: nothing that it is, only a short way
+    to them (`Configuration.picker`)."""
 
     def __post_init__(self) -> None:
         """Check every field, and make the metadata read-only."""
