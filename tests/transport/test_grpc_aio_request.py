@@ -100,25 +100,25 @@ async def test_closing_stops_waiting_for_the_caller() -> None:
 async def test_a_write_is_done_when_the_next_message_is_asked_for() -> None:
     """By then the one before has been sent; finishing ends the iterator."""
     writer = Writer()
-    sent = writer.write("a")
+    sent = writer.write(b"a")
     messages = aiter(writer)
-    assert await anext(messages) == "a"
+    assert await anext(messages) == b"a"
     assert not sent.done()
     asking = asyncio.create_task(everything(messages))
     await asyncio.sleep(0)
     assert sent.done()
-    writer.write("b")
+    writer.write(b"b")
     writer.finish()
 
-    assert await asking == ["b"]
+    assert await asking == [b"b"]
 
 
 async def test_closing_releases_who_writes() -> None:
     """Nobody waits for a call that is over, and what was not sent by then is told apart."""
     writer = Writer()
     messages = aiter(writer)
-    sent = [writer.write("a"), writer.write("b")]
-    assert await anext(messages) == "a"
+    sent = [writer.write(b"a"), writer.write(b"b")]
+    assert await anext(messages) == b"a"
     writer.close()
 
     assert [await one for one in sent] == [False, False]
@@ -129,8 +129,8 @@ async def test_what_was_sent_when_the_call_ended_counts_as_sent() -> None:
     writer = Writer()
     request = AioStreamedRequest(writer, None)
     messages = request.again()
-    sent = writer.write("a")
-    assert await anext(messages) == "a"
+    sent = writer.write(b"a")
+    assert await anext(messages) == b"a"
     request.close()
     writer.close()
     await asyncio.sleep(0)

@@ -47,8 +47,11 @@ class _Multicallable:
         return call
 
     def _requests(self, source: Any) -> tuple[AioStreamedRequest, Writer | None]:
-        writer = Writer() if source is None else None
-        return AioStreamedRequest(writer if source is None else source, self._line.method.serializer), writer
+        serializer = self._line.method.serializer
+        if source is not None:
+            return AioStreamedRequest(source, serializer), None
+        writer = Writer(serializer)
+        return AioStreamedRequest(writer, None), writer
 
 
 class UnaryStream(_Multicallable, grpc.aio.UnaryStreamMultiCallable[Any, Any]):

@@ -47,8 +47,12 @@ class AioCall(grpc.aio.Call):
         return self._flow.story
 
     def cancelled(self) -> bool:
-        """Whether the call ended CANCELLED by the caller's wish."""
+        """Whether the call ended CANCELLED, by whose wish ever."""
         flow = self._flow
+        if flow.over and flow.error is None and flow.leg is not None:
+            return bool(flow.leg.stock.cancelled())
+        if isinstance(flow.error, grpc.aio.AioRpcError):
+            return flow.error.code() is grpc.StatusCode.CANCELLED
         return flow.cancelled and (flow.leg is None or flow.leg.stock.cancelled() or flow.error is not None)
 
     def done(self) -> bool:

@@ -23,7 +23,7 @@ from svcmesh.engine.member import NEVER, Member
 from svcmesh.transport import grpc_aio_errors
 from svcmesh.transport.grpc_aio_attempts import AioAttempts
 from svcmesh.transport.grpc_aio_errors import CLOSED
-from svcmesh.transport.grpc_aio_leg import AioLeg, LoopDriver, value_of
+from svcmesh.transport.grpc_aio_leg import LOCALLY_CANCELLED, AioLeg, LoopDriver, value_of
 from svcmesh.transport.grpc_leg import Account, told
 from svcmesh.transport.grpc_line import Line, wire_timeout
 from svcmesh.transport.grpc_request import Request
@@ -32,7 +32,6 @@ from svcmesh.transport.grpc_subject import key_of
 Stock = tuple[Any, Any, Any]
 Times = tuple[asyncio.AbstractEventLoop, float, float, float]
 """The loop of a call, and instants: when it began, when it must have ended, and what the server learns of that."""
-LOCALLY_CANCELLED = "Locally cancelled by application!"
 PROVISIONAL = "Internal error from Core"
 """What gRPC calls the end of a call whose message could not be written any more, until the server's status has come."""
 PROVISIONAL_LOOKS = 50
@@ -238,6 +237,8 @@ class AioFlow:
             self._not_plain(leg, self.exchange.classify(error))
             self._dealt_with(leg)
             return
+        if not plain and leg.dropped:
+            self.cancelled = True  # gRPC was quicker than those of us who would have said so
         if provisional:
             self._later = self.loop.create_task(self._true_end(leg))
         else:

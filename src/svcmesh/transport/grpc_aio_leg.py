@@ -13,6 +13,9 @@ from svcmesh.engine.exchange import CallbackExchange
 from svcmesh.engine.machine import Call
 from svcmesh.transport.grpc_leg import Account
 
+LOCALLY_CANCELLED = "Locally cancelled by application!"
+"""The details that gRPC gives to a call which was cancelled on this side."""
+
 
 class AioLeg:
     """An attempt: gRPC's call object, and what is owed for it. See `grpc_leg.Leg`."""
@@ -32,6 +35,15 @@ class AioLeg:
         if self.iterator is None:
             self.iterator = aiter(self.stock)
         return self.iterator
+
+    @property
+    def dropped(self) -> bool:
+        """Whether an attempt that is over was cancelled on this side, and not by a timer of ours.
+
+        gRPC does so by itself when the task that awaits it is cancelled, and when the iterator of its requests raises.
+        """
+        stock = self.stock
+        return not self.late and stock.cancelled() and value_of(stock.details()) == LOCALLY_CANCELLED
 
     @property
     def headers_came(self) -> bool:

@@ -109,27 +109,19 @@ class AioStreamedRequest(Request):
         except Exception as error:  # noqa: BLE001 - whatever it is, each attempt has to meet it
             self.exhausted, self._ended = True, error
             return _END
-        message = self._serialized(message)
+        message = _serialized(message, self._serializer)
         self._room -= size_of(message)
         self._keeping = self._keeping and self._room >= 0
         if self._keeping:
             self._kept.append(message)
         return message
 
-    def _serialized(self, message: Any) -> Any:
-        if self._serializer is None:
-            return message
-        try:
-            return self._serializer(message)
-        except Exception:
-            _LOGGER.exception("Exception serializing message!")
-            return None
-
 
 class Writer:
-    """The source of a call whose caller writes: an iterator that waits for what is written."""
+    """The source of a call whose caller writes: an iterator that waits for what is written, and yields its bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, serializer: Callable[[Any], Any] | None = None) -> None:
+        self._serializer = serializer
         self._written: deque[Any] = deque()
         self._wanted: asyncio.Future[None] | None = None
         self._asked: deque[asyncio.Future[bool]] = deque()
@@ -149,8 +141,16 @@ class Writer:
         return self._written.popleft()
 
     def write(self, message: Any) -> asyncio.Future[bool]:
-        """Hand over a message; the future says whether it has been sent, once that is known."""
-        self._written.append(message)
+        """Hand over a message; the future says whether it has been sent, once that is known.
+
+        Raises:
+            TypeError: it does not become bytes, in gRPC's words. Others may follow it.
+        """
+        sendable = _serialized(message, self._serializer)
+        if sendable is not None and type(sendable) is not bytes:
+            name = type(sendable).__name__
+            raise TypeError(f"Argument 'message' has incorrect type (expected bytes, got {name})")
+        self._written.append(sendable)
         self._notify()
         sent: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._asked.append(sent)
@@ -189,3 +189,14 @@ class Writer:
             waiting = self._asked.popleft()
             if not waiting.done():
                 waiting.set_result(sent)
+
+
+def _serialized(message: Any, serializer: Callable[[Any], Any] | None) -> Any:
+    """Return the bytes of a message; None where they could not be made, which gRPC sends as an empty one."""
+    if serializer is None:
+        return message
+    try:
+        return serializer(message)
+    except Exception:
+        _LOGGER.exception("Exception serializing message!")
+        return None
