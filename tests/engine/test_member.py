@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from svcmesh.engine.member import NEVER, Member
+import pytest
+
+from svcmesh.engine.member import MOST_REPLACED, NEVER, Member
 from tests.engine.scripted import A
 
 
@@ -101,10 +103,50 @@ def test_what_is_taken_back_is_not_closed() -> None:
     member = Member(A, never)
     kept = member.attachment("key", Kept)
 
-    assert member.detach("key") is kept
-    assert member.detach("key") is None
+    assert member.detach("key") == [kept]
+    assert member.detach("key") == []
     member.close()
     assert kept.closed == 0
+
+
+class Renewed(Kept):
+    def renew(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("end", ["close", "detach"])
+def test_what_was_made_anew_ends_with_the_rest_while_calls_are_in_flight(end: str) -> None:
+    """They may run on it: a server that leaves ends its streams on a connection that no new call gets."""
+    member = Member(A, never)
+    member.started = 1
+    made = [member.attachment("key", Renewed)]
+    member.renew()
+    made.append(member.attachment("key", Renewed))
+
+    if end == "close":
+        member.close()
+        assert [kept.closed for kept in made] == [1, 1]
+    else:
+        assert member.detach("key") == [made[1], made[0]]
+        member.close()
+        assert [kept.closed for kept in made] == [0, 0]
+
+
+def test_what_was_made_anew_is_let_go_of_when_nothing_runs_on_it() -> None:
+    """At the next look, and in the long run even below calls that never end."""
+    member = Member(A, never)
+    member.started = 1
+    for _ in range(MOST_REPLACED + 3):
+        member.attachment("key", Renewed)
+        member.renew()
+    latest = member.attachment("key", Renewed)
+    assert len(member.detach("key")) == MOST_REPLACED + 1
+
+    member.attachment("key", lambda: latest)
+    member.renew()
+    member.finished = 1
+    member.renew()
+    assert member.detach("key") == []
 
 
 def test_a_host_that_answers_again_needs_no_back_off() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import time
 import weakref
 from collections.abc import Iterator
+from concurrent import futures
 from typing import Any
 
 import grpc
@@ -125,3 +127,54 @@ def test_a_closed_channel_is_asked_for_nothing_more() -> None:
 
     with pytest.raises(ValueError, match="closed channel"):
         endpoint.bound(Method("unary_unary", "/a.B/C", None, None, registered=True))
+
+
+def numbers(request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+    number = 0
+    while context.is_active():
+        yield b"%d" % number
+        number += 1
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def leaving() -> Iterator[tuple[grpc.Server, str]]:
+    """Yield a server that streams for as long as its caller wants, and where it listens."""
+    with futures.ThreadPoolExecutor(4) as pool:
+        server = grpc.server(pool)
+        handlers = {"Stream": grpc.unary_stream_rpc_method_handler(numbers)}
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("x.Y", handlers)])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            yield server, f"127.0.0.1:{port}"
+        finally:
+            server.stop(0).wait()
+
+
+def test_closing_ends_streams_on_connections_that_were_replaced(leaving: tuple[grpc.Server, str]) -> None:
+    """The server leaves and lets its streams end; others find it gone, and the channel is made anew once it is back."""
+    server, address = leaving
+    with service_over([address]) as service:
+        channel: Any = service.grpc_channel()
+        call = channel.unary_stream("/x.Y/Stream")
+        running = call(b"")
+        next(running)
+        stopped = server.stop(30)
+        member = service.view.cluster.members[address]
+
+        def fails_to_connect() -> bool:
+            with pytest.raises(grpc.RpcError):
+                next(call(b""))
+            found: Any = member.attached(channel._dialer._key)
+            return found is not None and found.state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+
+        eventually(fails_to_connect, "the endpoint can still be connected to")
+        member.renew()
+        assert kept(service) == 0
+        next(running)
+        channel.close()
+
+        eventually(lambda: not running.is_active(), "the stream goes on")
+        assert running.code() is grpc.StatusCode.CANCELLED
+        assert stopped.wait(5)

@@ -110,9 +110,7 @@ def test_calls_that_are_dropped_after_the_channel_was_closed_have_ended(
         channel = service.grpc_channel()
         stub = pb_grpc.ProbeStub(channel)
         calls = [start(stub, failing_first()) for _ in range(10)]
-        for call in calls:
-            next(call)
-        del call
+        assert all(next(call) for call in calls)
         channel.close()
         idle(service)
         assert kind == "stream_stream" or {call.code() for call in calls} == {grpc.StatusCode.CANCELLED}

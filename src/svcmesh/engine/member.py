@@ -18,6 +18,8 @@ from svcmesh.policy.breaker import Breaker, CircuitBreaker
 from svcmesh.policy.timeline import Timeline
 
 NEVER = math.inf
+MOST_REPLACED = 4
+"""Attachments kept per key although newer ones have taken their place, for the calls that may run on them."""
 
 
 class Closable(Protocol):
@@ -47,7 +49,17 @@ class Member(Cell):
         breakers: the breakers that have seen it fail, by configuration; none means closed.
     """
 
-    __slots__ = ("_attachments", "_gone", "_lock", "_look", "_timeline", "breakers", "edge", "unsuccessful")
+    __slots__ = (
+        "_attachments",
+        "_gone",
+        "_lock",
+        "_look",
+        "_replaced",
+        "_timeline",
+        "breakers",
+        "edge",
+        "unsuccessful",
+    )
 
     def __init__(self, endpoint: Endpoint, look: Callable[[float], float]) -> None:
         super().__init__(endpoint)
@@ -57,6 +69,7 @@ class Member(Cell):
         self._timeline: Timeline | None = None
         self._look = look
         self._attachments: dict[object, Closable] = {}
+        self._replaced: dict[object, list[Closable]] = {}
         self._gone = False
         self._lock = Lock()
 
@@ -102,26 +115,36 @@ class Member(Cell):
         """Return what is kept under ``key``, if anything."""
         return self._attachments.get(key)
 
-    def detach(self, key: object) -> Closable | None:
-        """Take back what is kept under ``key``, for the transport that closes it itself.
+    def detach(self, key: object) -> list[Closable]:
+        """Take back all that is kept under ``key``, for the transport that closes it itself.
 
         Takes no lock, because a finalizer calls it: the garbage collector may run while this thread holds ours.
         """
-        return self._attachments.pop(key, None)
+        found = self._attachments.pop(key, None)  # first this, then those: `renew` goes the other way round
+        replaced = self._replaced.pop(key, [])
+        return replaced if found is None else [found, *replaced]
 
     def renew(self) -> None:
-        """Let the next call dial at once, whatever back-off a transport is in: the host was seen to answer."""
+        """Let the next call dial at once, whatever back-off a transport is in: the host was seen to answer.
+
+        What is replaced may still carry calls: a server that is leaving ends its streams on the old connection, while
+        the channel already tries in vain to make the next one. So it is kept, to be closed with the rest.
+        """
+        if self.in_flight == 0:
+            self._replaced.clear()
         for key, kept in list(self._attachments.items()):
             with suppress(Exception):  # one that cannot be asked goes on as it is
                 if isinstance(kept, Reconnecting) and kept.renew() and self._attachments.get(key) is kept:
-                    self.detach(key)
+                    replaced = self._replaced.setdefault(key, [])
+                    replaced.append(kept)
+                    del replaced[:-MOST_REPLACED]
+                    self._attachments.pop(key, None)
 
     def close(self) -> None:
         """Close everything that transports keep here; later attachments are not kept."""
         with self._lock:
             self._gone = True
-            kept = list(self._attachments.values())
-            self._attachments.clear()
+            kept = [found for key in [*self._attachments, *self._replaced] for found in self.detach(key)]
         for attachment in kept:
             with suppress(Exception):  # one that cannot be closed must not keep the others open
                 attachment.close()

@@ -67,7 +67,7 @@ class EndpointChannel:
         """Let go of the channel: the calls on it keep it alive, and it ends with the last one."""
 
     def renew(self) -> bool:
-        """Return whether the channel waits out its back-off. No call can be under way on one that does."""
+        """Return whether the channel waits out its back-off. Only calls on a connection that it had are under way."""
         return self.state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
     def state(self) -> grpc.ChannelConnectivity:
@@ -155,9 +155,7 @@ class Dialer:
     def retire(self, now: float) -> None:
         """Put all endpoint channels aside: calls on them go on, and end CANCELLED at `close`; new ones get new ones."""
         for member in _members(self.cluster):
-            found = member.detach(self._key)
-            if found is not None:
-                self._retired.append((member, found, now + LONGEST_RETIREMENT))
+            self._retired.extend((member, found, now + LONGEST_RETIREMENT) for found in member.detach(self._key))
         if self.closed:  # closed by another thread meanwhile
             self.close()
 
@@ -178,7 +176,7 @@ class Dialer:
         """Refuse new channels and take back all there are, to be closed by the caller."""
         self.closed = True
         retired, self._retired = self._retired, []
-        current = [found for member in _members(self.cluster) if (found := member.detach(self._key)) is not None]
+        current = [found for member in _members(self.cluster) for found in member.detach(self._key)]
         return [*current, *(found for _, found, _ in retired)]
 
 
