@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from random import Random
 
@@ -11,12 +11,16 @@ from svcmesh.core.emit import Emit, silent
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.base import Announcement
 from svcmesh.discovery.consul_address import Access, access
+from svcmesh.discovery.consul_catalogue import Catalogue
 from svcmesh.discovery.consul_client import Client
 from svcmesh.discovery.consul_definition import definition
 from svcmesh.discovery.consul_question import Question, question_of, token_file_of
 from svcmesh.discovery.consul_registration import Registrations
 from svcmesh.discovery.consul_watch import Surface, poll_query, watch_service
 from svcmesh.discovery.uri_parts import Surroundings, Uri
+
+MOST_HELD = 150
+"""Services that one registry watches by a connection each; Consul takes 200 from one address."""
 
 
 class ConsulRegistry:
@@ -45,6 +49,8 @@ class ConsulRegistry:
         client = Client(access)
         self._surface = Surface(client, clock, emit, Random() if rng is None else rng)
         self._registrations = Registrations(client)
+        self._catalogue = Catalogue(self._surface, self._question)
+        self._held = 0
 
     async def watch(self, service: str) -> AsyncIterator[Snapshot]:
         """Yield the instances of ``service``, at once and after each change.
@@ -52,11 +58,22 @@ class ConsulRegistry:
         Raises:
             DiscoveryError: Consul cannot be asked, or its answer is none.
         """
-        question = self._question
-        watching = poll_query if question.is_query else watch_service
-        async with self._surface.client.open(), aclosing(watching(self._surface, question, service)) as snapshots:
-            async for snapshot in snapshots:
-                yield snapshot
+        async with self._surface.client.open():
+            held = not self._question.is_query and self._held < MOST_HELD
+            self._held += held
+            try:
+                async with aclosing(self._watching(service, held=held)) as snapshots:
+                    async for snapshot in snapshots:
+                        yield snapshot
+            finally:
+                self._held -= held
+
+    def _watching(self, service: str, *, held: bool) -> AsyncGenerator[Snapshot, None]:
+        if self._question.is_query:
+            return poll_query(self._surface, self._question, service)
+        if held:
+            return watch_service(self._surface, self._question, service)
+        return self._catalogue.watch(service)
 
     def check_announcement(self, announcement: Announcement) -> None:
         """Refuse what Consul can never take.

@@ -1,0 +1,109 @@
+"""Beyond a number of watches few connections do: changes still arrive, and only what changed is read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import svcmesh
+from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery import consul as consul_module
+from svcmesh.discovery.consul_catalogue import READERS, states
+from svcmesh.testing import FakeConsul
+from tests.servers.consul_agent import until
+
+COUNT = 30
+
+
+@pytest.fixture
+def many(monkeypatch):
+    """Return a Consul with so many services, all of them watched, three of them by a connection each."""
+    monkeypatch.setattr(consul_module, "MOST_HELD", 3)
+    with FakeConsul() as consul:
+        for number in range(COUNT):
+            consul.register(f"s{number}", port=80)
+        with svcmesh.Mesh(f"{consul.uri}?wait=2s") as mesh:
+            services = [mesh.service(f"s{number}") for number in range(COUNT)]
+            for service in services:
+                service.wait_ready(10)
+            until(lambda: {"/v1/health/state/any", "/v1/catalog/services"} <= held(consul))
+            yield consul, services
+        until(lambda: consul.connections == 0)
+
+
+def held(consul):
+    return {request.path for request in consul.requests if "index" in request.query}
+
+
+def reads(consul, service):
+    return sum(request.path == f"/v1/health/service/{service}" for request in consul.requests)
+
+
+def ports(service):
+    return sorted(endpoint.port for endpoint in service.endpoints)
+
+
+def test_connections_are_few(many):
+    consul, _ = many
+
+    assert consul.most_connections <= 3 + 2 + READERS
+
+
+def test_changes_arrive_and_only_what_changed_is_read(many):
+    consul, services = many
+    before = reads(consul, "s10")
+    consul.register("s20", port=81)
+    until(lambda: ports(services[20]) == [80, 81])
+    consul.set_status("s20-81", "critical")
+    until(lambda: ports(services[20]) == [80])
+    consul.maintain("s21-80")
+    until(lambda: ports(services[21]) == [])
+
+    assert reads(consul, "s10") == before
+
+
+def test_a_definition_that_changes_without_a_check_is_found(many):
+    consul, services = many
+    consul.register("s20", port=80, Weights={"Passing": 9, "Warning": 1})
+    until(lambda: services[20].endpoints[0].weight == 9)
+    consul.register("s22", port=81, status="")
+    until(lambda: ports(services[22]) == [80, 81])
+
+
+def test_a_node_that_fails_is_seen_by_all(many):
+    consul, services = many
+    consul.fail_node()
+    until(lambda: all(service.endpoints == () for service in services))
+    consul.fail_node(alive=True)
+    until(lambda: all(ports(service) == [80] for service in services))
+
+
+def test_a_consul_that_fails_takes_nothing_away(many):
+    consul, services = many
+    consul.stop()
+    consul.start()
+    consul.register("s20", port=81)
+    until(lambda: ports(services[20]) == [80, 81], 15)
+    assert all(len(service.endpoints) >= 1 for service in services)
+
+
+def test_checks_are_compared_by_what_they_say():
+    check = {"ServiceName": "web", "ServiceID": "w1", "Node": "n", "CheckID": "c", "Status": "passing"}
+
+    def of(**other):
+        return states(json.dumps([check | other, None, 3]).encode())
+
+    assert of() == of(Output="other", ModifyIndex=7)
+    assert of() != of(Status="critical")
+    assert set(of()) == {"web"}
+
+
+@given(st.binary(max_size=100) | st.lists(st.dictionaries(st.sampled_from(["ServiceName", "Status"]), st.none())))
+def test_any_bytes_are_checks_or_an_error_of_ours(body):
+    try:
+        states(body if isinstance(body, bytes) else json.dumps(body).encode())
+    except DiscoveryError:
+        return
