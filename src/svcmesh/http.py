@@ -6,7 +6,15 @@ Importing it loads httpx, which ``import svcmesh`` does not.
 from __future__ import annotations
 
 from svcmesh.transport.http_async_transport import AsyncMeshTransport
-from svcmesh.transport.http_errors import HTTPCircuitOpen, HTTPDeadlineExceeded, HTTPLimitExceeded, HTTPNoEndpoints
+from svcmesh.transport.http_errors import (
+    HTTPCircuitOpen,
+    HTTPConnectDeadlineExceeded,
+    HTTPDeadlineExceeded,
+    HTTPLimitExceeded,
+    HTTPNoEndpoints,
+    HTTPPoolDeadlineExceeded,
+    HTTPWriteDeadlineExceeded,
+)
 from svcmesh.transport.http_server import ASGIMiddleware, WSGIMiddleware
 from svcmesh.transport.http_tls import rotating_context
 from svcmesh.transport.http_transport import MeshTransport
@@ -15,9 +23,12 @@ __all__ = [
     "ASGIMiddleware",
     "AsyncMeshTransport",
     "HTTPCircuitOpen",
+    "HTTPConnectDeadlineExceeded",
     "HTTPDeadlineExceeded",
     "HTTPLimitExceeded",
     "HTTPNoEndpoints",
+    "HTTPPoolDeadlineExceeded",
+    "HTTPWriteDeadlineExceeded",
     "MeshTransport",
     "WSGIMiddleware",
     "rotating_context",

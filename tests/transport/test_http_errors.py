@@ -7,10 +7,12 @@ from typing import Any
 
 import httpcore
 import httpx
+import httpx2
 import pytest
 
 import svcmesh
 from svcmesh.transport.http_errors import FROM_HTTPCORE, as_httpx, translated
+from svcmesh.transport.http_httpx2 import of_httpx
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,19 @@ def test_refusals_are_ours_and_httpxs(error: svcmesh.SvcmeshError, theirs: type[
         assert isinstance(each, theirs)
         assert isinstance(each, httpx.TransportError)
         assert (str(each), each.retry_after, str(each.request.url)) == (str(error), error.retry_after, "http://orders/")
+
+
+@pytest.mark.parametrize("during", [httpx.ConnectTimeout, httpx.WriteTimeout, httpx.PoolTimeout, httpx.ReadTimeout])
+def test_a_deadline_is_the_timeout_of_what_it_ended(during: type[httpx.TimeoutException]) -> None:
+    """Of that alone, since who catches a `ConnectTimeout` may repeat what a `ReadTimeout` forbids."""
+    found: Any = as_httpx(svcmesh.DeadlineExceeded("late"), httpx.Request("GET", "http://orders/"), during)
+    for each in (found, pickle.loads(pickle.dumps(found)), of_httpx(found, httpx)):
+        assert isinstance(each, svcmesh.DeadlineExceeded)
+        assert [kind for kind in httpx.TimeoutException.__subclasses__() if isinstance(each, kind)] == [during]
+        assert (str(each), str(each.request.url)) == ("late", "http://orders/")
+    theirs = of_httpx(found, httpx2)
+    assert isinstance(theirs, svcmesh.DeadlineExceeded)
+    assert isinstance(theirs, getattr(httpx2, during.__name__))
 
 
 def test_an_error_without_counterpart_is_raised_as_it_is() -> None:

@@ -14,7 +14,7 @@ import svcmesh
 from svcmesh import Abort, Delay, Fault, Policy, Retry
 from tests.servers.grpc_process import blackhole_port, refused_port
 from tests.servers.http_process import HttpServer
-from tests.transport.http_colours import COLOURS, Colour, in_flight
+from tests.transport.http_colours import COLOURS, Caller, Colour, in_flight
 
 
 @pytest.fixture(params=COLOURS)
@@ -179,6 +179,67 @@ def test_a_blackhole_costs_one_connect_timeout(caller: Colour, servers: Any) -> 
         began = time.monotonic()
         assert all(client.request("POST", "/echo", content=b"x").status_code == 200 for _ in range(4))
         assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_connect_that_uses_up_the_time_is_our_deadline_and_httpxs(caller: Colour, method: str) -> None:
+    """Whether the attempt's time ends or the call's: caught by either name, and it says who was asked."""
+    with blackhole_port() as port, alone(f"127.0.0.1:{port}", Policy(timeout=0.2)) as mesh:
+        with caller(mesh.service("orders")) as client, pytest.raises(httpx.ConnectTimeout) as caught:
+            client.request(method, "/echo")
+        assert in_flight(mesh.service("orders")) == 0
+    assert isinstance(caught.value, svcmesh.DeadlineExceeded)
+    assert f" service 'orders' at 127.0.0.1:{port} " in str(caught.value)
+    assert "within 0." in str(caught.value)
+    assert str(caught.value.request.url) == "http://orders/echo"
+    assert svcmesh.info(caught.value) is not None
+
+
+def test_a_connect_timeout_of_the_client_stays_httpxs(caller: Colour) -> None:
+    """``timeout=`` of the client is not the time of the call: its own class, and no refusal of ours."""
+    with (
+        blackhole_port() as port,
+        alone(f"127.0.0.1:{port}", Policy(timeout=5)) as mesh,
+        caller(mesh.service("orders")) as client,
+        pytest.raises(httpx.ConnectTimeout) as caught,
+    ):
+        client.get("/echo", timeout=0.1)
+    assert not isinstance(caught.value, svcmesh.SvcmeshError)
+
+
+def test_an_answer_that_is_late_names_service_and_endpoint(caller: Colour, servers: Any) -> None:
+    """Before its head and in its body alike."""
+    address = servers[0].address
+    with alone(address, Policy(timeout=0.3)) as mesh, caller(mesh.service("orders")) as client:
+        with pytest.raises(svcmesh.DeadlineExceeded, match=f"service 'orders' at {address}") as late:
+            client.get("/slow/5")
+        with pytest.raises(svcmesh.DeadlineExceeded, match="the body of an answer from service 'orders' at") as slow:
+            client.get("/drip")
+    assert isinstance(late.value, httpx.ReadTimeout)
+    assert isinstance(slow.value, httpx.ReadTimeout)
+
+
+def test_waiting_for_a_connection_until_the_time_is_over_is_our_deadline(caller: Colour, servers: Any) -> None:
+    """All are busy: `PoolTimeout` by httpx's name unless the attempt is cut off before; it says who was asked."""
+    late, words = svcmesh.DeadlineExceeded, f"service 'orders' at {servers[0].address}"
+    limits = httpx.Limits(max_connections=1)
+    with (
+        alone(servers[0].address, Policy(timeout=0.3)) as mesh,
+        caller(mesh.service("orders"), limits=limits) as client,
+    ):
+        if type(client) is Caller:
+            with client.client.stream("GET", "/chunks/3"), pytest.raises(late, match=words) as caught:
+                client.get("/echo")
+        else:
+
+            async def check() -> pytest.ExceptionInfo[svcmesh.DeadlineExceeded]:
+                async with client.async_client.stream("GET", "/chunks/3"):  # type: ignore[attr-defined]
+                    with pytest.raises(late, match=words) as caught:
+                        await client.async_client.get("/echo")  # type: ignore[attr-defined]
+                return caught
+
+            caught = client.run(check())  # type: ignore[attr-defined]
+    assert isinstance(caught.value, httpx.PoolTimeout if type(client) is Caller else httpx.TimeoutException)
 
 
 def test_a_frozen_server_is_given_up_in_time(caller: Colour) -> None:

@@ -16,7 +16,7 @@ from svcmesh.transport.http_lane import is_plain_request
 from svcmesh.transport.http_lane_blocking import LaneBody, ask
 from svcmesh.transport.http_line import Dialing, Line
 from svcmesh.transport.http_message import core_request, core_url, fits, timeout_of
-from svcmesh.transport.http_outcome import is_stale, is_untouched, of_error
+from svcmesh.transport.http_outcome import is_stale, is_untouched
 from svcmesh.transport.http_pool import Place, Pool
 from svcmesh.transport.http_stream import Owed, ResponseStream
 from svcmesh.transport.http_tenancy import Tenancy
@@ -60,7 +60,7 @@ class Connections:
             try:
                 line = self._acquire(trip, fresh=fresh)
             except httpx.PoolTimeout as error:
-                return of_error(error)
+                return trip.ended(error, used=False)
             used, line.used = line.used, True
             line.wire.limit.until = trip.until
             try:
@@ -133,7 +133,7 @@ class Connections:
             raise
         line = self.pool.leave(place)
         if line is None:
-            raise httpx.PoolTimeout("no connection became free in time", request=trip.request)
+            raise httpx.PoolTimeout(f"no connection to {trip.whom} became free in time", request=trip.request)
         return line
 
     def _give_up(self, place: Place[Member, Any]) -> None:

@@ -67,6 +67,18 @@ class HTTPDeadlineExceeded(HTTPRefusal, DeadlineExceeded, httpx.ReadTimeout):
     """The time that the request had, retries included, is used up."""
 
 
+class HTTPConnectDeadlineExceeded(HTTPRefusal, DeadlineExceeded, httpx.ConnectTimeout):
+    """Connecting used up the time: the request was not sent."""
+
+
+class HTTPWriteDeadlineExceeded(HTTPRefusal, DeadlineExceeded, httpx.WriteTimeout):
+    """Sending the request used up the time."""
+
+
+class HTTPPoolDeadlineExceeded(HTTPRefusal, DeadlineExceeded, httpx.PoolTimeout):
+    """Waiting for a connection used up the time: the request was not sent."""
+
+
 _REFUSALS: dict[type[SvcmeshError], type[HTTPRefusal]] = {
     NoEndpoints: HTTPNoEndpoints,
     CircuitOpen: HTTPCircuitOpen,
@@ -75,11 +87,25 @@ _REFUSALS: dict[type[SvcmeshError], type[HTTPRefusal]] = {
 }
 
 
-def as_httpx(error: SvcmeshError, request: httpx.Request) -> SvcmeshError:
-    """Return ``error`` as an error that is also httpx's; one that has no counterpart is returned itself."""
+_DURING: dict[type[Exception], type[HTTPRefusal]] = {
+    httpx.ConnectTimeout: HTTPConnectDeadlineExceeded,
+    httpx.WriteTimeout: HTTPWriteDeadlineExceeded,
+    httpx.PoolTimeout: HTTPPoolDeadlineExceeded,
+}
+
+
+def as_httpx(error: SvcmeshError, request: httpx.Request, during: type[Exception] = httpx.ReadTimeout) -> SvcmeshError:
+    """Return ``error`` as an error that is also httpx's; one that has no counterpart is returned itself.
+
+    Args:
+        error: what we refuse a call with, or end it.
+        request: the call's.
+        during: httpx's name for what went on when a deadline passed.
+    """
     for kind in type(error).__mro__:
         if kind in _REFUSALS:
-            refusal = _REFUSALS[kind](*error.args)
+            fitting = _DURING.get(during) if kind is DeadlineExceeded else None
+            refusal = (fitting or _REFUSALS[kind])(*error.args)
             state: dict[str, Any] = error.__dict__
             refusal.__dict__.update(state)
             refusal.request = request  # type: ignore[attr-defined]  # httpx.RequestError's property

@@ -74,7 +74,7 @@ class HttpExchange:
 
     def refusal(self, error: SvcmeshError) -> SvcmeshError:
         """Return our error as one that is httpx's too."""
-        return as_httpx(error, self.request)
+        return as_httpx(error, self.request, httpx.ConnectTimeout if self.unsent else httpx.ReadTimeout)
 
     def aborted(self, abort: Abort) -> Outcome:
         """Answer in the endpoint's place, and say so in the body."""

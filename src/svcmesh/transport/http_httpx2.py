@@ -18,7 +18,12 @@ import httpx
 import httpx2
 
 from svcmesh.core.errors import CircuitOpen, DeadlineExceeded, LimitExceeded, NoEndpoints, SvcmeshError
-from svcmesh.transport.http_errors import HTTPRefusal
+from svcmesh.transport.http_errors import (
+    HTTPConnectDeadlineExceeded,
+    HTTPPoolDeadlineExceeded,
+    HTTPRefusal,
+    HTTPWriteDeadlineExceeded,
+)
 
 
 class HTTP2NoEndpoints(HTTPRefusal, NoEndpoints, httpx2.ConnectError):
@@ -37,7 +42,22 @@ class HTTP2DeadlineExceeded(HTTPRefusal, DeadlineExceeded, httpx2.ReadTimeout):
     """`HTTPDeadlineExceeded` for callers of httpx2."""
 
 
+class HTTP2ConnectDeadlineExceeded(HTTPRefusal, DeadlineExceeded, httpx2.ConnectTimeout):
+    """`HTTPConnectDeadlineExceeded` for callers of httpx2."""
+
+
+class HTTP2WriteDeadlineExceeded(HTTPRefusal, DeadlineExceeded, httpx2.WriteTimeout):
+    """`HTTPWriteDeadlineExceeded` for callers of httpx2."""
+
+
+class HTTP2PoolDeadlineExceeded(HTTPRefusal, DeadlineExceeded, httpx2.PoolTimeout):
+    """`HTTPPoolDeadlineExceeded` for callers of httpx2."""
+
+
 _REFUSALS: dict[type[SvcmeshError], type[HTTPRefusal]] = {
+    HTTPConnectDeadlineExceeded: HTTP2ConnectDeadlineExceeded,
+    HTTPWriteDeadlineExceeded: HTTP2WriteDeadlineExceeded,
+    HTTPPoolDeadlineExceeded: HTTP2PoolDeadlineExceeded,
     NoEndpoints: HTTP2NoEndpoints,
     CircuitOpen: HTTP2CircuitOpen,
     LimitExceeded: HTTP2LimitExceeded,

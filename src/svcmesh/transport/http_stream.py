@@ -52,7 +52,8 @@ class Owed:
         outcome = of_error(found)
         now = trip.view.clock.now()
         if outcome.kind is Kind.TIMEOUT and self._until is not None and monotonic() >= self._until:
-            ended = DeadlineExceeded(f"the body of an answer was still on its way after {now - trip.started:.3g} s")
+            late = f"the body of an answer from {trip.whom} was still on its way after {now - trip.started:.3g} s"
+            ended = DeadlineExceeded(late)
             ended.__cause__ = error
             found = as_httpx(ended, trip.request)
             outcome = Outcome(Kind.DEADLINE, found)

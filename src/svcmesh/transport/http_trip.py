@@ -12,7 +12,7 @@ import httpx
 from svcmesh.core.clock import SYSTEM, Clock
 from svcmesh.core.deadline import ambient_on
 from svcmesh.core.errors import DeadlineExceeded
-from svcmesh.core.outcome import Kind, Outcome
+from svcmesh.core.outcome import Outcome
 from svcmesh.engine.member import Member
 from svcmesh.engine.view import View
 from svcmesh.policy.policy import Policy
@@ -25,6 +25,11 @@ MARGIN = 0.005
 connect that came to nothing may go elsewhere, and a cancellation would not tell."""
 
 _HEADER = HEADER.encode()
+
+_MISSED: dict[type[Exception], str] = {
+    httpx.ConnectTimeout: "connection to",
+    httpx.PoolTimeout: "connection became free to",
+}
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """Source: RFC 9110, 9.2.2."""
@@ -93,18 +98,24 @@ class Trip:
     def ended(self, error: Exception, *, used: bool) -> Outcome:
         """Return how the attempt ended that raised ``error``, on a connection that was ``used`` before.
 
-        A timeout is ours where the attempt's time is up, and httpx's where the caller set a shorter one.
+        A timeout is ours where the attempt's time is up, whatever took it, and httpx's where the caller set a shorter
+        one.
         """
         found = translated(error, self.request)
         outcome = of_error(found, reused=used)
         if isinstance(found, httpx.TimeoutException) and self.until is not None and monotonic() >= self.until - MARGIN:
             outcome.blames = outcome.blames and not self.final
-            if outcome.kind is Kind.TIMEOUT:
-                seconds = self.view.clock.now() - self.started
-                ours = DeadlineExceeded(f"no answer from {self.member.endpoint.address} within {seconds:.3g} s")
-                ours.__cause__ = found
-                outcome.error = as_httpx(ours, self.request)
+            missed = _MISSED.get(type(found), "answer from")
+            seconds = self.view.clock.now() - self.started
+            ours = DeadlineExceeded(f"no {missed} {self.whom} within {seconds:.3g} s")
+            ours.__cause__ = found
+            outcome.error = as_httpx(ours, self.request, type(found))
         return outcome
+
+    @property
+    def whom(self) -> str:
+        """Who was asked, for errors."""
+        return f"service {self.view.cluster.name!r} at {self.member.endpoint.address}"
 
     def body_until(self) -> float | None:
         """Return when the body of the answer must have come, on the machine's clock.
