@@ -216,3 +216,31 @@ def test_what_is_known_is_shared_by_equal_balancers_and_survives_their_pickers(c
     PeakEwma().over([cell], random.Random(1), clock)
     assert PeakEwma().latency_of(cell).cost == 0.25
     assert PeakEwma(decay_time=5.0).latency_of(cell).cost == 0.0
+
+
+class Hands:
+    """A clock that is set to any time."""
+
+    def __init__(self):
+        self.time = 0.0
+
+    def now(self):
+        return self.time
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 100), st.floats(-5, 30), st.booleans()), max_size=20),
+    st.floats(0.1, 100),
+)
+def test_a_picker_learns_what_its_configuration_does(ends, decay_time):
+    """The end of a call is written out in the picker; to the bit it is the same arithmetic."""
+    config, clock, cell = PeakEwma(decay_time=decay_time), Hands(), Cell(TWO[0])
+    picker = config.picker(TWO, clock=clock)
+    for seconds, later, failed in ends:
+        clock.time += later
+        picker.started(TWO[0])
+        picker.finished(TWO[0], seconds, failed)
+        config.learn(cell, seconds, clock.time, failed)
+
+    found, expected = config.latency_of(picker.cells[0]), config.latency_of(cell)
+    assert (found.cost, found.level, found.stamp) == (expected.cost, expected.level, expected.stamp)

@@ -20,6 +20,7 @@ class Cell:
         started: attempts ever started. finished: attempts ever ended, whatever the end.
         kept: what pickers have learnt of it, by their configuration; it stays when they are rebuilt.
         owner: what all cells of a picker of a user's own have in common; None for those of the engine.
+        learnt: a short way to what that picker keeps here, if it keeps anything.
 
     Invariant: ``finished <= started``, and they are equal when nothing is in flight.
 
@@ -27,11 +28,12 @@ class Cell:
     calls and backward jumps, and there is neither between the load and the store (ceval.c, CHECK_EVAL_BREAKER).
     """
 
-    __slots__ = ("endpoint", "finished", "kept", "owner", "started")
+    __slots__ = ("endpoint", "finished", "kept", "learnt", "owner", "started")
 
     def __init__(self, endpoint: Endpoint, owner: object = None) -> None:
         self.endpoint = endpoint
         self.owner = owner
+        self.learnt: Any = None
         self.started = 0
         self.finished = 0
         self.kept: dict[object, Any] = {}

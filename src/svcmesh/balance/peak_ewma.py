@@ -140,7 +140,10 @@ class _EwmaPicker(RedrawPicker):
     """Compare two levels; learn at each end of a call."""
 
     def __init__(self, cells: Sequence[Cell], drawn: Sequence[Cell], config: PeakEwma, rng: Rng, clock: Clock) -> None:
-        self._known = known = {cell: config.latency_of(cell) for cell in cells}
+        known = {cell: config.latency_of(cell) for cell in cells}
+        for cell, latency in known.items():
+            if cell.owner is not None:
+                cell.learnt = latency
         choose = _lower_of_two([known[cell] for cell in drawn], rng) if len(drawn) > 1 else lambda: drawn[0]
 
         def among(allowed: Sequence[Cell]) -> Cell:
@@ -155,17 +158,27 @@ class _EwmaPicker(RedrawPicker):
         """Count an attempt as ended, and learn from the time it took."""
         try:
             cell = endpoint._cell  # noqa: SLF001 - as in `Picker.started`
-            if cell.owner is not self._owner:
-                cell = self._by_address.get(endpoint.address)
+            if cell.owner is self._owner and not failed:
+                cell.finished += 1
+                latency: Latency = cell.learnt  # from here on `Latency.observe`, written out
+                decay_time, now = self._decay_time, self._now()
+                stamp, cost = latency.stamp, latency.cost
+                if now < stamp:  # noqa: PLR1730
+                    now = stamp
+                if seconds < cost:
+                    seconds += (cost - seconds) * exp((stamp - now) / decay_time)
+                if seconds < SHORTEST:  # noqa: PLR1730
+                    seconds = SHORTEST
+                latency.cost = seconds
+                latency.stamp = now
+                latency.level = log(seconds) + now / decay_time
+                return
         except AttributeError:
-            cell = self._by_address.get(endpoint.address)
-        if cell is None:
-            return
-        cell.finished += 1
-        if failed:
-            self._config.learn(cell, seconds, self._now(), failed)
-        else:  # `PeakEwma.learn`, written out
-            self._known[cell].observe(seconds, self._now(), self._decay_time)
+            pass
+        found = self._by_address.get(endpoint.address)
+        if found is not None:
+            found.finished += 1
+            self._config.learn(found, seconds, self._now(), failed)
 
 
 _LOGS = tuple(log(count + 1) for count in range(1024))
