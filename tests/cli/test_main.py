@@ -131,7 +131,7 @@ sys.exit(main(["demo", "--picture", sys.argv[1]]))
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_lead_nowhere(closed: str, tmp_path: Path) -> None:
-    """A command prints as ever where standard output, error or both are closed, and its files are not taken for them."""
+    """A command prints as ever where standard streams are closed, and its files are not taken for them."""
     program = f'exec "$0" -W error -c "$1" "$2" {closed}'
     picture = tmp_path / "run.svg"
     done = subprocess.run(

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
 import time
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from svcmesh.cli.demo import play as module
 from svcmesh.cli.demo.acts import ACTS
+from svcmesh.cli.demo.interruption import Interruptible
+from svcmesh.cli.demo.picture import Picture
+from svcmesh.cli.demo.stage import DemoError
 from svcmesh.cli.demo.svg import NAMESPACE
+from tests.cli.demo.samples import LENGTH, Now, sample
 
 SOURCE = Path(__file__).parents[3] / "src"
 
@@ -73,10 +82,40 @@ def processes(word: str) -> list[str]:
     return found
 
 
+class Deserted:
+    """A stage on which one server does not register."""
+
+    def missing(self) -> set[str]:
+        return {"orders-2"}
+
+
+def test_servers_get_the_time_that_a_busy_machine_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """90 s as long as all are alive, and every ten a word about who is awaited."""
+    now, said = Now(0.0), StringIO()
+
+    def sleep(seconds: float) -> None:
+        now.seconds += seconds
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=now, sleep=sleep))
+    stage: Any = Deserted()
+
+    with pytest.raises(DemoError, match="orders-2 did not register within 90 s"):
+        module._wait_until_ready(stage, Interruptible(), said)
+    assert now.seconds == pytest.approx(90, abs=0.1)
+    assert len(said.getvalue().splitlines()) == 8
+    assert said.getvalue().startswith("still waiting for orders-2 to register, since 10 s\n")
+
+
+def test_a_picture_that_cannot_be_written_in_the_end_is_named() -> None:
+    """The option, the path and the reason, not the number of an error."""
+    with pytest.raises(DemoError, match=r"^--picture /dev/full: it cannot be written: No space left on device$"):
+        module._draw(Path("/dev/full"), Picture(sample(), LENGTH))
+
+
 def test_no_call_fails_and_nothing_is_left(home: Path) -> None:
     """A whole run, shortened: status 0, each act told, every call answered, a picture of it, and nothing else."""
     with start(home, "-m", "svcmesh", "demo", "--seconds", "8", "--picture", "run.svg") as demo:
-        out, err = demo.communicate(timeout=60)
+        out, err = demo.communicate(timeout=150)
 
     assert (demo.returncode, err) == (0, ""), out
     assert all(f"-- {act.title}: {act.story}" in out for act in ACTS)
@@ -92,7 +131,7 @@ def test_no_call_fails_and_nothing_is_left(home: Path) -> None:
 def test_a_failed_call_is_an_exit_status(home: Path) -> None:
     """When all servers are killed, calls must fail: status 1, the errors with what svcmesh knows of them, a picture."""
     with start(home, "-c", ALL_KILLED) as demo:
-        out, err = demo.communicate(timeout=60)
+        out, err = demo.communicate(timeout=150)
 
     assert (demo.returncode, err) == (1, "")
     assert "calls failed, and all of them may be repeated:" in out
@@ -132,3 +171,39 @@ def test_an_end_from_outside_leaves_nothing(number: signal.Signals, home: Path) 
     assert err == ("" if number is signal.SIGKILL else "svcmesh demo: interrupted; all servers have been ended\n")
     assert list(home.iterdir()) == []
     assert leftovers(home) == []
+
+
+def test_ctrl_c_on_a_terminal_gives_it_back(home: Path) -> None:
+    """The table is drawn in place with the cursor hidden; after Ctrl-C it is shown again, behind the last drawing."""
+    terminal, ours = pty.openpty()
+    program = [sys.executable, "-W", "error", "-m", "svcmesh", "demo", "--seconds", "20"]
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "TMPDIR": str(home.parent / "tmp"), "TERM": "xterm"}
+    with subprocess.Popen(
+        ["setsid", "--ctty", *program], cwd=home, env=environment, stdin=ours, stdout=ours, stderr=ours
+    ) as demo:
+        os.close(ours)
+        try:
+            drawn = read_until(terminal, b"faults injected")
+            os.write(terminal, b"\x03")
+            drawn += read_until(terminal, b"")
+        finally:
+            os.close(terminal)
+        assert demo.wait(30) == 128 + signal.SIGINT
+
+    assert drawn.rindex(b"\x1b[?25h") > drawn.rindex(b"\x1b[?25l") > drawn.index(b"starting greeter-1")
+    assert drawn.endswith(b"svcmesh demo: interrupted; all servers have been ended\r\n")
+    assert b"Traceback" not in drawn
+    assert list(home.iterdir()) == []
+    assert leftovers(home) == []
+
+
+def read_until(terminal: int, word: bytes) -> bytes:
+    """Return what a terminal is sent, up to ``word``; without one until nobody has it open."""
+    found = b""
+    while not word or word not in found:
+        try:
+            found += os.read(terminal, 65536)
+        except OSError:  # EIO: all who had it open are gone
+            assert not word, found
+            return found
+    return found

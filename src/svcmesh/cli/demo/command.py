@@ -19,8 +19,8 @@ hundred times a second: by gRPC and by HTTP, blocking and asyncio, and by a deco
 killed (SIGKILL), frozen (SIGSTOP), thawed, joined by new ones, and disturbed by injected aborts and delays.
 
 All calls are idempotent, so none of them has to fail. The exit status is 0 when none did, 1 when one did, 2 when the
-demo could not be played, 128 and its number when a signal ended it, 70 after a traceback. It leaves no process, and no file but the picture of the run; where it is killed itself, its
-servers notice, and are gone within 10 s.
+demo could not be played, 128 and its number when a signal ended it, 70 after a traceback. It leaves no process, and no
+file but the picture of the run; when it is killed itself, its servers notice, and are gone within 10 s.
 """
 
 SECONDS = 35.0

@@ -36,7 +36,7 @@ class Interruptible:
             signal.signal(number, signal.SIG_IGN)
 
     def heed(self) -> None:
-        """Raise once more what was raised where exceptions are lost: in a finalizer, or in a callback of the imports."""
+        """Raise once more what was raised where exceptions are lost: in finalizers, and in callbacks of imports."""
         if self._told is not None:
             raise Interrupted(self._told)
 
