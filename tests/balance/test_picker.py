@@ -119,6 +119,16 @@ def test_bad_input_is_refused(config, pool, rng, says):
 
 
 @every
+@pytest.mark.parametrize("exclude", [["a:1"], "a:1", [None]])
+def test_only_endpoints_can_be_excluded(config, exclude):
+    """An address in place of an endpoint is named, whichever way the picker chooses, with a key and without one."""
+    picker = config.picker([Endpoint("a:1"), Endpoint("b:1")])
+    for key in (None, 1):
+        with pytest.raises(TypeError, match=r"exclude must hold endpoints, .*not "):
+            picker.pick(key, exclude)
+
+
+@every
 def test_configurations_are_values(config):
     """They can be compared, hashed, pickled and read."""
     copied = pickle.loads(pickle.dumps(config))

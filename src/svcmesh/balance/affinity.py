@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from svcmesh.balance.bounded_load import Bound
 from svcmesh.balance.cell import Cell
-from svcmesh.balance.picker import Picker, Rng
+from svcmesh.balance.picker import Picker, Rng, addresses
 from svcmesh.core.endpoint import Endpoint
 
 Path = Callable[[int], Iterable[Cell]]
@@ -45,7 +45,7 @@ class AffinityPicker(Picker):
             key = int(self._random() * 2**53) << 11  # all that the draw has, as the high bits
         if not isinstance(key, int):
             raise no_key(key)
-        excluded = {endpoint.address for endpoint in exclude}
+        excluded = addresses(exclude)
         if self._bound is not None:
             return self._bound.within(self._path(key), key, excluded)
         return next((cell for cell in self._path(key) if cell.endpoint.address not in excluded), None)

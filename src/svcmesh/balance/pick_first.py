@@ -13,7 +13,7 @@ from itertools import count
 
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.configuration import Configuration
-from svcmesh.balance.picker import Picker, Rng
+from svcmesh.balance.picker import Picker, Rng, addresses
 from svcmesh.balance.redraw import EmptyPicker, serving
 from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
@@ -66,5 +66,5 @@ class _FirstPicker(Picker):
 
     def choose_from(self, key: int | None, exclude: Collection[Endpoint]) -> Cell | None:  # noqa: ARG002 - no affinity
         """Return the first that is not excluded; the key is ignored."""
-        excluded = {endpoint.address for endpoint in exclude}
+        excluded = addresses(exclude)
         return next((cell for cell in self._order if cell.endpoint.address not in excluded), None)

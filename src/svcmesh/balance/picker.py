@@ -85,6 +85,18 @@ class Picker:
             cell.finished += 1
 
 
+def addresses(exclude: Collection[Endpoint]) -> set[str]:
+    """Return the addresses of endpoints that are not to be chosen.
+
+    Raises:
+        TypeError: something else is among them, such as an address.
+    """
+    try:
+        return {endpoint.address for endpoint in exclude}
+    except AttributeError:
+        raise TypeError(f"exclude must hold endpoints, as pick() returns them, not {exclude!r}") from None
+
+
 class LoadBalancer(Protocol):
     """A frozen configuration of a way to choose. One that is also `Learning` is told how calls end."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from svcmesh.balance.cell import Cell
-from svcmesh.balance.picker import Picker
+from svcmesh.balance.picker import Picker, addresses
 from svcmesh.core.endpoint import Endpoint
 
 DRAWS = 8  # even with half of the endpoints excluded, 255 of 256 calls stop here
@@ -71,12 +71,12 @@ def excluding(serving: Sequence[Cell], choose: Draw, among: Among) -> ChooseFrom
     """
 
     def choose_from(exclude: Collection[Endpoint]) -> Cell | None:
-        addresses = {endpoint.address for endpoint in exclude}
+        excluded = addresses(exclude)
         for _ in range(DRAWS):
             cell = choose()
-            if cell.endpoint.address not in addresses:
+            if cell.endpoint.address not in excluded:
                 return cell
-        allowed = [cell for cell in serving if cell.endpoint.address not in addresses]
+        allowed = [cell for cell in serving if cell.endpoint.address not in excluded]
         return among(allowed) if allowed else None
 
     return choose_from

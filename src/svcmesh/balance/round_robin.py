@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.configuration import Configuration
-from svcmesh.balance.picker import Picker, Rng
+from svcmesh.balance.picker import Picker, Rng, addresses
 from svcmesh.balance.redraw import DRAWS, Among, ChooseFrom, Draw, EmptyPicker, RedrawPicker, excluding, serving
 from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
@@ -66,10 +66,10 @@ class RotatingPicker(RedrawPicker):
 
     def pick_from(self, exclude: Collection[Endpoint]) -> Endpoint | None:
         """Return the next endpoint that is not excluded, or None when there is none."""
-        addresses = {endpoint.address for endpoint in exclude}
+        excluded = addresses(exclude)
         for _ in range(DRAWS):
             endpoint = self._turn()
-            if endpoint.address not in addresses:
+            if endpoint.address not in excluded:
                 return endpoint
         return super().pick_from(exclude)
 
