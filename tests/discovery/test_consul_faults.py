@@ -49,6 +49,16 @@ class Told(list[svcmesh.Event]):
         return [event.error for event in self if event.name == "discovery.failed"]
 
 
+def reason(service):
+    """Return why a service has no endpoint, once discovery has failed: the first import of httpx takes its time."""
+    for _ in range(50):
+        with pytest.raises(svcmesh.NoEndpoints) as caught:
+            service.wait_ready(0.2)
+        if "has not answered" not in str(caught.value):
+            break
+    return str(caught.value)
+
+
 WORDS = {
     "500": "answered 500: rpc error",
     "no-leader": "No cluster leader",
@@ -96,8 +106,7 @@ def test_a_consul_that_is_broken_at_first_is_asked_until_it_is_not(consul, kind)
     consul.fault(kind)
     with svcmesh.Mesh(consul.uri) as mesh:
         service = mesh.service("orders")
-        with pytest.raises(svcmesh.NoEndpoints, match="Consul|consul|disconnected|500|403"):
-            service.wait_ready(0.3)
+        assert WORDS[kind] in reason(service)
         consul.heal()
         service.wait_ready(10)
 
@@ -205,10 +214,10 @@ def test_an_agent_that_is_busy_is_passed_over(consul):
 
 
 def test_when_no_agent_answers_all_are_named():
-    with svcmesh.Mesh("consul://127.0.0.1:1,127.0.0.1:2") as mesh, pytest.raises(svcmesh.NoEndpoints) as caught:
-        mesh.service("orders").wait_ready(0.3)
-    assert "127.0.0.1:1" in str(caught.value)
-    assert "127.0.0.1:2" in str(caught.value)
+    with svcmesh.Mesh("consul://127.0.0.1:1,127.0.0.1:2") as mesh:
+        told = reason(mesh.service("orders"))
+    assert "127.0.0.1:1" in told
+    assert "127.0.0.1:2" in told
 
 
 def test_one_connection_per_watch(consul):

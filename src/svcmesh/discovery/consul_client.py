@@ -153,13 +153,17 @@ def _genuine(answer: Answer, asked: str) -> Answer:
 
 
 class _Lines:
-    """The connections of one loop to all agents."""
+    """The connections of one loop to all agents: one for each request that is under way at the same time.
+
+    Each has a transport of its own. A pool of httpcore looks at all of its connections for each of them with every
+    request, which at 150 of them takes longer than everything else together.
+    """
 
     def __init__(self, access: Access) -> None:
         self.users = 0
         self._access = access
-        self._transports: dict[Agent, httpx.AsyncHTTPTransport] = {}
-        self._retired: list[httpx.AsyncHTTPTransport] = []
+        self._idle: dict[Agent, list[httpx.AsyncHTTPTransport]] = {}
+        self._context: ssl.SSLContext | None = None
 
     async def send(
         self, agent: Agent, method: str, path: str, target: str, content: bytes | None, patience: float
@@ -177,43 +181,44 @@ class _Lines:
             extensions["sni_hostname"] = self._access.tls.server_name
         try:
             request = httpx.Request(method, agent.url + target, headers=headers, content=content, extensions=extensions)
-            response = await self._transport(agent).handle_async_request(request)
-            try:
-                async with asyncio.timeout(_SLOWEST):  # a body that drips would else never be late
-                    return await self._read(response, agent, asked)
-            finally:
-                await response.aclose()
+            return await self._exchange(agent, request, asked)
         except TimeoutError:
             raise Unreachable(f"{asked}: the answer did not end within {_SLOWEST:g} s") from None
         except (httpx.TransportError, httpx.StreamError, httpx.DecodingError) as error:
             if isinstance(error, httpx.ConnectError):
-                self._retire(agent)
+                self._context = None  # files of TLS may have been replaced
             raise Unreachable(f"{asked}: {_transport_text(error, patience)}") from None
         except httpx.InvalidURL as error:
             raise Refused(f"{method} {path}: {error}") from None
 
     async def close(self) -> None:
         """Close all connections."""
-        transports = [*self._transports.values(), *self._retired]
-        self._transports, self._retired = {}, []
-        for transport in transports:
-            await transport.aclose()
+        idle, self._idle = self._idle, {}
+        for transports in idle.values():
+            for transport in transports:
+                await transport.aclose()
 
-    def _retire(self, agent: Agent) -> None:
-        """Begin anew with the next request: files of TLS may have been replaced. What runs on the old one goes on."""
-        transport = self._transports.pop(agent, None) if agent.url.startswith("https:") else None
-        if transport is not None:
-            self._retired.append(transport)
+    async def _exchange(self, agent: Agent, request: httpx.Request, asked: str) -> Answer:
+        """Send a request on an idle connection or a new one, which is idle afterwards unless something broke."""
+        idle = self._idle.setdefault(agent, [])
+        transport = idle.pop() if idle else self._transport(agent)
+        kept = False
+        try:
+            response = await transport.handle_async_request(request)
+            try:
+                async with asyncio.timeout(_SLOWEST):  # a body that drips would else never be late
+                    body = await _body(response, asked)
+            finally:
+                await response.aclose()
+            kept = True
+        finally:
+            if kept and self.users:
+                idle.append(transport)
+            else:
+                await transport.aclose()
+        return self._answer(response, body, agent, asked)
 
-    async def _read(self, response: httpx.Response, agent: Agent, asked: str) -> Answer:
-        parts: list[bytes] = []
-        size = 0
-        async for part in response.aiter_bytes():
-            size += len(part)
-            if size > LARGEST:
-                raise Refused(f"{asked} answered with more than {LARGEST} bytes")
-            parts.append(part)
-        body = b"".join(parts)
+    def _answer(self, response: httpx.Response, body: bytes, agent: Agent, asked: str) -> Answer:
         headers = {name.lower(): value for name, value in response.headers.items()}
         if response.status_code == 200:
             return Answer(body, headers, agent)
@@ -232,13 +237,22 @@ class _Lines:
     def _transport(self, agent: Agent) -> httpx.AsyncHTTPTransport:
         import httpx
 
-        transport = self._transports.get(agent)
-        if transport is None:
-            verify = tls_context(self._access.tls) if agent.url.startswith("https:") else False
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0)
-            transport = httpx.AsyncHTTPTransport(verify=verify, limits=limits, uds=agent.socket, trust_env=False)
-            self._transports[agent] = transport
-        return transport
+        verify: ssl.SSLContext | bool = False
+        if agent.url.startswith("https:"):
+            self._context = verify = self._context or tls_context(self._access.tls)
+        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30.0)
+        return httpx.AsyncHTTPTransport(verify=verify, limits=limits, uds=agent.socket, trust_env=False)
+
+
+async def _body(response: httpx.Response, asked: str) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > LARGEST:
+            raise Refused(f"{asked} answered with more than {LARGEST} bytes")
+        parts.append(part)
+    return b"".join(parts)
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
