@@ -195,7 +195,8 @@ class Service:
         """Return a ``with`` / ``async with`` block that is one attempt, for protocols of your own.
 
         Its ``endpoint`` is whom to talk to. It counts as in flight until the block ends, and an exception that leaves
-        the block counts as its outcome; it is never repeated.
+        the block counts as its outcome; it is never repeated. Only the end of the block ends the count, so use it as
+        one, or enter it into a `contextlib.ExitStack`: an object that was entered by hand and dropped counts for ever.
 
         Args:
             key: hash of what the call is about, for balancers with affinity.

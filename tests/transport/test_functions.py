@@ -9,7 +9,7 @@ import gc
 import inspect
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -243,6 +243,16 @@ def generates() -> Iterator[int]:
     yield 1
 
 
+class Generates:
+    def __call__(self) -> Iterator[int]:
+        yield 1
+
+
+class GeneratesAsync:
+    async def __call__(self) -> AsyncIterator[int]:
+        yield 1
+
+
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -252,11 +262,36 @@ def generates() -> Iterator[int]:
         (lambda endpoint: None, "PICKED"),
         (WithoutDefault(), "PICKED"),
         (generates, "generator"),
+        (Generates(), "generator"),
+        (GeneratesAsync(), "generator"),
     ],
 )
 def test_what_cannot_be_guarded_is_refused_when_decorating(mesh: Mesh, what: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         mesh.service("service").guard(what)
+
+
+async def fetches() -> str:
+    raise ConnectionRefusedError
+
+
+def test_a_plain_wrapper_that_hands_out_a_coroutine_is_no_success(mesh: Mesh) -> None:
+    """What it hands out fails when nobody looks any more; one that runs the coroutine itself is guarded as it is."""
+
+    @functools.wraps(fetches)
+    def logged() -> Any:
+        return fetches()
+
+    @functools.wraps(fetches)
+    def run() -> Any:
+        return asyncio.run(fetches())
+
+    service = mesh.service("service")
+    with pytest.raises(ConfigError, match="make the wrapper 'async def'"):
+        service.guard(logged)()
+    with pytest.raises(ConnectionRefusedError):
+        service.guard(run)()
+    assert in_flight(service) == 0
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit, GeneratorExit])

@@ -7,10 +7,10 @@ enter, count, call. All decisions are in the machine, which it hands over to wit
 from __future__ import annotations
 
 import contextvars
+import functools
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast
 
 from tenacity.retry import retry_base
@@ -51,8 +51,9 @@ def guarded(fn: Callable[P, R], view: View, *, idempotent: bool, blame_all: bool
     if isinstance(fn, staticmethod | classmethod):  # decorated from above: what is guarded is the function below
         inner = guarded(fn.__func__, view, idempotent=idempotent, blame_all=blame_all)
         return cast("Callable[P, R]", type(fn)(inner))
-    traits = _Traits(fn, view, _picks(fn), idempotent, blame_all)
-    return cast("Callable[P, R]", _line(traits, awaits=_is_async(fn)))
+    picks, awaits = _picks(fn), _is_async(fn)
+    sound: Function = fn if awaits or not _is_async(inspect.unwrap(fn)) else _answering(fn)
+    return cast("Callable[P, R]", _line(_Traits(sound, view, picks, idempotent, blame_all), awaits=awaits))
 
 
 class _Traits:
@@ -78,8 +79,8 @@ def _line(traits: _Traits, *, awaits: bool) -> Function:
         "get_": ambient.get,
         "put_": ambient.set,
         "reset_": ambient.reset,
-        "slowly_": partial(_await_slowly if awaits else _call_slowly, traits),
-        "resume_": partial(_await_further if awaits else _call_further, traits),
+        "slowly_": functools.partial(_await_slowly if awaits else _call_slowly, traits),
+        "resume_": functools.partial(_await_further if awaits else _call_further, traits),
         "in_time_": in_time,
         "reapers_": view.runtime.reapers,
     }
@@ -230,6 +231,26 @@ def _wants(retry: Retry, outcome: Outcome) -> bool:
         return False
 
 
+def _answering(fn: Function) -> Function:
+    """Return ``fn``, a plain function around a coroutine function, with a look at what it returns.
+
+    Most wrappers of that kind hand the coroutine on, whose failures would count as successes; one that runs it is fine.
+    """
+
+    @functools.wraps(fn)
+    def answer(*args: Any, **kwargs: Any) -> Any:
+        found = fn(*args, **kwargs)
+        if not inspect.iscoroutine(found):
+            return found
+        found.close()
+        raise ConfigError(
+            f"{fn!r} is a plain function that returned a coroutine, whose end cannot be seen: make the wrapper"
+            " 'async def', or guard the coroutine function below it"
+        )
+
+    return answer
+
+
 def _is_async(fn: object) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004 - which one
 
@@ -238,7 +259,8 @@ def _picks(fn: object) -> bool:
     """Whether ``fn`` declares ``endpoint: Endpoint = PICKED``, to be filled on every attempt."""
     if not callable(fn) or isinstance(fn, type):
         raise ConfigError(f"only a function or a coroutine function can be guarded, not {fn!r}")
-    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+    called = getattr(fn, "__call__", None)  # noqa: B004 - of an instance: which one
+    if any(inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each) for each in (fn, called)):
         raise ConfigError(f"{fn!r} is a generator function: its body runs after it returned; guard what it calls")
     try:
         parameter = inspect.signature(fn).parameters.get("endpoint")
