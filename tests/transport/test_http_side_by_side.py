@@ -218,3 +218,33 @@ def test_redirects_cookies_and_auth_are_the_clients(mesh: svcmesh.Mesh) -> None:
             response = client.get("http://127.0.0.1/start")
         seen.append((response.text, str(response.url), [each.status_code for each in response.history]))
     assert seen[0] == seen[1] == ("seen=yes", "http://127.0.0.1/end", seen[0][2])
+
+
+NO_TIME: dict[str, Any] = {
+    "zero": 0,
+    "less": -1,
+    "no number": "1",
+    "to write": httpx.Timeout(5, write=0),
+    "to read": httpx.Timeout(5, read=0),
+}
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("timeout", NO_TIME.values(), ids=NO_TIME)
+async def test_a_timeout_that_is_no_time_is_one_at_once(
+    server: HttpServer, timeout: Any, method: str, warm: bool
+) -> None:
+    """On asyncio, where httpx looks at it before it looks at the socket; on a connection that is kept, too."""
+    told: list[Any] = []
+    with svcmesh.Mesh({"127.0.0.1": [server.address]}, policy=Policy()) as mesh:
+        for transport in (None, mesh.http_async_transport()):
+            async with httpx.AsyncClient(transport=transport, base_url=f"http://{server.address}") as client:
+                if warm:
+                    await client.get("/echo")
+                body = b"body" if method == "POST" else None
+                with pytest.raises((httpx.TimeoutException, TypeError)) as caught:
+                    await client.request(method, "/echo", timeout=timeout, content=body)
+                told.append(caught.type)
+
+    assert told[0] is told[1]

@@ -100,6 +100,7 @@ class AsyncWireStream(httpcore.AsyncNetworkStream):
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Return what has arrived, or nothing at the end."""
         try:
+            _check(timeout)
             if self.tls is None:
                 return await self._receive(max_bytes, timeout)
             return await self.tls.perform(lambda tls: tls.read(max_bytes), self, timeout)
@@ -115,6 +116,7 @@ class AsyncWireStream(httpcore.AsyncNetworkStream):
         if not buffer:
             return
         try:
+            _check(timeout)
             if self.tls is None:
                 await self.send(buffer, timeout)
             else:
@@ -239,6 +241,12 @@ class Tls:
     async def _flush(self, stream: AsyncWireStream, timeout: float | None) -> None:
         if self._outgoing.pending:
             await stream.send(self.drain(), timeout)
+
+
+def _check(timeout: float | None) -> None:
+    """Refuse what leaves no time at all, though the socket may be ready: on asyncio httpcore does, with anyio."""
+    if timeout is not None and timeout <= 0:
+        raise TimeoutError("no time was given")
 
 
 def _settle(ready: asyncio.Future[bool], in_time: bool) -> None:
