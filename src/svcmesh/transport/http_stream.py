@@ -100,6 +100,9 @@ class ResponseStream(httpx.SyncByteStream):
             if found is error:
                 raise
             raise found from error
+        except BaseException:  # who iterated has gone: httpx's response and stream form a cycle, and end much later
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close the body, read or not; harmless when it is closed."""
@@ -133,6 +136,9 @@ class AsyncResponseStream(httpx.AsyncByteStream):
             if found is error:
                 raise
             raise found from error
+        except BaseException:  # as above; the loop closes a generator that was dropped
+            await self.aclose()
+            raise
 
     async def aclose(self) -> None:
         """Close the body, read or not; harmless when it is closed. A cancellation meanwhile loses nothing."""
