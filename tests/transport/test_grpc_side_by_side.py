@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -117,6 +118,23 @@ def test_errors_are_of_the_stock_classes(stubs: tuple[Any, Any], kind: str, end:
 
     assert classes[0] is classes[1]
     assert info(caught.value) is not None
+    if kind.startswith("client stream"):
+        assert caught.value.__context__ is None  # one error has one form
+
+
+@pytest.mark.parametrize("ask", [str, repr])
+def test_a_call_that_is_over_reads_as_the_stock_one(stubs: tuple[Any, Any], ask: Callable[[Any], str]) -> None:
+    """Tests and logs look for the words; what follows them is different for each connection."""
+    told = []
+    for stub in stubs:
+        for ends in ({}, arguments_for("error")):
+            running = stub.ServerStream(ping("one", 1), **ends)
+            with suppress(grpc.RpcError):
+                list(running)
+            told.append(ask(running).partition("debug_error_string")[0])
+
+    assert told[2:] == told[:2]
+    assert "of RPC that terminated with:\n\tstatus = StatusCode.NOT_FOUND" in told[3]
 
 
 @pytest.mark.parametrize("kind", ["future", "server stream", "client stream future", "bidi"])

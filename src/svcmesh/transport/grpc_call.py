@@ -234,8 +234,8 @@ class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
         return self.__next__()
 
     def __str__(self) -> str:
-        state = "running" if self._flow.end is None else str(self._flow.end)
-        return f"<{type(self).__name__} of {self._flow.line.name}: {state}>"
+        end = self._flow.end
+        return f"<{type(self).__name__} of {self._flow.line.name}: running>" if end is None else str(end)
 
     __repr__ = __str__
 

@@ -153,12 +153,13 @@ class StreamUnary(Multicallable, grpc.StreamUnaryMultiCallable):  # type: ignore
         try:
             return call.result(), call
         except grpc.FutureCancelledError:
-            raise call.failure() from None
+            failure = call.failure()
         except grpc.RpcError as error:
-            raise as_blocking(error) from None
+            failure = as_blocking(error)
         except BaseException:
             call.cancel()  # KeyboardInterrupt: nobody waits for it any more
             raise
+        raise failure  # out here, so that the other form of the same error is not its context
 
     def future(
         self,
