@@ -62,7 +62,7 @@ class Below:
         """Return what stands for the stock multicallable."""
         return self
 
-    def unconnected(self, member: Member, details: str) -> bool:
+    def unconnected(self, member: Member, details: str, *, patient: bool) -> bool:
         """Return False: a channel that is not ours cannot be asked, and its words may be a server's."""
         return False
 

@@ -25,7 +25,7 @@ from svcmesh.transport.grpc_method import Method
 from svcmesh.transport.grpc_outcome import CHANNEL_CLOSED
 from svcmesh.transport.grpc_rotation import RotatingCredentials, Rotation
 from svcmesh.transport.grpc_settings import Settings, target
-from svcmesh.transport.grpc_unsent import never_connected
+from svcmesh.transport.grpc_unsent import names, never_connected
 
 _OPTIONS: Any = grpc.experimental.ChannelOptions  # pyright: ignore[reportAttributeAccessIssue]  # not in its stubs
 SINGLE_THREADED = _OPTIONS.SingleThreadedUnaryStream
@@ -133,10 +133,13 @@ class Dialer:
         if self.closed:
             raise ValueError(CHANNEL_CLOSED)
 
-    def unconnected(self, member: Member, details: str) -> bool:
+    def unconnected(self, member: Member, details: str, *, patient: bool) -> bool:
         """Return whether gRPC itself, and no server, says by ``details`` that ``member`` cannot be connected to."""
         kept: Any = member.attached(self._key)
-        return kept is not None and never_connected(details, member.endpoint.address, kept.state())
+        address = member.endpoint.address
+        return kept is not None and (
+            names(details, address) if patient else never_connected(details, address, kept.state())
+        )
 
     def dial_one(self, view: View) -> Any:
         """Return what is kept for some endpoint, made now where nothing is; None while there is no endpoint."""

@@ -34,8 +34,8 @@ class Channels(Protocol):
     def channel(self, member: Member) -> Any:
         """Return what has the multicallables for ``member``; raises ValueError when it is closed."""
 
-    def unconnected(self, member: Member, details: str) -> bool:
-        """Whether gRPC itself says by ``details`` that it could not connect to ``member``."""
+    def unconnected(self, member: Member, details: str, *, patient: bool) -> bool:
+        """Whether gRPC says by ``details`` that it could not connect to ``member``; ``patient``: or only sounds so."""
 
     def refuse_closed(self) -> None:
         """Raise the ValueError of the stock channel when it is closed."""
@@ -115,7 +115,8 @@ class GrpcExchange:
         return grpc_outcome.classify(error, answered=answered, unconnected=self._unconnected)
 
     def _unconnected(self, details: str) -> bool:
-        return self.asked is not None and self.line.dialer.unconnected(self.asked, details)
+        asked, dialer = self.asked, self.line.dialer
+        return asked is not None and dialer.unconnected(asked, details, patient=self.patient)
 
     def refusal(self, error: SvcmeshError) -> BaseException:
         """Return ours as an ``RpcError`` that is also a ``Call``."""

@@ -30,7 +30,7 @@ def never_connected(details: str, address: str, state: grpc.ChannelConnectivity)
         details: of an RPC that ended UNAVAILABLE. address: of the endpoint, as in `Endpoint`.
         state: of the channel to it, now.
     """
-    return state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and _names(details, address)
+    return state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and names(details, address)
 
 
 def sounds_so(details: str) -> bool:
@@ -38,7 +38,12 @@ def sounds_so(details: str) -> bool:
     return details.startswith((_CONNECT, *_RESOLVE))
 
 
-def _names(details: str, address: str) -> bool:
+def names(details: str, address: str) -> bool:
+    """Return whether these are gRPC's words for a connection to ``address`` that could not be made, whoever says them.
+
+    That is enough for calls with wait_for_ready: they are promised that no failed connect ends them, and those are the
+    calls during which a server comes up, so that the channel is often READY by the time we look.
+    """
     parsed = parse_address(address)
     if parsed.path is None and not parsed.is_ip and details.startswith(_RESOLVE):
         return f" {address}:" in details
