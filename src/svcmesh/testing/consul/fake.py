@@ -298,6 +298,10 @@ class FakeConsul:
 
     async def _end(self) -> None:
         if self._server is not None:
+            for listening in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+            for _ in range(_STEPS_TO_BEGIN):
+                await asyncio.sleep(0)
             self._server.close()
         self._agent.close()
         await self._wire.stop()
@@ -305,6 +309,11 @@ class FakeConsul:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+
+
+_STEPS_TO_BEGIN = 5
+"""Of the loop, in which a connection that was just accepted comes to be served: asyncio loses it, open, if its server
+is closed before that (an AssertionError in base_events.Server._attach)."""
 
 
 async def _awaited(work: Callable[[], Awaitable[T]]) -> T:

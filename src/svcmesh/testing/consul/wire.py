@@ -59,11 +59,12 @@ class Wire:
             writer.transport.abort()
 
     async def stop(self) -> None:
-        """Break all connections."""
+        """Break all connections; nobody listens for more."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # what was aborted is closed in the next step
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer one request; return whether the connection goes on."""
