@@ -210,7 +210,9 @@ def test_an_agent_that_is_busy_is_passed_over(consul):
     with FakeConsul() as busy:
         busy.fault("429")
         with svcmesh.Mesh(f"consul://{busy.address},{consul.address}") as mesh:
-            mesh.service("orders").wait_ready(10)
+            service = mesh.service("orders")
+            service.wait_ready(10)
+            assert ports(service) == [8001]
 
 
 def test_when_no_agent_answers_all_are_named():
@@ -251,6 +253,8 @@ def test_a_unix_socket_and_tls_lead_there_too(how, tmp_path, monkeypatch):
             service.wait_ready(10)
             with mesh.register("web", port=80, host="127.0.0.1"):
                 until(lambda: len(consul.instances("web")) == 1)
+            assert consul.instances("web") == []
+            assert ports(service) == [8001]
 
 
 def test_files_of_tls_that_are_missing_are_named(monkeypatch):

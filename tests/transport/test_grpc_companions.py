@@ -9,16 +9,15 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import any_pb2
+from google.rpc import status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_status import rpc_status
 
 from svcmesh.service import Service
 from tests.servers import svcmesh_test_pb2 as pb
 from tests.transport.grpc_kit import ping, service_over
-
-rpc_status = pytest.importorskip("grpc_status.rpc_status")
-status_pb2 = pytest.importorskip("google.rpc.status_pb2")
 
 NOT_FOUND = 5
 RICH = "/rich.Errors/Fail"

@@ -11,17 +11,6 @@ import grpc
 import httpx
 import pytest
 import tenacity
-
-import svcmesh
-from svcmesh.service import Service
-from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
-from tests.servers.grpc_process import GrpcServer
-from tests.servers.http_process import HttpServer
-from tests.transport.grpc_kit import PATIENCE, ping, service_over
-
-pytest.importorskip("opentelemetry.instrumentation.grpc")
-pytest.importorskip("opentelemetry.instrumentation.httpx")
-
 from opentelemetry import trace
 from opentelemetry.instrumentation.grpc import (
     GrpcAioInstrumentorClient,
@@ -34,6 +23,13 @@ from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor, SyncOpe
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import svcmesh
+from svcmesh.service import Service
+from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
+from tests.servers.grpc_process import GrpcServer
+from tests.servers.http_process import HttpServer
+from tests.transport.grpc_kit import PATIENCE, ping, service_over
 
 Servers = tuple[GrpcServer, GrpcServer]
 POLICY = svcmesh.Policy(idempotent=True, timeout=10, retry=svcmesh.Retry(wait=tenacity.wait_none()))

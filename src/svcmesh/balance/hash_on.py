@@ -45,7 +45,21 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Header(Rule):
+class _Named(Rule):
+    """What is found in a request by a name."""
+
+    name: str
+    terminal: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        if not isinstance(self.name, str) or not self.name:
+            raise ConfigError(f"name of a {type(self).__name__} must be a text that is not empty, not {self.name!r}")
+        checks.flag("terminal", self.terminal)
+
+
+@dataclass(frozen=True)
+class Header(_Named):
     """A header of HTTP, or the metadata of gRPC, with this name.
 
     Args:
@@ -57,13 +71,6 @@ class Header(Rule):
     Raises:
         ConfigError: no name, or ``terminal`` is neither True nor False.
     """
-
-    name: str
-    terminal: bool = field(default=False, kw_only=True)
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        _check(self)
 
     def hash_of(self, subject: Subject) -> int | None:
         """Return the hash of its values."""
@@ -77,7 +84,7 @@ class Header(Rule):
 
 
 @dataclass(frozen=True)
-class Cookie(Rule):
+class Cookie(_Named):
     """A cookie that the request carries. None is made: a client that keeps cookies has it from its first answer on.
 
     Args:
@@ -86,13 +93,6 @@ class Cookie(Rule):
     Raises:
         ConfigError: as in `Header`.
     """
-
-    name: str
-    terminal: bool = field(default=False, kw_only=True)
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        _check(self)
 
     def hash_of(self, subject: Subject) -> int | None:
         """Return the hash of its value, without quotes; an empty one counts as none."""
@@ -107,7 +107,7 @@ class Cookie(Rule):
 
 
 @dataclass(frozen=True)
-class Query(Rule):
+class Query(_Named):
     """A parameter in the URL of an HTTP request; its first value counts, as it was sent, percent signs and all.
 
     Args:
@@ -116,13 +116,6 @@ class Query(Rule):
     Raises:
         ConfigError: as in `Header`.
     """
-
-    name: str
-    terminal: bool = field(default=False, kw_only=True)
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        _check(self)
 
     def hash_of(self, subject: Subject) -> int | None:
         """Return the hash of its value."""
@@ -222,9 +215,3 @@ def _rule(part: Any) -> Rule:
     if callable(part) and not isinstance(part, type):
         return Computed(cast("Callable[..., str | bytes | int | None]", part))
     raise ConfigError(f"hash_on must hold rules such as svcmesh.balance.Header('x-user'), or functions, not {part!r}")
-
-
-def _check(rule: Header | Cookie | Query) -> None:
-    if not isinstance(rule.name, str) or not rule.name:
-        raise ConfigError(f"name of a {type(rule).__name__} must be a text that is not empty, not {rule.name!r}")
-    checks.flag("terminal", rule.terminal)
