@@ -3,7 +3,7 @@
 A library that owns a worker, channels, pools and heartbeats leaks in ways that no assertion of a test sees. So the
 whole suite is looked at, from outside, by what the operating system and the interpreter list.
 
-A look costs well under a millisecond. Only when something is left is it given time to go: gRPC closes sockets on
+Only when something is left is it given time to go: gRPC closes sockets on
 threads of its own, and cycles wait for the collector. gRPC needs no exception by name: its poller thread in Python
 (`_poll_wrapper` of grpc.aio) ends and its sockets close with the last channel or server. How many epoll and event
 descriptors its engine keeps is its own affair; they are the one thing not counted, and only once grpc is loaded.
@@ -41,18 +41,23 @@ class Census:
     threads: frozenset[threading.Thread]
     descriptors: frozenset[Descriptor]
     children: frozenset[int]
+    ticks: int
 
     @classmethod
     def take(cls) -> Census:
         """Count now."""
-        return cls(frozenset(threading.enumerate()), frozenset(_descriptors()), frozenset(_children()))
+        return cls(frozenset(threading.enumerate()), frozenset(_descriptors()), frozenset(_children()), _ticks())
 
     def added_since(self, before: Census) -> list[str]:
         """Describe what is here and was not in ``before``; empty when nothing is."""
         return [
             *(f"thread {thread.name!r}" for thread in self.threads - before.threads),
             *(f"file descriptor {_describe(number)}" for number, _, _ in self.descriptors - before.descriptors),
-            *(f"child process {child} ({_command(child)})" for child in self.children - before.children),
+            *(
+                f"child process {child} ({_command(child)})"
+                for child in self.children - before.children
+                if _born(child) >= before.ticks
+            ),
         ]
 
 
@@ -151,6 +156,23 @@ def _children() -> Iterator[int]:
         except OSError:
             continue  # the thread ended meanwhile
         yield from (int(child) for child in text.split() if int(child) != tracker)
+
+
+def _ticks() -> int:
+    """Return the time since the machine's start, in the unit of `_born`."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")) if sys.platform == "linux" else 0
+
+
+def _born(child: int) -> int:
+    """Return when a process began.
+
+    Children are listed by the thread that made them, and go to another thread when that one ends: a look at that very
+    moment misses them. What is older than the look before the test was not left by the test.
+    """
+    try:
+        return int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        return 0  # gone meanwhile
 
 
 def _resource_tracker(attribute: str) -> int | None:
