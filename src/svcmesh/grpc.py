@@ -5,14 +5,14 @@ Importing it loads grpc, which ``import svcmesh`` does not.
 
 from __future__ import annotations
 
-from svcmesh.transport.grpc_aio import MeshAioChannel
-from svcmesh.transport.grpc_aio_interceptors import aio_client_interceptors
-from svcmesh.transport.grpc_call import MeshCall
-from svcmesh.transport.grpc_interceptors import client_interceptors
-from svcmesh.transport.grpc_rotation import rotating_credentials
-from svcmesh.transport.grpc_server import aio_server_interceptors, server_interceptors
-from svcmesh.transport.grpc_shutdown import aio_serve_until_signal, aio_shutdown, serve_until_signal, shutdown
-from svcmesh.transport.grpc_sync import MeshChannel
+from svcmesh.transport.grpc.aio.channel import MeshAioChannel
+from svcmesh.transport.grpc.aio.interceptors import aio_client_interceptors
+from svcmesh.transport.grpc.call import MeshCall
+from svcmesh.transport.grpc.channel import MeshChannel
+from svcmesh.transport.grpc.interceptors import client_interceptors
+from svcmesh.transport.grpc.rotation import rotating_credentials
+from svcmesh.transport.grpc.server import aio_server_interceptors, server_interceptors
+from svcmesh.transport.grpc.shutdown import aio_serve_until_signal, aio_shutdown, serve_until_signal, shutdown
 
 __all__ = [
     "MeshAioChannel",

@@ -5,8 +5,8 @@ Importing it loads httpx, which ``import svcmesh`` does not.
 
 from __future__ import annotations
 
-from svcmesh.transport.http_async_transport import AsyncMeshTransport
-from svcmesh.transport.http_errors import (
+from svcmesh.transport.http.async_transport import AsyncMeshTransport
+from svcmesh.transport.http.errors import (
     HTTPCircuitOpen,
     HTTPConnectDeadlineExceeded,
     HTTPDeadlineExceeded,
@@ -15,9 +15,9 @@ from svcmesh.transport.http_errors import (
     HTTPPoolDeadlineExceeded,
     HTTPWriteDeadlineExceeded,
 )
-from svcmesh.transport.http_server import ASGIMiddleware, WSGIMiddleware
-from svcmesh.transport.http_tls import rotating_context
-from svcmesh.transport.http_transport import MeshTransport
+from svcmesh.transport.http.server import ASGIMiddleware, WSGIMiddleware
+from svcmesh.transport.http.tls import rotating_context
+from svcmesh.transport.http.transport import MeshTransport
 
 __all__ = [
     "ASGIMiddleware",

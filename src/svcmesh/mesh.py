@@ -241,7 +241,7 @@ class Mesh:
             inner: send through this transport instead of our own connections.
             kwargs: those of `httpx.HTTPTransport`.
         """
-        from svcmesh.transport.http_client import mesh_transport
+        from svcmesh.transport.http.client import mesh_transport
 
         return mesh_transport(self, inner, kwargs, passthrough=checks.flag("passthrough", passthrough))
 
@@ -249,7 +249,7 @@ class Mesh:
         self, *, passthrough: bool = False, inner: httpx.AsyncBaseTransport | None = None, **kwargs: Any
     ) -> httpx.AsyncBaseTransport:
         """Return a transport for an `httpx.AsyncClient`; as `http_transport`."""
-        from svcmesh.transport.http_client import async_mesh_transport
+        from svcmesh.transport.http.client import async_mesh_transport
 
         return async_mesh_transport(self, inner, kwargs, passthrough=checks.flag("passthrough", passthrough))
 

@@ -215,7 +215,7 @@ class Service:
 
         Closing it closes neither the service nor other channels.
         """
-        from svcmesh.transport.grpc_sync import MeshChannel
+        from svcmesh.transport.grpc.channel import MeshChannel
 
         return MeshChannel(self, credentials, options, compression)
 
@@ -227,7 +227,7 @@ class Service:
         interceptors: Any = None,
     ) -> grpc.aio.Channel:
         """Return a `grpc.aio.Channel` to this service; arguments as of the stock channels, None for insecure."""
-        from svcmesh.transport.grpc_aio import MeshAioChannel
+        from svcmesh.transport.grpc.aio.channel import MeshAioChannel
 
         return MeshAioChannel(self, credentials, options, compression, interceptors)
 
@@ -235,13 +235,13 @@ class Service:
 
     def http_client(self, **kwargs: Any) -> httpx.Client:
         """Return a stock `httpx.Client` with base_url ``http://<name>``; ``kwargs`` are httpx's."""
-        from svcmesh.transport.http_client import client
+        from svcmesh.transport.http.client import client
 
         return client(self, kwargs)
 
     def http_async_client(self, **kwargs: Any) -> httpx.AsyncClient:
         """Return a stock `httpx.AsyncClient` with base_url ``http://<name>``; ``kwargs`` are httpx's."""
-        from svcmesh.transport.http_client import async_client
+        from svcmesh.transport.http.client import async_client
 
         return async_client(self, kwargs)
 
@@ -252,7 +252,7 @@ class Service:
             inner: send through this transport instead of our own connections. It gets the logical URL, and the
                 endpoint in ``request.extensions["svcmesh.endpoint"]``.
         """
-        from svcmesh.transport.http_client import service_transport
+        from svcmesh.transport.http.client import service_transport
 
         return service_transport(self, inner, kwargs)
 
@@ -260,7 +260,7 @@ class Service:
         self, *, inner: httpx.AsyncBaseTransport | None = None, **kwargs: Any
     ) -> httpx.AsyncBaseTransport:
         """Return a transport for an `httpx.AsyncClient`; as `http_transport`."""
-        from svcmesh.transport.http_client import async_service_transport
+        from svcmesh.transport.http.client import async_service_transport
 
         return async_service_transport(self, inner, kwargs)
 

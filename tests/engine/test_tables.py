@@ -19,7 +19,7 @@ from svcmesh.engine.view import View
 from svcmesh.policy import OutlierDetection, Policy
 from svcmesh.testing import FakeClock
 from tests.engine.scripted import Stage, lost
-from tests.transport.grpc_kit import eventually
+from tests.transport.grpc.kit import eventually
 
 FIVE = tuple(Endpoint(f"10.0.0.{n}:80") for n in range(1, 6))
 KEYS = [hash_key(f"key {n}") for n in range(200)]

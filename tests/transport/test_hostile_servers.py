@@ -25,7 +25,7 @@ from svcmesh.service import Service
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.hostile import WHAT, address_of
 from tests.servers.http_process import HttpServer
-from tests.transport.grpc_kit import ping, service_over
+from tests.transport.grpc.kit import ping, service_over
 
 OVER_HTTP = ("garbage", "silent", "hang-up", "reset", "http1")
 KINDS = ("unary", "future", "server stream", "client stream", "bidi")

@@ -14,7 +14,7 @@ from svcmesh import Mesh, Policy
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer
 from tests.servers.http_process import HttpServer
-from tests.transport.grpc_kit import in_flight, ping, service_over
+from tests.transport.grpc.kit import in_flight, ping, service_over
 
 SOON = 0.1
 HANG = (("x-hang", "1"),)

@@ -16,7 +16,7 @@ from svcmesh.balance import Cookie, Header, LeastRequest, Maglev, Query, RingHas
 from svcmesh.service import Service
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer
-from tests.transport.grpc_kit import ping, service_over
+from tests.transport.grpc.kit import ping, service_over
 from tests.transport.test_functions import both_colours, called, coloured
 
 SERVERS = [f"127.0.0.1:{port}" for port in range(1, 8)]
@@ -172,8 +172,8 @@ async def test_asyncio_grpc_calls(service: Service, grpc_servers: tuple[GrpcServ
 
 def test_several_values_of_metadata_are_one_text_and_binary_ones_none() -> None:
     """As gRPC does, where HTTP does as Envoy."""
-    from svcmesh.transport.grpc_request import Request
-    from svcmesh.transport.grpc_subject import GrpcSubject
+    from svcmesh.transport.grpc.request import Request
+    from svcmesh.transport.grpc.subject import GrpcSubject
 
     subject = GrpcSubject((("x-user", "a"), ("X-User", b"b"), ("x-id-bin", b"7")), Request(None))
     assert subject.headers("x-user") == [b"a,b"]

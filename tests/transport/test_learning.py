@@ -22,8 +22,8 @@ from tests.engine.lessons import Recording
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer
 from tests.servers.http_process import HttpServer
-from tests.transport.grpc_kit import eventually, in_flight, ping, service_over
-from tests.transport.http_colours import COLOURS
+from tests.transport.grpc.kit import eventually, in_flight, ping, service_over
+from tests.transport.http.colours import COLOURS
 from tests.transport.test_functions import both_colours, called, coloured
 
 ONE = "127.0.0.1:1"

@@ -29,7 +29,7 @@ from svcmesh.service import Service
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer
 from tests.servers.http_process import HttpServer
-from tests.transport.grpc_kit import PATIENCE, ping, service_over
+from tests.transport.grpc.kit import PATIENCE, ping, service_over
 
 Servers = tuple[GrpcServer, GrpcServer]
 POLICY = svcmesh.Policy(idempotent=True, timeout=10, retry=svcmesh.Retry(wait=tenacity.wait_none()))

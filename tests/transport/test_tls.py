@@ -23,7 +23,7 @@ import svcmesh
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer
 from tests.servers.http_process import HttpServer
-from tests.transport.grpc_kit import eventually, in_flight, ping
+from tests.transport.grpc.kit import eventually, in_flight, ping
 from tests.transport.pki import Pair, Pki
 
 Server = GrpcServer | HttpServer

@@ -29,20 +29,21 @@ def classify(error: Exception) -> Outcome:
         import grpc
 
         if isinstance(error, grpc.RpcError):
-            from svcmesh.transport import grpc_outcome
+            from svcmesh.transport.grpc import outcome as grpc_outcome
 
             return grpc_outcome.classify(error)
     if "httpx" in sys.modules:
         import httpx
 
         if isinstance(error, httpx.TransportError | httpx.HTTPStatusError):
-            from svcmesh.transport import http_outcome
+            from svcmesh.transport.http import outcome as http_outcome
 
             return http_outcome.classify(error)
     if "httpx2" in sys.modules:
         import httpx
 
-        from svcmesh.transport import http_httpx2, http_outcome
+        from svcmesh.transport.http import httpx2 as http_httpx2
+        from svcmesh.transport.http import outcome as http_outcome
 
         same = http_httpx2.of_httpx(error, httpx)
         if same is not error:

@@ -1,0 +1,102 @@
+"""One stock asyncio channel per endpoint and event loop: such a channel belongs to the loop that it was made on."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import grpc.aio
+
+from svcmesh.transport.grpc.channels import EndpointChannel
+from svcmesh.transport.grpc.settings import Settings, target
+
+
+class LoopChannels:
+    """The stock channels to one endpoint. Threads: each loop asks for its own only."""
+
+    __slots__ = ("_address", "_by_loop", "_settings")
+
+    def __init__(self, settings: Settings, address: str) -> None:
+        self._settings = settings
+        self._address = address
+        self._by_loop: dict[asyncio.AbstractEventLoop, EndpointChannel] = {}
+
+    def of(self, loop: asyncio.AbstractEventLoop) -> EndpointChannel:
+        """Return the channel of ``loop``, which is running; made at first need."""
+        found = self._by_loop.get(loop)
+        if found is None:
+            for ended in [other for other in list(self._by_loop) if other.is_closed()]:
+                self._by_loop.pop(ended, None)
+            found = self._by_loop[loop] = EndpointChannel(_channel(self._settings, self._address))
+        return found
+
+    def here(self, loop: asyncio.AbstractEventLoop) -> Any:
+        """Return the stock channel of ``loop``, None when it has none."""
+        found = self._by_loop.get(loop)
+        return None if found is None else found.channel
+
+    def state(self) -> grpc.ChannelConnectivity:
+        """Return the state of the running loop's channel; a closed one's where there is none."""
+        channel = self.here(asyncio.get_running_loop())
+        return grpc.ChannelConnectivity.SHUTDOWN if channel is None else channel.get_state()
+
+    def close(self) -> None:
+        """Close all channels, each on its own loop; one whose loop has ended is dropped, which closes it."""
+        while self._by_loop:
+            loop, kept = self._by_loop.popitem()
+            if not loop.is_closed():
+                _on(loop, kept)
+
+    def retire(self) -> None:
+        """Let go of all channels, each on its own loop: the calls on them go on, and end them with the last one."""
+        while self._by_loop:
+            loop, kept = self._by_loop.popitem()
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(_let_go, [kept])
+            del kept  # the loop's is the last reference
+
+    def renew(self) -> bool:
+        """Let go of channels that wait out their back-off, as `retire` does; False: each loop makes its own anew."""
+        for loop in list(self._by_loop):
+            channel = self.here(loop)
+            if channel is not None and channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                with suppress(RuntimeError, KeyError):  # the loop has ended, or was the quicker one
+                    loop.call_soon_threadsafe(_let_go, [self._by_loop.pop(loop)])
+            del channel
+        return False
+
+    async def aclose(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close the channel of ``loop``, which is running, now, and the others as `close` does."""
+        kept = self._by_loop.pop(loop, None)
+        if kept is not None:
+            await kept.channel.close()
+        self.close()
+
+
+def _let_go(kept: list[EndpointChannel]) -> None:
+    kept.clear()
+
+
+def _on(loop: asyncio.AbstractEventLoop, kept: EndpointChannel) -> None:
+    def start() -> None:
+        task = loop.create_task(kept.channel.close())
+        _closing.add(task)
+        task.add_done_callback(_closing.discard)
+
+    try:
+        loop.call_soon_threadsafe(start)
+    except RuntimeError:  # it was closed just now
+        return
+
+
+_closing: set[asyncio.Task[None]] = set()
+"""Loops refer to their tasks weakly; these must live until they are done."""
+
+
+def _channel(settings: Settings, address: str) -> Any:
+    where, options, compression = target(address), settings.arguments, settings.compression
+    credentials = settings.channel_credentials
+    if credentials is None:
+        return grpc.aio.insecure_channel(where, options, compression)
+    return grpc.aio.secure_channel(where, credentials, options, compression)

@@ -1,0 +1,168 @@
+"""Unary asyncio calls: pick, start the stock call, count its end, hand its response on.
+
+This is the path that must cost nothing beside an RPC of 200 microseconds, so it is written out, as in the blocking
+`unary`: all that is made for a call is the object that its caller gets, and what gRPC tells of its end. The course of
+the call, which answers every question and makes further attempts, exists from the first question other than for the
+response, or from the first thing that is no plain success.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from svcmesh.core.deadline import AMBIENT
+from svcmesh.engine.member import Member
+from svcmesh.transport.grpc.aio.calls import AioUnaryUnary
+from svcmesh.transport.grpc.aio.errors import CLOSED
+from svcmesh.transport.grpc.aio.flow import AioFlow
+from svcmesh.transport.grpc.aio.leg import AioLeg, value_of
+from svcmesh.transport.grpc.aio.running import Running
+from svcmesh.transport.grpc.line import Line, frozen, wire_timeout
+from svcmesh.transport.grpc.request import Request
+from svcmesh.transport.grpc.subject import key_of
+
+Asked = tuple[Any, Any, Any, Any, bool | None, asyncio.AbstractEventLoop, float, float, int | None]
+"""Request, metadata, credentials, compression, whether to wait for an endpoint; loop, its beginning and end, key."""
+
+
+class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
+    """A method with one request and one response."""
+
+    def __init__(self, line: Line, running: Running) -> None:
+        self._line = line
+        self.running = running
+        self.view = self._view = line.view
+        self._now = line.view.clock.now
+        self._total = line.view.total
+        self._plain_limit = wire_timeout(line.view.limit)
+
+    def __call__(
+        self,
+        request: Any,
+        *,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        """Start a call and return it."""
+        line, view = self._line, self._view
+        if line.dialer.closed:
+            raise grpc.aio.UsageError(CLOSED)
+        loop = asyncio.get_running_loop()
+        metadata = None if metadata is None else frozen(metadata)
+        now = self._now()
+        if timeout is None and AMBIENT.get() is None:
+            ends, limit = now + self._total, self._plain_limit
+        else:
+            ends = view.deadline(now, timeout)
+            limit = wire_timeout(min(ends - now, view.per_try))
+        key = key_of(view, metadata, Request(request)) if view.hash_on else None
+        asked = (request, metadata, credentials, compression, wait_for_ready, loop, now, ends, key)
+        member = view.enter(now, key) if now < ends else None
+        if member is None:
+            return self._slowly(asked)
+        try:
+            stock = (
+                line.dialer.channel(member)
+                .of(loop)
+                .bound(line.method)(
+                    request, timeout=limit, metadata=metadata, credentials=credentials, compression=compression
+                )
+            )
+        except BaseException as error:  # noqa: BLE001 - raised there, unless another attempt is to follow
+            return self._slowly(asked, member, error)
+        kept = self.running.on(loop)
+        call = PlainCall(self, asked, member, stock, kept)
+        stock.add_done_callback(_End(call))
+        kept.add(call)
+        return call
+
+    def _slowly(self, asked: Asked, member: Member | None = None, error: BaseException | None = None) -> Any:
+        flow = self.course(asked)
+        call = AioUnaryUnary(flow)
+        if member is None or error is None:
+            flow.begin()
+        else:
+            flow.not_started(member, error)
+        if not flow.over:
+            self.running.add(call)
+        return call
+
+    def course(self, asked: Asked) -> AioFlow:
+        """Return a course for a call."""
+        request, metadata, credentials, compression, patient, loop, began, ends, key = asked
+        times = (loop, began, ends, ends)
+        return AioFlow(self._line, Request(request), (metadata, credentials, compression), bool(patient), times, key)
+
+
+class PlainCall(AioUnaryUnary):
+    """A call whose first attempt was started without a course, and which has none as long as it does not need one."""
+
+    _course = None
+    _leg: AioLeg | None = None
+    _succeeded = False
+
+    def __init__(self, method: UnaryUnary, asked: Asked, member: Member, stock: Any, kept: set[Any]) -> None:
+        self._method = method
+        self._asked = asked
+        self._member = member
+        self._stock = stock
+        self._kept = kept
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait for the response; awaiting again gives it again. Cancelling who waits cancels the call."""
+        if self._course is None:
+            try:
+                return (yield from self._stock.__await__())
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+            except grpc.aio.AioRpcError:
+                pass  # the course, which exists since then, knows what follows
+        return (yield from super().__await__())
+
+    def ended(self, well: bool) -> None:
+        """Deal with the end of the first attempt, before whoever awaits is resumed."""
+        self._kept.discard(self)
+        if well and self._course is None:
+            view = self._method.view
+            if view.learns:
+                view.learn(self._member, self._asked[6])
+            self._member.finished += 1
+            self._succeeded = True
+            return
+        flow = self._flow
+        if self._leg is not None:
+            flow.leg_over(self._leg)
+
+    def _take_course(self) -> AioFlow:
+        flow = self._method.course(self._asked)
+        self._leg = flow.take_over(self._stock, self._member, succeeded=self._succeeded)
+        if not self._succeeded:
+            self._method.running.add(self)
+        return flow
+
+
+class _End:
+    """What gRPC calls at the end of an attempt; lets go of the call, so that one that is over is no cycle."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: PlainCall) -> None:
+        self._call: PlainCall | None = call
+
+    def __call__(self, stock: Any) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            try:
+                well = stock._cython_call.is_ok()  # noqa: SLF001 - a tenth of what the public way costs
+            except AttributeError:
+                well = value_of(stock.code()) is grpc.StatusCode.OK
+            call.ended(well)

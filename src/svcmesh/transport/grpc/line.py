@@ -1,0 +1,151 @@
+"""What all calls of one method through one mesh channel have in common, and how a single one looks to the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import grpc
+
+from svcmesh.core.errors import SvcmeshError
+from svcmesh.core.outcome import Outcome
+from svcmesh.engine.member import NEVER, Member
+from svcmesh.engine.view import View
+from svcmesh.policy.fault import Abort
+from svcmesh.transport.grpc import errors as grpc_errors
+from svcmesh.transport.grpc import outcome as grpc_outcome
+from svcmesh.transport.grpc.method import REGISTERED, Method, option_says_idempotent
+
+WIRE_LIMIT = 3.0e8
+"""Seconds; a longer timeout than these ten years overflows gRPC's timestamps, so it is sent as none."""
+
+
+class Channels(Protocol):
+    """Where the stock multicallables of a line come from.
+
+    Attributes:
+        closed: no call can be made any more. single_threaded: streams run on the thread that iterates over them.
+        pins: calls to be kept alive until they are over.
+    """
+
+    closed: bool
+    single_threaded: bool
+    pins: set[Any]
+
+    def channel(self, member: Member) -> Any:
+        """Return what has the multicallables for ``member``; raises ValueError when it is closed."""
+
+    def unconnected(self, member: Member, details: str, *, patient: bool) -> bool:
+        """Whether gRPC says by ``details`` that it could not connect to ``member``; ``patient``: or only sounds so."""
+
+    def refuse_closed(self) -> None:
+        """Raise the ValueError of the stock channel when it is closed."""
+
+
+class Line:
+    """One method of one service, as one mesh channel calls it."""
+
+    __slots__ = ("_idempotent", "dialer", "method", "name", "view")
+
+    def __init__(self, view: View, dialer: Channels, method: Method) -> None:
+        self.view = view
+        self.dialer = dialer
+        self.method = method
+        self.name = method.name
+        self._idempotent: bool | None = None
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether calls may be repeated although they may have been executed; asked only after a failure."""
+        if self._idempotent is None:
+            listed = self.view.policy.is_idempotent(self.name)
+            self._idempotent = listed or option_says_idempotent(self.name, self.method.serializer)
+        return self._idempotent
+
+    def stock(self, member: Member) -> Any:
+        """Return the stock multicallable for ``member``.
+
+        Raises:
+            ValueError: the mesh channel is closed.
+        """
+        return self.dialer.channel(member).bound(self.method)
+
+
+class Multicallable:
+    """A method of a channel, whatever its kind: calling it makes calls along its line."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    @property
+    def _registered_call_handle(self) -> int | None:
+        """What gRPC's generated code finds under this name: some number for registered methods, else None."""
+        return REGISTERED if self._line.method.registered else None
+
+
+class GrpcExchange:
+    """One logical gRPC call, for the machine; subclasses add how an attempt is made.
+
+    Attributes:
+        asked: whom the attempt went to whose error is to be classified; None where there was no channel yet.
+    """
+
+    asked: Member | None = None
+
+    deferred = False
+    unsent = False  # gRPC tells by itself
+    function: tuple[Callable[..., Any] | None, tuple[Any, ...], dict[str, Any]] = (None, (), {})
+
+    def __init__(self, line: Line, patient: bool, key: int | None = None) -> None:
+        self.line = line
+        self.key = key
+        self.method = line.name
+        self.patient = patient
+
+    @property
+    def idempotent(self) -> bool:
+        """What the policy or the .proto says of the method."""
+        return self.line.idempotent
+
+    def replayable(self) -> bool:
+        """A single request can always be sent again, unless the channel was closed meanwhile."""
+        return not self.line.dialer.closed
+
+    def classify(self, error: BaseException, *, answered: bool | None = None) -> Outcome:
+        """Read the error; see `grpc_outcome.classify`."""
+        return grpc_outcome.classify(error, answered=answered, unconnected=self._unconnected)
+
+    def _unconnected(self, details: str) -> bool:
+        asked, dialer = self.asked, self.line.dialer
+        return asked is not None and dialer.unconnected(asked, details, patient=self.patient)
+
+    def refusal(self, error: SvcmeshError) -> BaseException:
+        """Return ours as an ``RpcError`` that is also a ``Call``."""
+        return grpc_errors.refusal(error)
+
+    def aborted(self, abort: Abort) -> Outcome:
+        """Return the status that the fault asks for, as if a server had sent it."""
+        code = grpc.StatusCode[abort.grpc_code]
+        details = "injected fault"
+        return grpc_outcome.of_status(self._status_error(code, details), code, details)
+
+    def discard(self, outcome: Outcome) -> None:
+        """A response that is not wanted needs no release."""
+
+    def _status_error(self, code: grpc.StatusCode, details: str) -> BaseException:
+        return grpc_errors.GrpcAborted(code, details)
+
+
+def wire_timeout(seconds: float) -> float | None:
+    """Return ``seconds`` as gRPC takes them; None for no timeout."""
+    return seconds if seconds < WIRE_LIMIT else None
+
+
+def frozen(metadata: Any) -> Any:
+    """Return metadata that can be sent twice: what came as an iterator would be empty at the second attempt."""
+    return metadata if metadata is None or isinstance(metadata, tuple) else tuple(metadata)
+
+
+def open_end(deadline: float) -> bool:
+    """Whether nothing limits a call."""
+    return deadline == NEVER

@@ -1,0 +1,41 @@
+"""A gRPC call as rules for its key see it: metadata, and the message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from svcmesh.engine.view import View
+from svcmesh.transport.grpc.request import Request
+
+
+class GrpcSubject:
+    """The metadata and the message of one call."""
+
+    def __init__(self, metadata: Any, request: Request) -> None:
+        self._metadata = metadata or ()
+        self._request = request
+
+    def headers(self, name: str) -> list[bytes]:
+        """Return one value, of several joined by commas; binary ones are not read (gRFC A42)."""
+        if name.endswith("-bin"):
+            return []
+        values = [_octets(value) for key, value in self._metadata if key.lower() == name]
+        return [b",".join(values)] if values else []
+
+    def query(self, name: str) -> None:
+        """There are no parameters."""
+
+    def computed(self, fn: Callable[..., Any]) -> Any:
+        """Return what ``fn`` says of the message; None for a stream of them."""
+        message = self._request.message
+        return None if message is None else fn(message)
+
+
+def key_of(view: View, metadata: Any, request: Request) -> int | None:
+    """Return the key of a call; None where the policy wants none, or finds nothing to make it of."""
+    return view.key_of(GrpcSubject(metadata, request)) if view.hash_on else None
+
+
+def _octets(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else bytes(value)

@@ -1,0 +1,210 @@
+"""The transport of httpx for asyncio: as `transport`, with a set of connections for each event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any, Self
+from weakref import WeakKeyDictionary
+
+import httpx
+
+from svcmesh.core.errors import ConfigError, NoEndpoints
+from svcmesh.core.outcome import Outcome
+from svcmesh.engine import awaiting
+from svcmesh.engine.exchange import Attempt
+from svcmesh.engine.machine import Call
+from svcmesh.engine.member import NEVER
+from svcmesh.engine.view import View
+from svcmesh.transport.http.connection.awaiting import AsyncConnections
+from svcmesh.transport.http.connection.line import Dialing
+from svcmesh.transport.http.exchange import HttpExchange
+from svcmesh.transport.http.fork import forget_after_fork
+from svcmesh.transport.http.inner import AsyncInner
+from svcmesh.transport.http.library import speaker
+from svcmesh.transport.http.message import OriginKey, origin_key
+from svcmesh.transport.http.patched import ASYNC_STOCK, shown_async, unseen_async
+from svcmesh.transport.http.route import Route, await_snapshot_async, is_unknown, on_port
+
+ByOrigin = dict[OriginKey, AsyncConnections]
+
+
+class AsyncMeshTransport(httpx.AsyncBaseTransport):
+    """Give it to an `httpx.AsyncClient`. Made by `Service.http_async_transport` and `Mesh.http_async_transport`.
+
+    Closing it closes its connections, and the transport it was given as ``inner``; not the mesh.
+
+    Loops: any number of asyncio's, in any threads; each has connections of its own.
+    """
+
+    def __init__(
+        self, route: Route, dialing: Dialing, inner: httpx.AsyncBaseTransport | None, plain: dict[str, Any]
+    ) -> None:
+        self._route = route
+        self._dialing = dialing
+        self._given = inner
+        self._inner = None if inner is None else AsyncInner(inner)
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, ByOrigin] = WeakKeyDictionary()
+        self._plain_arguments = plain
+        self._plain: httpx.AsyncBaseTransport | None = inner
+        forget_after_fork(self)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send ``request`` to an endpoint of the service that its host names."""
+        if not isinstance(request, httpx.Request):
+            return await speaker(request).handle_async(self, request)
+        if httpx.AsyncHTTPTransport.handle_async_request is not ASYNC_STOCK:
+            return await shown_async(self._send, request)
+        return await self._send(request)
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        view = self._route.find(request)
+        if view is None:
+            return await self._pass_on(request)
+        loop = _running_loop()
+        if request.url.port is not None:
+            view = await self._on_port(view, request)
+            if view is None:
+                return await self._pass_on(request)
+        now = view.clock.now()
+        deadline = view.deadline(now)
+        until = min(now + view.limit, deadline)
+        exchange = AwaitingHttp(self, view, request, deadline)
+        reaper = view.runtime.reapers.of(loop)
+        member = view.enter(now, exchange.key) if now < until else None
+        if member is None:
+            return await self._call(view, exchange, now, deadline)
+        key = reaper.watch(until) if until < NEVER else None
+        ended: BaseException
+        try:
+            trip = exchange.trip(member, now, until, final=until >= deadline)
+            response = exchange.read(await self.sender(request, loop).send(trip), trip)
+        except BaseException as error:  # noqa: BLE001 - the machine settles it, and raises it again where it stands
+            ended, late = error, reaper.late(key)
+        else:
+            reaper.late(key)  # an answer that came in spite of a cancellation is an answer
+            if view.learns:
+                view.learn(member, now)
+            if not exchange.deferred:
+                member.finished += 1
+            return response
+        try:
+            return await awaiting.resume(view, exchange, member, now, deadline, ended, late=late)  # type: ignore[no-any-return]
+        finally:
+            del ended  # it refers to this frame
+
+    def sender(self, request: httpx.Request, loop: asyncio.AbstractEventLoop) -> AsyncConnections | AsyncInner:
+        """Return what carries ``request``: the user's own transport, or our connections for its origin and loop."""
+        if self._inner is not None:
+            return self._inner
+        by_origin = self._loops.get(loop)
+        if by_origin is None:
+            self._close_ended()
+            by_origin = self._loops.setdefault(loop, {})
+        key = origin_key(request)
+        found = by_origin.get(key)
+        if found is None:
+            found = by_origin[key] = self._connections_for(request)
+        return found
+
+    def _connections_for(self, request: httpx.Request) -> AsyncConnections:
+        if not self._dialing.shares(request.url):
+            return AsyncConnections(self._dialing, request)
+        from svcmesh.transport.http.http2.trunk_awaiting import AsyncSharedConnections  # needs h2
+
+        return AsyncSharedConnections(self._dialing, request)
+
+    async def aclose(self) -> None:
+        """Close all connections of this transport; those in use when their answer has been read."""
+        self._close_own()
+        if self._plain is not None:
+            await self._plain.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Enter the transport that was given as ``inner``, too: some start what they need only then."""
+        if self._given is not None:
+            await self._given.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        """Close all connections, and leave the transport that was given."""
+        if self._given is None:
+            await self.aclose()
+        else:
+            self._close_own()
+            await self._given.__aexit__(exc_type, exc_value, traceback)
+
+    def forget(self) -> None:
+        """In a forked child: the connections are the parent's."""
+        loops, self._loops = self._loops, WeakKeyDictionary()
+        for by_origin in loops.values():
+            for each in by_origin.values():
+                each.forget()
+
+    def _close_own(self) -> None:
+        loops, self._loops = self._loops, WeakKeyDictionary()
+        for by_origin in loops.values():
+            for each in by_origin.values():
+                each.close()
+
+    async def _call(self, view: View, exchange: AwaitingHttp, now: float, deadline: float) -> httpx.Response:
+        if self._route.passthrough:
+            await await_snapshot_async(view, deadline)
+            if is_unknown(view):
+                again = self._route.respelled(exchange.request)
+                return await (self._send if again else self._pass_on)(exchange.request)
+        try:
+            return await awaiting.run(Call(view, exchange, now, deadline), exchange)  # type: ignore[no-any-return]
+        except NoEndpoints:
+            if not (is_unknown(view) and self._route.respelled(exchange.request)):
+                raise
+        return await self._send(exchange.request)
+
+    async def _on_port(self, view: View, request: httpx.Request) -> View | None:
+        """Return who has the port in the URL; None where it is to be passed on."""
+        await await_snapshot_async(view, view.deadline(view.clock.now()))
+        return on_port(view, request, passthrough=self._route.passthrough)
+
+    async def _pass_on(self, request: httpx.Request) -> httpx.Response:
+        if self._plain is None:
+            self._plain = httpx.AsyncHTTPTransport(**self._plain_arguments)
+        return await unseen_async(self._plain, request)
+
+    def _close_ended(self) -> None:
+        """Close what loops have left that ended without closing their client."""
+        for loop, by_origin in list(self._loops.items()):
+            if loop.is_closed():
+                del self._loops[loop]
+                for each in by_origin.values():
+                    each.close()
+
+
+class AwaitingHttp(HttpExchange):
+    """One logical request on connections of an asyncio loop."""
+
+    def __init__(self, transport: AsyncMeshTransport, view: View, request: httpx.Request, deadline: float) -> None:
+        super().__init__(view, request, deadline)
+        self._transport = transport
+
+    async def send(self, attempt: Attempt) -> httpx.Response:
+        """Make one attempt."""
+        trip = self.trip(attempt.member, attempt.started, attempt.until, final=attempt.final)
+        sender = self._transport.sender(self.request, asyncio.get_running_loop())
+        return self.read(await sender.send(trip), trip)
+
+    async def discard(self, outcome: Outcome) -> None:
+        """Close an answer that nobody will see."""
+        await outcome.value.aclose()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        message = "svcmesh's async transport runs on asyncio (or uvloop) only; under trio use the blocking one"
+        raise ConfigError(message) from None

@@ -1,0 +1,127 @@
+"""One logical HTTP request as the call machine sees it."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any
+
+import httpx
+
+from svcmesh.core.errors import SvcmeshError
+from svcmesh.core.info import EXTENSION, CallInfo
+from svcmesh.core.outcome import Kind, Outcome
+from svcmesh.engine.exchange import Answer
+from svcmesh.engine.member import Member
+from svcmesh.engine.view import View
+from svcmesh.policy.fault import Abort
+from svcmesh.transport.http.body import Body
+from svcmesh.transport.http.errors import as_httpx, translated
+from svcmesh.transport.http.outcome import is_plain, of_error, of_response
+from svcmesh.transport.http.subject import HttpSubject
+from svcmesh.transport.http.trip import Trip, is_idempotent
+
+Sent = tuple[httpx.Response, bool] | Outcome
+"""What a sender makes of an attempt: an answer, and whether its body stays in flight; or the end without an answer."""
+
+
+class HttpExchange:
+    """What requests on blocking and on awaiting connections have in common.
+
+    ``deferred`` tells of the last answer: whether its body is still on its way, so that its stream counts the end of
+    the attempt, or has come with it (a short one, an injected one), so that the machine does.
+    """
+
+    patient = False
+
+    def __init__(self, view: View, request: httpx.Request, deadline: float) -> None:
+        self.view = view
+        self.request = request
+        self.key = view.key_of(HttpSubject(request)) if view.hash_on else None
+        self._deadline = deadline
+        self.body = None if isinstance(request.stream, httpx.ByteStream) else Body(request)
+        self.idempotent = is_idempotent(request, view.policy)
+        self.deferred = False
+        self._trip: Trip | None = None
+        retry = view.policy.retry
+        self._buffer = retry.buffer_response if retry is not None and self.idempotent else -1
+
+    @property
+    def function(self) -> tuple[None, tuple[Any, ...], dict[str, Any]]:
+        """There is none: a request is no function call."""
+        return None, (), {}
+
+    @property
+    def method(self) -> str:
+        """The method and the path, for faults to match."""
+        return f"{self.request.method} {self.request.url.path}"
+
+    def replayable(self) -> bool:
+        """Whether the body can be sent once more, byte for byte."""
+        return self.body is None or self.body.replayable()
+
+    def repeat(self) -> bool:
+        """Whether the request may be sent again where a connection that was used before turns out to be dead.
+
+        The server may have seen it, so that this is a repetition: for policies that have any.
+        """
+        retry = self.view.policy.retry
+        return retry is not None and retry.max_attempts != 1 and self.idempotent and self.replayable()
+
+    def classify(self, error: Exception) -> Outcome:
+        """Say what an error means; those of sending have been read already."""
+        return of_error(translated(error, self.request))
+
+    def refusal(self, error: SvcmeshError) -> SvcmeshError:
+        """Return our error as one that is httpx's too."""
+        return as_httpx(error, self.request, httpx.ConnectTimeout if self.unsent else httpx.ReadTimeout)
+
+    def aborted(self, abort: Abort) -> Outcome:
+        """Answer in the endpoint's place, and say so in the body."""
+        status = abort.http_status
+        self.deferred = False
+        text = f"svcmesh: an injected fault answered {self.method} with {status}\n"
+        response = httpx.Response(status, text=text, request=self.request)
+        return Outcome(Kind.SUCCESS, value=response) if is_plain(status) else of_response(response, time.time)
+
+    def trip(self, member: Member, started: float, until: float, *, final: bool) -> Trip:
+        """Return what a sender has to know of an attempt."""
+        self._trip = trip = Trip(
+            self.view,
+            self.request,
+            repeat=self.repeat,
+            buffer=self._buffer,
+            member=member,
+            started=started,
+            until=until,
+            deadline=self._deadline,
+            final=final,
+        )
+        return trip
+
+    @property
+    def unsent(self) -> bool:
+        """Whether the attempt that was cut off had no connection yet."""
+        return self._trip is not None and self._trip.unsent
+
+    def read(self, sent: Sent, trip: Trip) -> httpx.Response:
+        """Return an answer that nobody objects to.
+
+        Raises:
+            Answer: any other end.
+        """
+        if isinstance(sent, Outcome):
+            raise Answer(sent)
+        response, self.deferred = sent
+        now, extensions = self.view.clock.now(), response.extensions
+        extensions[EXTENSION] = partial(_single, trip.member, now - trip.started)
+        if self.deferred:
+            trip.answered, trip.extensions = now, extensions
+        if is_plain(response.status_code):
+            return response
+        raise Answer(of_response(response, time.time))
+
+
+def _single(member: Member, seconds: float) -> CallInfo:
+    """Return the story of a call that was over after one attempt; made only when somebody asks for it."""
+    return CallInfo(1, (member.endpoint,), elapsed=seconds)

@@ -1,0 +1,112 @@
+"""A conversation of HTTP/2 on a socket, without waiting: what threads and tasks have in common there.
+
+Everything happens under one lock that nobody holds while waiting. So whoever sees that the socket is ready reads for
+all streams and tells those that have changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections import deque
+from threading import Lock
+
+import httpcore
+
+from svcmesh.transport.http.http2.conversation import Conversation
+from svcmesh.transport.http.http2.pipe import CHUNK, Pipe
+from svcmesh.transport.http.http2.stream import Stream
+
+
+class Link:
+    """One connection.
+
+    Attributes:
+        lock: held for everything below, except where it says otherwise.
+        conversation: the streams. blocked: something is to be sent that the socket does not take yet.
+
+    Threads: any, with the lock.
+    """
+
+    def __init__(self, pipe: Pipe) -> None:
+        self.lock = Lock()
+        self.conversation = Conversation()
+        self.blocked = False
+        self._pipe = pipe
+        self._unsent = b""
+        self._dropped: deque[Stream] = deque()
+        self._process = os.getpid()
+
+    @property
+    def socket(self) -> socket.socket:
+        """What to wait for."""
+        return self._pipe.socket
+
+    def pump(self) -> None:
+        """Read what has come, answer it, and tell those whom it concerns."""
+        self._read()
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what can be sent, and tell those whom it concerns if that fails."""
+        while self._dropped:
+            self.conversation.release(self._dropped.popleft())
+        self._write()
+        for stream in self.conversation.touched():
+            stream.ring()
+
+    def drop(self, stream: Stream) -> None:
+        """Cancel a stream that nobody refers to any more. Needs no lock: a finalizer may run while its thread holds it.
+
+        Where somebody else holds it, the stream goes with the next `flush`.
+        """
+        self._dropped.append(stream)
+        if self.lock.acquire(blocking=False):
+            try:
+                if os.getpid() == self._process:  # the connection of a forked child is its parent's
+                    while self._dropped:
+                        self.conversation.release(self._dropped.popleft())
+                    self._write()
+            finally:
+                self.lock.release()
+
+    def goodbye(self) -> None:
+        """Tell the server, if that takes no time, that nothing more will come; the socket is closed by its owner."""
+        if os.getpid() == self._process and self.lock.acquire(blocking=False):
+            try:
+                self.conversation.goodbye()
+                self._write()
+            finally:
+                self.lock.release()
+
+    def _read(self) -> None:
+        try:
+            while (data := self._pipe.receive()) is not None:
+                self.conversation.receive(data)
+                if not data or (self._pipe.whole and len(data) < CHUNK):
+                    return
+        except (OSError, ValueError) as error:  # ValueError: the socket has been closed
+            cause = error
+            self._break(httpcore.ReadError, cause)
+
+    def _write(self) -> None:
+        self._unsent += self.conversation.outgoing()
+        try:
+            while self._unsent:
+                done = self._pipe.send(self._unsent)
+                if not done:
+                    break
+                self._unsent = self._unsent[done:]
+        except (OSError, ValueError) as error:
+            cause = error
+            self._unsent = b""
+            self._read()  # servers may answer, and close, before they have read everything
+            self._break(httpcore.WriteError, cause)
+        self.blocked = bool(self._unsent)
+
+    def _break(self, kind: type[httpcore.NetworkError], cause: Exception) -> None:
+        self.conversation.fail(lambda: kind(cause))
+        self._unsent = b""
+        with contextlib.suppress(OSError):  # wakes whoever waits for it; TLS has nothing to say any more
+            socket.socket.shutdown(self._pipe.socket, socket.SHUT_RDWR)

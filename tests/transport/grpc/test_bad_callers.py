@@ -1,0 +1,194 @@
+"""Callers that give gRPC what it cannot use: they are told so as by the stock channels, and nothing stays in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from svcmesh.policy.policy import Policy
+from svcmesh.service import Service
+from tests.servers import svcmesh_test_pb2 as pb
+from tests.servers.grpc_process import GrpcServer
+from tests.transport.grpc.kit import ping, service_over
+
+Servers = tuple[GrpcServer, GrpcServer]
+KINDS = {
+    "unary_unary": "Unary",
+    "unary_stream": "ServerStream",
+    "stream_unary": "ClientStream",
+    "stream_stream": "BidiStream",
+}
+SMALL = 1000
+OPTIONS: list[tuple[str, Any]] = [("grpc.max_send_message_length", SMALL), ("grpc.max_receive_message_length", SMALL)]
+
+
+ROUNDS = 20
+"""Some ends have several forms on asyncio, between which chance decides, on the stock channel too."""
+LET_GO = threading.Event()
+"""Ends the iterator that blocks, and so the thread of gRPC's that waits for it."""
+
+
+def broken(_: Any) -> Any:
+    """Be a serializer, or the opposite, that raises."""
+    raise KeyError("not this one")
+
+
+def raising() -> Iterator[Any]:
+    """Raise where the second request should be."""
+    yield ping("one")
+    raise KeyError("no more")
+
+
+def one_too_many() -> Iterator[Any]:
+    """Have something among the requests that is none."""
+    yield ping("one")
+    yield 5
+
+
+Case = dict[str, Any]
+CASES: dict[str, Case] = {
+    "a serializer that raises": {"serializer": broken},
+    "a deserializer that raises": {"deserializer": broken},
+    "a request beyond the limit": {"text": "x" * 2 * SMALL},
+    "an answer beyond the limit": {"deserializer": pb.Pong.FromString, "text": "y" * (SMALL - 4)},
+    "a key with a space": {"metadata": [("Bad Key", "1")]},
+    "an empty key": {"metadata": [("", "1")]},
+    "a key in capitals": {"metadata": [("KEY", "1")]},
+    "a value with a line feed": {"metadata": [("key", "a\nb")]},
+    "a value that is no text": {"metadata": [("key", 5)]},
+    "no pairs": {"metadata": ["key"]},
+    "a reserved key": {"metadata": [("grpc-status", "0")]},
+    "an iterator that raises": {"requests": raising},
+    "an iterator of something else": {"requests": one_too_many},
+    "an iterator that is none": {"requests": lambda: 5},
+    "an iterator that is empty": {"requests": lambda: iter(())},
+    "an iterator that never ends": {
+        "requests": lambda: (ping(str(number)) for number in itertools.count()),
+        "metadata": [("x-fail", "INVALID_ARGUMENT:-1"), ("x-id", "endless")],
+    },
+    "an iterator that blocks": {
+        "requests": lambda: iter(LET_GO.wait, True),
+        "timeout": 0.3,
+    },
+}
+STREAMED = tuple(name for name in CASES if "iterator" in name)
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """What gRPC logs of these mistakes has tracebacks, which would keep calls alive."""
+    LET_GO.clear()
+    for logger in ("grpc", "grpc._common", "grpc._channel", "grpc.aio._call", "svcmesh.grpc", "asyncio"):
+        caplog.set_level(logging.CRITICAL + 1, logger)
+    yield
+    LET_GO.set()
+
+
+@pytest.fixture
+def service(grpc_servers: Servers) -> Iterator[Service]:
+    with service_over([grpc_servers[0].address], Policy()) as found:
+        yield found
+
+
+def prepared(channel: Any, kind: str, case: Case) -> Callable[[], Any]:
+    """Return what makes the call of this case."""
+    method = getattr(channel, kind)(
+        f"/svcmesh.test.Probe/{KINDS[kind]}",
+        case.get("serializer", pb.Ping.SerializeToString),
+        case.get("deserializer", pb.Pong.FromString),
+    )
+    text = case.get("text", "x")
+    requests = case.get("requests", lambda: iter([ping(text)])) if kind.startswith("stream") else lambda: ping(text, 1)
+    arguments = {"timeout": case.get("timeout", 20), "metadata": case.get("metadata")}
+    return lambda: method(requests(), **arguments)
+
+
+def told_by(error: BaseException) -> tuple[Any, ...]:
+    """Return what a caller sees of an error."""
+    if not isinstance(error, grpc.RpcError):
+        return type(error), str(error).partition("<")[0]  # what follows is the address of an object
+    known: Any = error
+    return (
+        isinstance(error, grpc.Call),
+        isinstance(error, grpc.Future),
+        known.code(),
+        known.details().rstrip("0123456789"),
+    )
+
+
+def story(make: Callable[[], Any], *, streams: bool) -> Any:
+    """Return what a blocking call brought."""
+    try:
+        return list(make()) if streams else make()
+    except Exception as error:  # noqa: BLE001 - the class is what is compared
+        return told_by(error)
+
+
+async def aio_story(make: Callable[[], Any], *, streams: bool) -> Any:
+    """Return what an asyncio call brought."""
+    try:
+        running = make()
+        return [message async for message in running] if streams else await running
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the class is what is compared
+        return told_by(error)
+
+
+def cases() -> list[tuple[str, str]]:
+    """Return the kinds of calls with the mistakes that can be made in them."""
+    return [(kind, name) for kind in KINDS for name in CASES if kind.startswith("stream") or name not in STREAMED]
+
+
+NOT_ON_ASYNCIO = {
+    *((kind, "an iterator that blocks") for kind in KINDS),  # it would block the loop
+    ("stream_stream", "a request beyond the limit"),
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), cases())
+def test_mistakes_are_told_as_by_the_stock_channel(
+    grpc_servers: Servers, service: Service, kind: str, name: str
+) -> None:
+    """By what the call returns or raises; `service_over` sees that nothing stays in flight."""
+    streams = kind.endswith("stream")
+    with (
+        grpc.insecure_channel(grpc_servers[0].address, OPTIONS) as stock,
+        service.grpc_channel(options=OPTIONS) as mesh,
+    ):
+        expected, found = (story(partial(prepared(on, kind, CASES[name])), streams=streams) for on in (stock, mesh))
+    assert found == expected
+
+
+@pytest.mark.parametrize(("kind", "name"), [case for case in cases() if case not in NOT_ON_ASYNCIO])
+async def test_mistakes_are_told_as_by_the_stock_channel_on_asyncio(
+    grpc_servers: Servers, service: Service, kind: str, name: str
+) -> None:
+    """The same for the asyncio channel."""
+    streams = kind.endswith("stream")
+    expected = found = None
+    for _ in range(ROUNDS):
+        async with (
+            grpc.aio.insecure_channel(grpc_servers[0].address, OPTIONS) as stock,
+            service.grpc_aio_channel(options=OPTIONS) as mesh,
+        ):
+            calls = [prepared(on, kind, CASES[name]) for on in (stock, mesh)]
+            expected, found = [await aio_story(make, streams=streams) for make in calls]
+        if found == expected:
+            break
+    assert found == expected
+
+
+async def test_a_streamed_request_beyond_the_limit_ends_with_the_status(service: Service) -> None:
+    """The stock asyncio channel mostly says "Internal error from Core", which is how it was told and not what."""
+    async with service.grpc_aio_channel(options=OPTIONS) as mesh:
+        case = CASES["a request beyond the limit"]
+        told = await aio_story(prepared(mesh, "stream_stream", case), streams=True)
+    assert told[2] in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL}

@@ -1,0 +1,189 @@
+"""Clients and transports as users make them: which of httpx's arguments are applied, refused, or passed on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+import svcmesh
+from svcmesh import Policy
+from svcmesh.testing import FakeClock
+from tests.servers.http_process import HttpServer
+from tests.transport.http.colours import in_flight
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[HttpServer]:
+    with HttpServer("one") as one:
+        yield one
+
+
+@pytest.fixture
+def mesh(server: HttpServer) -> Iterator[svcmesh.Mesh]:
+    with svcmesh.Mesh({"orders": [server.address], "empty": []}) as mesh:
+        yield mesh
+
+
+def test_clients_are_stock_clients(mesh: svcmesh.Mesh) -> None:
+    """Of httpx's own classes, with the service as base URL and httpx's default timeout."""
+    orders = mesh.service("orders")
+    client, async_client = orders.http_client(), orders.http_async_client()
+    assert (type(client), type(async_client)) == (httpx.Client, httpx.AsyncClient)
+    assert str(client.base_url) == str(async_client.base_url) == "http://orders"
+    assert client.timeout == httpx.Timeout(5.0)
+    client.close()
+    asyncio.run(async_client.aclose())
+
+
+def test_the_clients_own_arguments_reach_the_client(mesh: svcmesh.Mesh) -> None:
+    """Headers, parameters, cookies, auth, hooks and redirects are the client's business and stay there."""
+    hooked: list[str] = []
+    hooks = {"request": [lambda request: hooked.append(request.method)]}
+    with mesh.service("orders").http_client(
+        headers={"X-Own": "1"}, params={"q": "2"}, cookies={"c": "3"}, auth=("u", "p"), event_hooks=hooks, timeout=9
+    ) as client:
+        seen = client.get("/echo").json()
+    headers = {name.lower(): value for name, value in seen["headers"]}
+    assert (headers["x-own"], seen["target"], headers["cookie"]) == ("1", "/echo?q=2", "c=3")
+    assert headers["authorization"].startswith("Basic ")
+    assert hooked == ["GET"]
+
+
+def test_hooks_see_a_logical_request_once(mesh: svcmesh.Mesh) -> None:
+    """Attempts happen below: what is retried three times is one request to hooks, auth and redirects."""
+    hooked: list[int] = []
+    hooks = {"response": [lambda response: hooked.append(response.status_code)]}
+    with mesh.service("orders").http_client(event_hooks=hooks) as client:
+        client.get("/status/503")
+    assert hooked == [503]
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "instead"),
+    [
+        ("proxy", "http://proxy:3128", "mounts"),
+        ("uds", "/run/secret.sock", "unix:"),
+        ("retries", 3, "Retry"),
+        ("transport", httpx.MockTransport(lambda request: httpx.Response(200)), "inner"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(mesh: svcmesh.Mesh, argument: str, value: Any, instead: str) -> None:
+    """With what to do instead; httpx would ignore some of them without a word."""
+    for make in (mesh.service("orders").http_client, mesh.service("orders").http_async_client):
+        with pytest.raises(svcmesh.ConfigError, match=instead) as caught:
+            make(**{argument: value})
+        assert argument in str(caught.value)
+        assert str(value) not in str(caught.value)  # it may hold a password
+
+
+def test_arguments_that_do_not_exist_are_refused(mesh: svcmesh.Mesh) -> None:
+    orders = mesh.service("orders")
+    with pytest.raises(TypeError):
+        orders.http_client(time_out=3)
+    with pytest.raises(svcmesh.ConfigError, match="time_out"):
+        orders.http_transport(time_out=3)
+    with pytest.raises(svcmesh.ConfigError, match="limits"):
+        orders.http_client(limits=10)
+    with pytest.raises(svcmesh.ConfigError, match="http1 and http2"):
+        orders.http_client(http1=False, http2=False)
+    with pytest.raises(svcmesh.ConfigError, match="inner transport"):
+        orders.http_transport(inner=httpx.HTTPTransport(), http2=True)
+    with pytest.raises(svcmesh.ConfigError, match="BaseTransport"):
+        orders.http_transport(inner=httpx.AsyncHTTPTransport())
+    with pytest.raises(svcmesh.ConfigError, match="AsyncBaseTransport"):
+        orders.http_async_transport(inner=httpx.HTTPTransport())
+
+
+def test_bad_certificates_are_refused_when_the_client_is_made(mesh: svcmesh.Mesh) -> None:
+    """As httpx does: not at the first call, ten minutes later."""
+    with pytest.raises(OSError), pytest.warns(DeprecationWarning, match="cert"):
+        mesh.service("orders").http_client(cert="/does/not/exist.pem")
+
+
+def test_no_ssl_context_is_made_before_it_is_needed(mesh: svcmesh.Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five hundred services would spend eleven seconds on contexts that plain HTTP never uses."""
+    made: list[object] = []
+    monkeypatch.setattr(httpx, "create_ssl_context", lambda **kwargs: made.append(kwargs))
+    with mesh.service("orders").http_client() as client:
+        client.get("/echo")
+    assert made == []
+
+
+def test_trio_is_refused_with_a_reason(mesh: svcmesh.Mesh) -> None:
+    """A coroutine that no asyncio loop runs gets an error that says what to use instead."""
+    coroutine = (
+        mesh.service("orders").http_async_transport().handle_async_request(httpx.Request("GET", "http://orders/"))
+    )
+    with pytest.raises(svcmesh.ConfigError, match="asyncio"):
+        coroutine.send(None)
+
+
+def test_trio_is_refused_before_discovery_is_waited_for() -> None:
+    """Also where a port in the URL makes the call wait for endpoints first."""
+
+    class Silent:
+        async def watch(self, service: str) -> AsyncIterator[svcmesh.Snapshot]:
+            await asyncio.Event().wait()
+            yield svcmesh.Snapshot(())
+
+    with svcmesh.Mesh(Silent()) as mesh:
+        transport = mesh.service("orders").http_async_transport()
+        coroutine = transport.handle_async_request(httpx.Request("GET", "http://orders:8080/"))
+        with pytest.raises(svcmesh.ConfigError, match="asyncio"):
+            coroutine.send(None)
+
+
+def test_a_service_by_uri_has_a_client(server: HttpServer) -> None:
+    with svcmesh.Mesh({}) as mesh, mesh.service(f"static://{server.address}").http_client() as client:
+        assert client.get("/echo").status_code == 200
+
+
+def test_watched_calls_take_the_machine_and_end_the_same(mesh: svcmesh.Mesh) -> None:
+    """With somebody listening to every attempt, answers, streams and counts are as without."""
+    seen: list[str] = []
+    orders = mesh.service("orders")
+    subscription = mesh.events.subscribe(lambda event: seen.append(event.name), "attempt.finished", "call.finished")
+    with orders.http_client() as client:
+        response = client.get("/echo")
+        assert client.get("/chunks/2").text == "part 0;part 1;"
+        assert client.get("/status/404").status_code == 404
+    info = svcmesh.info(response)
+    assert info is not None
+    assert (info.attempts, info.endpoints) == (1, orders.endpoints)
+    assert seen == ["attempt.finished", "call.finished"] * 3
+    assert in_flight(orders) == 0
+    subscription.close()
+
+
+def test_virtual_time_and_real_sockets(server: HttpServer) -> None:
+    """Under a clock that stands still, a call to a real server works, and its time is counted on the machine's."""
+    clock = FakeClock(autojump=False)
+    policy = Policy(per_try_timeout=0.2, timeout=5)
+    with svcmesh.Mesh({"orders": [server.address]}, clock=clock, policy=policy) as mesh:
+        client = mesh.service("orders").http_client()
+        assert client.get("/echo").status_code == 200
+        with pytest.raises(httpx.TimeoutException):
+            client.get("/slow/3")
+        client.close()
+
+
+def test_the_public_face() -> None:
+    """`svcmesh.http` names the classes that users check for and catch."""
+    from svcmesh import http
+
+    assert issubclass(http.MeshTransport, httpx.BaseTransport)
+    assert issubclass(http.AsyncMeshTransport, httpx.AsyncBaseTransport)
+    assert issubclass(http.HTTPNoEndpoints, svcmesh.NoEndpoints)
+
+
+def test_a_policy_that_does_nothing_still_sends(server: HttpServer) -> None:
+    with svcmesh.Mesh({"orders": [server.address]}, policy=Policy()) as mesh:
+        client = mesh.service("orders").http_client()
+        assert client.get("/status/503").status_code == 503
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.get("/drop")
+        client.close()
