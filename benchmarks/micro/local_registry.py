@@ -20,8 +20,8 @@ from typing import Any
 from svcmesh.core.clock import SYSTEM
 from svcmesh.core.emit import silent
 from svcmesh.discovery.base import Announcement
-from svcmesh.discovery.local import LocalRegistry
-from svcmesh.discovery.local_scan import Scan
+from svcmesh.discovery.local.registry import LocalRegistry
+from svcmesh.discovery.local.scan import Scan
 
 REGISTRATIONS = 200
 SERVICES = 500

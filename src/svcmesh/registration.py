@@ -17,7 +17,7 @@ from svcmesh.core.endpoint import Endpoint, Locality
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.announced import LONGEST_TTL, check_locality, check_size, text_by_text, texts
 from svcmesh.discovery.base import Announcement, Discovery, Particular, Registrar
-from svcmesh.discovery.local import LocalRegistry
+from svcmesh.discovery.local.registry import LocalRegistry
 from svcmesh.discovery.names import quote_name
 from svcmesh.engine.registration import LONGEST_LEAVE, Announcer
 from svcmesh.engine.runtime import Runtime

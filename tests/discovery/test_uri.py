@@ -13,7 +13,7 @@ from svcmesh.core.emit import silent
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.file import FileDiscovery
-from svcmesh.discovery.local import LocalRegistry
+from svcmesh.discovery.local.registry import LocalRegistry
 from svcmesh.discovery.static import DictDiscovery, StaticDiscovery
 from svcmesh.discovery.uri import is_uri, open_discovery, open_service
 from svcmesh.discovery.uri_parts import redacted

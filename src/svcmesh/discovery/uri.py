@@ -17,11 +17,11 @@ from svcmesh.core.emit import Emit
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.base import Discovery
-from svcmesh.discovery.consul import open_consul
-from svcmesh.discovery.consul_question import names_service
+from svcmesh.discovery.consul.backend import open_consul
+from svcmesh.discovery.consul.question import names_service
 from svcmesh.discovery.file import FileDiscovery
-from svcmesh.discovery.local import LocalRegistry
-from svcmesh.discovery.local_directory import default_directory
+from svcmesh.discovery.local.directory import default_directory
+from svcmesh.discovery.local.registry import LocalRegistry
 from svcmesh.discovery.static import DictDiscovery, StaticDiscovery
 from svcmesh.discovery.uri_parts import SERVICE, Scheme, Surroundings, Uri, decoded, no_query, redacted
 

@@ -7,8 +7,8 @@ import pytest
 from svcmesh.core.clock import SYSTEM
 from svcmesh.core.emit import silent
 from svcmesh.core.errors import ConfigError
-from svcmesh.discovery.consul import ConsulRegistry
-from svcmesh.discovery.consul_question import names_service, question_of
+from svcmesh.discovery.consul.backend import ConsulRegistry
+from svcmesh.discovery.consul.question import names_service, question_of
 from svcmesh.discovery.uri import open_discovery, open_service, parse
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from svcmesh.core.endpoint import Health, Locality
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.core.snapshot import Snapshot
-from svcmesh.discovery.consul_entries import Reading, decode_query, decode_service, decode_services, status_of
+from svcmesh.discovery.consul.entries import Reading, decode_query, decode_service, decode_services, status_of
 
 
 def entry(address="10.0.0.1", port=80, *, status="passing", node=None, checks=None, **service):

@@ -9,7 +9,7 @@ import pytest
 
 import svcmesh
 from svcmesh.discovery.base import Announcement
-from svcmesh.discovery.consul_errors import error_of
+from svcmesh.discovery.consul.errors import error_of
 from svcmesh.testing import FakeConsul
 from tests.servers.consul_agent import until
 

@@ -12,7 +12,7 @@ import svcmesh
 from svcmesh.core.endpoint import Locality
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.base import Announcement
-from svcmesh.discovery.consul_definition import checks_of, definition
+from svcmesh.discovery.consul.definition import checks_of, definition
 from svcmesh.testing.consul.agent import service_record
 
 

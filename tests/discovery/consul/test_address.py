@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from svcmesh.core.errors import ConfigError, DiscoveryError
-from svcmesh.discovery.consul_address import Agent, access
+from svcmesh.discovery.consul.address import Agent, access
 from svcmesh.discovery.uri import parse
 
 TOKEN = "1f0c7a5e-secret"

@@ -12,7 +12,7 @@ from svcmesh.core.endpoint import Endpoint, Locality
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.announced import LARGEST
 from svcmesh.discovery.base import Announcement
-from svcmesh.discovery.local_record import boot_id, decode, edition, encode, stamp, stamped_at
+from svcmesh.discovery.local.record import boot_id, decode, edition, encode, stamp, stamped_at
 
 GREETER = Announcement(
     "greeter",

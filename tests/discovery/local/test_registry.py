@@ -10,7 +10,7 @@ import pytest
 from svcmesh.core.clock import sleep_until
 from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.discovery.base import Announcement, Discovery, Registrar
-from svcmesh.discovery.local import LocalRegistry
+from svcmesh.discovery.local.registry import LocalRegistry
 from svcmesh.testing.sim import run, virtual_clock
 
 ORDERS = Announcement("orders", "o-1", "127.0.0.1:8001", ttl=3.0)
@@ -269,7 +269,7 @@ def test_a_full_or_forbidden_disk_is_a_discovery_error(directory, monkeypatch):
         raise OSError(28, "No space left on device")
 
     async def script(registry, watched, sleep):
-        monkeypatch.setattr("svcmesh.discovery.local.write_atomically", refuse)
+        monkeypatch.setattr("svcmesh.discovery.local.registry.write_atomically", refuse)
         with pytest.raises(DiscoveryError, match=r"cannot register in .*: No space left"):
             await registry.register(ORDERS)
 

@@ -17,7 +17,7 @@ from typing import Any
 from svcmesh.core.address import parse_address
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.base import Announcement
-from svcmesh.discovery.consul_entries import HEAVIEST
+from svcmesh.discovery.consul.entries import HEAVIEST
 
 SHORTEST_REAPING = 60.0
 """Seconds that Consul's reaper takes at least before it removes a critical service."""

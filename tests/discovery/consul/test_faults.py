@@ -12,8 +12,9 @@ import trustme
 
 import svcmesh
 from svcmesh.core.clock import SYSTEM
-from svcmesh.discovery import consul_errors, consul_watch
 from svcmesh.discovery.base import Announcement
+from svcmesh.discovery.consul import errors as consul_errors
+from svcmesh.discovery.consul import watch as consul_watch
 from svcmesh.discovery.uri import open_discovery
 from svcmesh.testing import FakeConsul
 from svcmesh.testing.consul.faults import KINDS

@@ -10,13 +10,13 @@ from svcmesh.core.clock import Clock
 from svcmesh.core.emit import Emit, silent
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.base import Announcement
-from svcmesh.discovery.consul_address import Access, access
-from svcmesh.discovery.consul_catalogue import Catalogue
-from svcmesh.discovery.consul_client import Client
-from svcmesh.discovery.consul_definition import definition
-from svcmesh.discovery.consul_question import Question, question_of, token_file_of
-from svcmesh.discovery.consul_registration import Registrations
-from svcmesh.discovery.consul_watch import Surface, poll_query, watch_service
+from svcmesh.discovery.consul.address import Access, access
+from svcmesh.discovery.consul.catalogue import Catalogue
+from svcmesh.discovery.consul.client import Client
+from svcmesh.discovery.consul.definition import definition
+from svcmesh.discovery.consul.question import Question, question_of, token_file_of
+from svcmesh.discovery.consul.registration import Registrations
+from svcmesh.discovery.consul.watch import Surface, poll_query, watch_service
 from svcmesh.discovery.uri_parts import Surroundings, Uri
 
 MOST_HELD = 150

@@ -10,7 +10,7 @@ import asyncio
 
 from svcmesh.core.clock import Clock, Timer
 from svcmesh.core.endpoint import Endpoint
-from svcmesh.discovery.local_scan import Scan
+from svcmesh.discovery.local.scan import Scan
 
 POLL = 0.25
 """Seconds between two looks at a service's directory."""

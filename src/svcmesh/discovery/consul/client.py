@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from svcmesh.core.errors import DiscoveryError
-from svcmesh.discovery.consul_address import Access, Agent, Tls
-from svcmesh.discovery.consul_errors import PASSING_BY, ConsulError, Refused, Unreachable, error_of
+from svcmesh.discovery.consul.address import Access, Agent, Tls
+from svcmesh.discovery.consul.errors import PASSING_BY, ConsulError, Refused, Unreachable, error_of
 
 if TYPE_CHECKING:
     import httpx

@@ -12,15 +12,15 @@ import pytest
 
 from svcmesh.core.clock import SYSTEM
 from svcmesh.discovery.base import Announcement
-from svcmesh.discovery.local import LocalRegistry
-from svcmesh.discovery.local_scan import Scan
+from svcmesh.discovery.local.registry import LocalRegistry
+from svcmesh.discovery.local.scan import Scan
 
 REGISTER = """
 import asyncio, random, sys
 from svcmesh.core.clock import SYSTEM
 from svcmesh.core.emit import silent
 from svcmesh.discovery.base import Announcement
-from svcmesh.discovery.local import LocalRegistry
+from svcmesh.discovery.local.registry import LocalRegistry
 from svcmesh.engine.registration import Announcer
 
 async def main(directory, id, address, ttl):
@@ -40,7 +40,7 @@ HAMMER = """
 import asyncio, sys
 from svcmesh.core.clock import SYSTEM
 from svcmesh.discovery.base import Announcement
-from svcmesh.discovery.local import LocalRegistry
+from svcmesh.discovery.local.registry import LocalRegistry
 
 async def main(directory, me):
     registry = LocalRegistry(directory, clock=SYSTEM)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from svcmesh.discovery.consul_errors import Broken, Busy, Denied, Refused, Unknown, error_of
+from svcmesh.discovery.consul.errors import Broken, Busy, Denied, Refused, Unknown, error_of
 
 
 @pytest.mark.parametrize(

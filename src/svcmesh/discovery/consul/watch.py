@@ -24,11 +24,11 @@ from svcmesh.core.emit import Emit
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.core.snapshot import Snapshot
-from svcmesh.discovery.consul_client import PATIENCE, Answer, Client, segment
-from svcmesh.discovery.consul_entries import Entries, decode_query, decode_service
-from svcmesh.discovery.consul_errors import PASSING_BY, SLOWLY, Denied
-from svcmesh.discovery.consul_pace import Bucket
-from svcmesh.discovery.consul_question import Question
+from svcmesh.discovery.consul.client import PATIENCE, Answer, Client, segment
+from svcmesh.discovery.consul.entries import Entries, decode_query, decode_service
+from svcmesh.discovery.consul.errors import PASSING_BY, SLOWLY, Denied
+from svcmesh.discovery.consul.pace import Bucket
+from svcmesh.discovery.consul.question import Question
 
 _LARGEST_INDEX = 2**64 - 1
 _JITTER = 0.1

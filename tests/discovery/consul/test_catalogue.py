@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import svcmesh
 from svcmesh.core.errors import DiscoveryError
-from svcmesh.discovery import consul as consul_module
-from svcmesh.discovery.consul_catalogue import READERS, states
+from svcmesh.discovery.consul import backend
+from svcmesh.discovery.consul.catalogue import READERS, states
 from svcmesh.testing import FakeConsul
 from tests.servers.consul_agent import until
 
@@ -21,7 +21,7 @@ COUNT = 30
 @pytest.fixture
 def many(monkeypatch):
     """Return a Consul with so many services, all of them watched, three of them by a connection each."""
-    monkeypatch.setattr(consul_module, "MOST_HELD", 3)
+    monkeypatch.setattr(backend, "MOST_HELD", 3)
     with FakeConsul() as consul:
         for number in range(COUNT):
             consul.register(f"s{number}", port=80)

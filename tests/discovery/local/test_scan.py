@@ -8,9 +8,9 @@ import pytest
 
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.base import Announcement
-from svcmesh.discovery.local_directory import write_atomically
-from svcmesh.discovery.local_record import encode, stamp
-from svcmesh.discovery.local_scan import GRACE, Scan
+from svcmesh.discovery.local.directory import write_atomically
+from svcmesh.discovery.local.record import encode, stamp
+from svcmesh.discovery.local.scan import GRACE, Scan
 from svcmesh.testing.sim import Kernel
 
 START = 1000.0
@@ -135,7 +135,7 @@ def test_each_has_a_ttl_of_its_own(registry):
 
 
 def test_a_file_from_before_a_reboot_is_dead(registry, monkeypatch):
-    monkeypatch.setattr("svcmesh.discovery.local_record.boot_id", lambda: "an earlier boot")
+    monkeypatch.setattr("svcmesh.discovery.local.record.boot_id", lambda: "an earlier boot")
     registry.write("1")
 
     assert registry.poll() == []
@@ -318,7 +318,7 @@ def test_heartbeats_open_nothing(registry, monkeypatch):
         registry.write(str(number), f"a:{number + 1}")
     registry.poll()
     opened = []
-    monkeypatch.setattr("svcmesh.discovery.local_scan.read_regular", lambda *args: opened.append(args))
+    monkeypatch.setattr("svcmesh.discovery.local.scan.read_regular", lambda *args: opened.append(args))
     for _ in range(40):
         registry.later(3.0)
         for number in range(5):

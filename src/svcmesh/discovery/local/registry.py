@@ -1,7 +1,7 @@
 """The embedded registry: processes of one user on one machine find each other through a directory, without a server.
 
 ``<directory>/<service>/<id>.json`` is one registration. Writing is a rename, a heartbeat sets a time stamp, leaving is
-a removal; readers look four times a second (`local_scan`). Who stops heartbeating counts as gone when its TTL ends, on
+a removal; readers look four times a second (`scan`). Who stops heartbeating counts as gone when its TTL ends, on
 the machine's monotonic clock, which nobody can set back and which is the same in all processes.
 
 File operations happen inline in the coroutines: the directory lies in memory or on a local disk, where each takes a few
@@ -20,7 +20,7 @@ from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.announced import LARGEST
 from svcmesh.discovery.base import Announcement
-from svcmesh.discovery.local_directory import (
+from svcmesh.discovery.local.directory import (
     ATTEMPTS,
     check_private,
     make_private,
@@ -29,9 +29,9 @@ from svcmesh.discovery.local_directory import (
     remove_if_empty,
     write_atomically,
 )
-from svcmesh.discovery.local_record import decode, edition, encode, stamp, stamped_at
-from svcmesh.discovery.local_rounds import Rounds
-from svcmesh.discovery.local_scan import SUFFIX, Scan
+from svcmesh.discovery.local.record import decode, edition, encode, stamp, stamped_at
+from svcmesh.discovery.local.rounds import Rounds
+from svcmesh.discovery.local.scan import SUFFIX, Scan
 from svcmesh.discovery.names import quote_name, unquote_name
 
 _registries = count()

@@ -16,14 +16,14 @@ from svcmesh.core.emit import Emit
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.announced import LARGEST
-from svcmesh.discovery.local_directory import (
+from svcmesh.discovery.local.directory import (
     TEMPORARY,
     check_private,
     read_regular,
     remove_exactly,
     remove_if_empty,
 )
-from svcmesh.discovery.local_record import Record, boot_id, decode, edition, stamped_at
+from svcmesh.discovery.local.record import Record, boot_id, decode, edition, stamped_at
 from svcmesh.discovery.names import quote_name
 
 SUFFIX = ".json"

@@ -17,11 +17,11 @@ from dataclasses import replace
 from svcmesh.core.clock import sleep_until
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.core.snapshot import Snapshot
-from svcmesh.discovery.consul_client import segment
-from svcmesh.discovery.consul_entries import decode_service
-from svcmesh.discovery.consul_pace import Bucket
-from svcmesh.discovery.consul_question import Question
-from svcmesh.discovery.consul_watch import Changes, Reader, Surface, index_of
+from svcmesh.discovery.consul.client import segment
+from svcmesh.discovery.consul.entries import decode_service
+from svcmesh.discovery.consul.pace import Bucket
+from svcmesh.discovery.consul.question import Question
+from svcmesh.discovery.consul.watch import Changes, Reader, Surface, index_of
 
 READERS = 8
 """Services that are read at a time."""

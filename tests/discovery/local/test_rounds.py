@@ -9,7 +9,7 @@ import pytest
 from svcmesh.core.clock import sleep_until
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import DiscoveryError
-from svcmesh.discovery.local_rounds import POLL, Rounds
+from svcmesh.discovery.local.rounds import POLL, Rounds
 from svcmesh.testing.sim import run, virtual_clock
 
 

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from svcmesh.core.errors import DiscoveryError
-from svcmesh.discovery import local_directory
-from svcmesh.discovery.local_directory import (
+from svcmesh.discovery.local import directory as local_directory
+from svcmesh.discovery.local.directory import (
     check_private,
     make_private,
     read_regular,

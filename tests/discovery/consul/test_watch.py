@@ -11,11 +11,11 @@ import pytest
 
 from svcmesh.core.clock import sleep_until
 from svcmesh.core.errors import DiscoveryError
-from svcmesh.discovery.consul_address import Agent
-from svcmesh.discovery.consul_client import Answer
-from svcmesh.discovery.consul_errors import Denied, Unknown, Unreachable
-from svcmesh.discovery.consul_question import Question
-from svcmesh.discovery.consul_watch import Surface, index_of, poll_query, watch_service
+from svcmesh.discovery.consul.address import Agent
+from svcmesh.discovery.consul.client import Answer
+from svcmesh.discovery.consul.errors import Denied, Unknown, Unreachable
+from svcmesh.discovery.consul.question import Question
+from svcmesh.discovery.consul.watch import Surface, index_of, poll_query, watch_service
 from svcmesh.testing.sim import run, virtual_clock
 
 ONE, OTHER = Agent("http://one:1"), Agent("http://other:1")

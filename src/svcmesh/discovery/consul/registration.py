@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.base import Announcement
-from svcmesh.discovery.consul_address import Agent
-from svcmesh.discovery.consul_client import Client, segment
-from svcmesh.discovery.consul_definition import checks_of, definition
-from svcmesh.discovery.consul_errors import Denied, Unknown, Unreachable
+from svcmesh.discovery.consul.address import Agent
+from svcmesh.discovery.consul.client import Client, segment
+from svcmesh.discovery.consul.definition import checks_of, definition
+from svcmesh.discovery.consul.errors import Denied, Unknown, Unreachable
 
 REASON = "draining: asked to leave by svcmesh"
 _BEAT = json.dumps({"Status": "passing", "Output": "heartbeat of svcmesh"}).encode()

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from svcmesh.core.errors import ConfigError
-from svcmesh.discovery.consul_entries import USUAL, Reading
+from svcmesh.discovery.consul.entries import USUAL, Reading
 from svcmesh.discovery.uri_parts import SERVICE, Uri, decoded, query_of
 
 WAIT = 60.0

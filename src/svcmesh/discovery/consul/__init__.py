@@ -1,0 +1,1 @@
+"""Consul: watching services by blocking queries, and being registered with an agent."""

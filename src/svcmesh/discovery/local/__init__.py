@@ -1,0 +1,1 @@
+"""The embedded registry: a directory that processes of one user on one machine share."""
