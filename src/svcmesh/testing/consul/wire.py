@@ -74,7 +74,7 @@ class Wire:
         if fault is not None and fault.kind != "spin":
             return await self._misbehave(fault.kind, request, reader, writer)
         if fault is not None:
-            request = Request(request.method, request.path, {**request.query, "index": ["0"]}, request.headers, b"")
+            request = _not_held(request)
         status, body, headers = await self._answered(request, reader)
         await _send(writer, status, body, headers)
         return True
@@ -112,7 +112,7 @@ class Wire:
         if kind == "drop":
             return False
         if kind == "cut":
-            _, body, headers = await self._answer(request)
+            _, body, headers = await self._answer(_not_held(request))
             await _send(writer, 200, body[: len(body) // 2], headers, length=len(body))
             return False
         status, content, body, headers = CANNED[kind]
@@ -130,6 +130,11 @@ async def _read(reader: asyncio.StreamReader) -> Request:
     body = await reader.readexactly(int(headers.get("content-length", "0")))
     path, _, query = target.partition("?")
     return Request(method, path, parse_qs(query, keep_blank_values=True), headers, body)
+
+
+def _not_held(request: Request) -> Request:
+    """Return the question as one that is answered at once."""
+    return Request(request.method, request.path, {**request.query, "index": ["0"]}, request.headers, b"")
 
 
 async def _send(
