@@ -9,7 +9,7 @@ import grpc
 
 from svcmesh.core.errors import SvcmeshError
 from svcmesh.core.outcome import Outcome
-from svcmesh.engine.member import NEVER, Member
+from svcmesh.engine.member import Member
 from svcmesh.engine.view import View
 from svcmesh.policy.fault import Abort
 from svcmesh.transport.grpc import errors as grpc_errors
@@ -144,8 +144,3 @@ def wire_timeout(seconds: float) -> float | None:
 def frozen(metadata: Any) -> Any:
     """Return metadata that can be sent twice: what came as an iterator would be empty at the second attempt."""
     return metadata if metadata is None or isinstance(metadata, tuple) else tuple(metadata)
-
-
-def open_end(deadline: float) -> bool:
-    """Whether nothing limits a call."""
-    return deadline == NEVER

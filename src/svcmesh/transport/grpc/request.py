@@ -150,6 +150,3 @@ def size_of(message: Any) -> int:
 def snapshot(message: Any) -> Any:
     """Return a copy of a message of protobuf's that its caller may go on to change; others as they are."""
     return copy.deepcopy(message) if hasattr(message, "ByteSize") else message
-
-
-_END = object()
