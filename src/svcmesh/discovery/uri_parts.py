@@ -7,7 +7,7 @@ imports the backend.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -20,6 +20,8 @@ SERVICE = "{service}"
 """Where the name of a service goes in the URI of a mesh."""
 
 _USER = re.compile(r"//[^/?#@]*@")
+_SECONDS = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +112,32 @@ def query_of(uri: Uri, known: Collection[str], repeated: Collection[str] = ()) -
             raise ConfigError(f"{uri.text!r}: {key} stands twice in the query")
         found.setdefault(key, []).append(decoded(uri, value.replace("+", "%20")))
     return found
+
+
+def flag_in(uri: Uri, query: Mapping[str, Sequence[str]], key: str) -> bool:
+    """Whether ``key`` stands in the query and is not switched off.
+
+    Raises:
+        ConfigError: its value is neither true nor false.
+    """
+    if key not in query:
+        return False
+    value = query[key][0]
+    if value not in {"", "true", "1", "false", "0"}:
+        raise ConfigError(f"{uri.text!r}: {key} is true or false")
+    return value not in {"false", "0"}
+
+
+def seconds_in(uri: Uri, query: Mapping[str, Sequence[str]], key: str, low: float, high: float) -> float | None:
+    """Return the seconds that ``key`` says, None where it does not stand in the query.
+
+    Raises:
+        ConfigError: no time, or one outside of ``low`` to ``high`` seconds.
+    """
+    if key not in query:
+        return None
+    found = _SECONDS.fullmatch(query[key][0])
+    seconds = float(found[1]) * _UNITS[found[2]] if found else -1.0
+    if not low <= seconds <= high:
+        raise ConfigError(f"{uri.text!r}: {key} is a time from {low:g} to {high:g} s, such as 30s or 500ms")
+    return seconds

@@ -5,12 +5,11 @@ A key that Consul would ignore is an error here: a misspelt ``ragion`` that is d
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.consul.entries import USUAL, Reading
-from svcmesh.discovery.uri_parts import SERVICE, Uri, decoded, query_of
+from svcmesh.discovery.uri_parts import SERVICE, Uri, decoded, flag_in, query_of, seconds_in
 
 WAIT = 60.0
 """Seconds for which Consul holds a question while nothing changes. Its own default is 300; a shorter one notices
@@ -25,9 +24,6 @@ _REPEATED = ("tag", "node-meta")
 _OWN = ("max-stale", "query", "limit", "address", "wait", "every", "token-file", "service")
 KEYS = frozenset((*_PASSED_ON, *_FLAGS, *_REPEATED, *_OWN))
 """All keys of a query."""
-
-_SECONDS = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +66,9 @@ def question_of(uri: Uri) -> Question:
         is_query=is_query,
         params=_params(uri, query, is_query=is_query),
         reading=Reading("" if address == "lan" else address, ordered="near" in query),
-        wait=_seconds(uri, query, "wait", 1.0, 600.0) or WAIT,
-        every=_seconds(uri, query, "every", 0.1, 86_400.0) or EVERY,
-        max_stale=_seconds(uri, query, "max-stale", 0.001, 86_400.0),
+        wait=seconds_in(uri, query, "wait", 1.0, 600.0) or WAIT,
+        every=seconds_in(uri, query, "every", 0.1, 86_400.0) or EVERY,
+        max_stale=seconds_in(uri, query, "max-stale", 0.001, 86_400.0),
     )
 
 
@@ -101,7 +97,7 @@ def _name(uri: Uri, query: dict[str, list[str]]) -> tuple[str, bool]:
 
 
 def _params(uri: Uri, query: dict[str, list[str]], *, is_query: bool) -> tuple[tuple[str, str], ...]:
-    flags = [key for key in _FLAGS if key in query and _flag(uri, key, query[key][0])]
+    flags = [key for key in _FLAGS if flag_in(uri, query, key)]
     modes = [key for key in flags if key != "passing"]
     if len(modes) > 1:
         raise ConfigError(f"{uri.text!r}: {' and '.join(modes)} exclude each other")
@@ -118,19 +114,3 @@ def _params(uri: Uri, query: dict[str, list[str]], *, is_query: bool) -> tuple[t
         if "" in query.get(key, ()):
             raise ConfigError(f"{uri.text!r}: {key} has no value")
     return tuple((key, "") for key in flags) + tuple((key, value) for key in keys for value in query.get(key, ()))
-
-
-def _flag(uri: Uri, key: str, value: str) -> bool:
-    if value not in {"", "true", "1", "false", "0"}:
-        raise ConfigError(f"{uri.text!r}: {key} is true or false")
-    return value not in {"false", "0"}
-
-
-def _seconds(uri: Uri, query: dict[str, list[str]], key: str, low: float, high: float) -> float | None:
-    if key not in query:
-        return None
-    found = _SECONDS.fullmatch(query[key][0])
-    seconds = float(found[1]) * _UNITS[found[2]] if found else -1.0
-    if not low <= seconds <= high:
-        raise ConfigError(f"{uri.text!r}: {key} is a time from {low:g} to {high:g} s, such as 30s or 500ms")
-    return seconds
