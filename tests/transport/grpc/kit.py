@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,8 @@ from svcmesh.policy.policy import Policy
 from svcmesh.service import Service
 from tests.servers import svcmesh_test_pb2 as pb
 
-PATIENCE = 10.0
+PATIENCE = 30.0
+"""Seconds that only a hang takes."""
 
 
 def ping(text: str = "x", count: int = 0) -> Any:
@@ -49,3 +51,11 @@ def eventually(true: Callable[[], bool], message: str, seconds: float = PATIENCE
     while not true():
         assert time.monotonic() < until, message
         time.sleep(0.01)
+
+
+async def soon(true: Callable[[], bool], message: str, seconds: float = PATIENCE) -> None:
+    """Wait as `eventually` does, and let the loop go on meanwhile."""
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, message
+        await asyncio.sleep(0.01)

@@ -14,7 +14,7 @@ import pytest
 from svcmesh.transport.grpc.bare import BareStream, whole
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer
-from tests.transport.grpc.kit import eventually, in_flight, ping, service_over
+from tests.transport.grpc.kit import PATIENCE, eventually, in_flight, ping, service_over
 
 Servers = tuple[GrpcServer, GrpcServer]
 
@@ -66,7 +66,7 @@ def test_every_attempt_is_seen(grpc_servers: Servers, spans: Spans) -> None:
             next(failing)
         assert failing.code() is grpc.StatusCode.NOT_FOUND
         assert in_flight(service) == 0
-        grpc.channel_ready_future(channel).result(timeout=5)
+        grpc.channel_ready_future(channel).result(timeout=PATIENCE)
     assert len(spans.seen) == 4
 
 
@@ -75,7 +75,7 @@ def test_a_stream_that_is_dropped_or_cancelled_is_no_longer_in_flight(grpc_serve
     with service_over([grpc_servers[0].address]) as service, service.grpc_channel() as channel:
         stub = pb_grpc.ProbeStub(channel)
         for drop in (True, False):
-            stream = stub.ServerStream(ping("a", 1000), metadata=[("x-delay", "0.01")])
+            stream = stub.ServerStream(ping("a", 100_000), metadata=[("x-delay", "0.01")])
             next(stream)
             assert in_flight(service) == 1
             if not drop:

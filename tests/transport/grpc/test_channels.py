@@ -177,4 +177,4 @@ def test_closing_ends_streams_on_connections_that_were_replaced(leaving: tuple[g
 
         eventually(lambda: not running.is_active(), "the stream goes on")
         assert running.code() is grpc.StatusCode.CANCELLED
-        assert stopped.wait(5)
+        assert stopped.wait(PATIENCE)

@@ -61,7 +61,7 @@ def failing_first() -> list[tuple[str, str]]:
 
 
 def idle(service: Service) -> None:
-    eventually(lambda: in_flight(service) == 0, "dropped calls are still in flight", 3.0)
+    eventually(lambda: in_flight(service) == 0, "dropped calls are still in flight")
 
 
 @pytest.mark.parametrize(("kind", "start"), STREAMS, ids=names)
@@ -75,7 +75,7 @@ def test_streams_that_were_repeated_end_when_they_are_dropped(grpc_servers: Serv
             del call
         idle(service)
         assert started(service) == 2 * DROPS, kind
-        eventually(lambda: server_is_idle(grpc_servers[0], kind), "the server goes on", 3.0)
+        eventually(lambda: server_is_idle(grpc_servers[0], kind), "the server goes on")
 
 
 def server_is_idle(server: GrpcServer, kind: str) -> bool:

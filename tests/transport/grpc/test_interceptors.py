@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,7 +18,7 @@ from svcmesh.transport.grpc.interceptors import returns_at_once
 from tests.servers import svcmesh_test_pb2 as pb
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer, refused_port
-from tests.transport.grpc.kit import eventually, ping
+from tests.transport.grpc.kit import PATIENCE, eventually, ping
 
 Servers = tuple[GrpcServer, GrpcServer]
 RETRYING = Policy(idempotent=True, timeout=10, retry=Retry(wait=tenacity.wait_fixed(0.01)))
@@ -113,11 +112,10 @@ def test_who_waits_gets_all_attempts_on_the_own_thread(stub_with: Any) -> None:
     stub.Unary(ping(), metadata=fails(2))
     assert threads == [threading.current_thread()] * 3
 
-    began = time.monotonic()
-    future = stub.Unary.future(ping("later"), metadata=[("x-delay", "0.3")])
-    assert time.monotonic() - began < 0.2
-    assert not future.done()
-    assert future.result().text == "later"
+    hanging = stub.Unary.future(ping(), metadata=[("x-hang", "1")])
+    assert not hanging.done()
+    hanging.cancel()
+    assert stub.Unary.future(ping("later"), metadata=[("x-delay", "0.1")]).result().text == "later"
 
 
 def test_the_name_that_tells_futures_from_waiting_callers(stub_with: Any) -> None:
@@ -145,12 +143,10 @@ def test_the_name_that_tells_futures_from_waiting_callers(stub_with: Any) -> Non
 def test_the_policy_s_timeout_and_the_ambient_deadline_end_calls(stub_with: Any, kind: str) -> None:
     """Whichever comes first, the caller's own included."""
     stub = stub_with(Policy(timeout=0.3))
-    for shorter in (deadline(5), deadline(0.2)):
-        began = time.monotonic()
+    for shorter in (deadline(PATIENCE), deadline(0.2)):  # the server would hold them for longer than that
         with shorter, pytest.raises(grpc.RpcError) as caught:
             KINDS[kind](stub, metadata=[("x-hang", "1")])
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert time.monotonic() - began < 2
     with pytest.raises(grpc.RpcError):
         KINDS[kind](stub_with(Policy()), timeout=0.2, metadata=[("x-hang", "1")])
 
@@ -240,7 +236,7 @@ def test_a_stream_is_not_repeated_once_it_began(stub_with: Any) -> None:
         )
     assert numbers in ([], [0, 1])
 
-    dropped = stub.ServerStream(ping("a", 1000), metadata=[("x-delay", "0.01")])
+    dropped = stub.ServerStream(ping("a", 100_000), metadata=[("x-delay", "0.01")])
     next(dropped)
     assert dropped.is_active()
     assert dropped.cancel()
@@ -272,7 +268,7 @@ def test_they_stack_with_other_interceptors_and_pass_everything_on(grpc_servers:
 
     class Inner(grpc.UnaryUnaryClientInterceptor):
         def intercept_unary_unary(self, continuation, client_call_details, request):
-            seen.append((client_call_details.metadata, 9 < client_call_details.timeout <= 10))
+            seen.append((client_call_details.metadata, 0 < client_call_details.timeout <= 10))
             return continuation(client_call_details, request)
 
     ours = client_interceptors(RETRYING)

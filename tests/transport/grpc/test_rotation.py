@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from svcmesh.policy.policy import Policy
 from svcmesh.service import Service
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer
-from tests.transport.grpc.kit import eventually, ping, service_over
+from tests.transport.grpc.kit import PATIENCE, eventually, ping, service_over
 from tests.transport.pki import Pair, Pki
 
 QUICK = 0.02
@@ -70,6 +70,13 @@ def secure(pki: Pki) -> Iterator[GrpcServer]:
 def reloads(service: Service, events: list[Any]) -> None:
     """Wait until the service has told of new files."""
     eventually(lambda: any(event.name == "config.reloaded" for event in events), "the files were not read again")
+
+
+def after(service: Service, seconds: float) -> None:
+    """Wait until the worker, which looks at files, has done all that falls due within this time."""
+    done, runtime = threading.Event(), service.view.runtime
+    runtime.call_at(runtime.clock.now() + seconds, done.set)
+    assert done.wait(PATIENCE)
 
 
 def listening(service: Service) -> list[Any]:
@@ -256,19 +263,19 @@ def test_a_stock_channel_takes_what_the_files_held(pki: Pki, mine: Pair, secure:
 def test_nobody_looks_at_files_for_a_channel_that_is_gone(pki: Pki, mine: Pair, secure: GrpcServer) -> None:
     """Neither before its first call, nor after its end."""
     credentials: Any = rotating_credentials(pki.ca, mine.key, mine.chain, every=QUICK)
-    looks: list[float] = []
+    looks: list[bool] = []
     refresh = credentials.files.refresh
-    credentials.files.refresh = lambda: looks.append(time.monotonic()) or refresh()
+    credentials.files.refresh = lambda: looks.append(True) or refresh()
     with service_over([secure.address], Policy()) as service:
         channel = service.grpc_channel(credentials)
-        time.sleep(5 * QUICK)
+        after(service, 5 * QUICK)
         assert not looks
         pb_grpc.ProbeStub(channel).Unary(ping())
         eventually(lambda: bool(looks), "nobody looks")
         channel.close()
-        time.sleep(2 * QUICK)
+        after(service, 2 * QUICK)
         seen = len(looks)
-        time.sleep(5 * QUICK)
+        after(service, 5 * QUICK)
         assert len(looks) == seen
 
 

@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from svcmesh import ConfigError
 from svcmesh.grpc import aio_serve_until_signal, aio_shutdown, serve_until_signal, shutdown
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 class Teller:

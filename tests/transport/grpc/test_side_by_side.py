@@ -19,7 +19,7 @@ from svcmesh.core.info import info
 from svcmesh.service import Service
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer
-from tests.transport.grpc.kit import in_flight, ping, service_over
+from tests.transport.grpc.kit import PATIENCE, in_flight, ping, service_over
 
 Servers = tuple[GrpcServer, GrpcServer]
 KINDS = ["unary", "with_call", "future", "server stream", "client stream", "client stream future", "bidi"]
@@ -246,8 +246,8 @@ def test_subscribers_learn_of_the_connection(service: Service) -> None:
     states: list[Any] = []
     with service.grpc_channel() as channel:
         channel.subscribe(states.append, try_to_connect=True)
-        grpc.channel_ready_future(channel).result(timeout=5)
-        until = time.monotonic() + 5
+        grpc.channel_ready_future(channel).result(timeout=PATIENCE)
+        until = time.monotonic() + PATIENCE
         while grpc.ChannelConnectivity.READY not in states and time.monotonic() < until:
             time.sleep(0.01)
         channel.unsubscribe(states.append)

@@ -14,12 +14,14 @@ import svcmesh
 from svcmesh.core.deadline import deadline
 from svcmesh.engine.state import describe
 from svcmesh.observe.explain import explain
+from svcmesh.policy.circuit import CircuitBreaker
 from svcmesh.policy.fault import Abort, Fault
+from svcmesh.policy.outlier import OutlierDetection
 from svcmesh.policy.policy import Policy
 from svcmesh.service import Service
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer, blackhole_port, refused_port
-from tests.transport.grpc.kit import eventually, in_flight, ping, service_over, started
+from tests.transport.grpc.kit import PATIENCE, eventually, in_flight, ping, service_over, started
 
 Servers = tuple[GrpcServer, GrpcServer]
 
@@ -139,24 +141,21 @@ def test_an_unsent_call_goes_elsewhere_whatever_its_method(grpc_servers: Servers
 
 
 def test_a_blackholed_endpoint_costs_no_more_than_the_connect_timeout(grpc_servers: Servers) -> None:
-    """Connecting to it is given up, and the call goes elsewhere, surely unsent."""
+    """Connecting to it is given up, and the call goes elsewhere, surely unsent: after its time it would not."""
+    policy = Policy.standard().replace(per_try_timeout=None)
     with (
         blackhole_port() as hole,
-        service_over([grpc_servers[0].address, f"127.0.0.1:{hole}"]) as service,
+        service_over([grpc_servers[0].address, f"127.0.0.1:{hole}"], policy) as service,
         service.grpc_channel() as channel,
     ):
-        stub, took = pb_grpc.ProbeStub(channel), []
-        for _ in range(8):
-            began = time.monotonic()
+        stub, member = pb_grpc.ProbeStub(channel), service.view.cluster.members[f"127.0.0.1:{hole}"]
+        while not member.started:
             stub.Unary(ping())
-            took.append(time.monotonic() - began)
-        assert service.view.cluster.members[f"127.0.0.1:{hole}"].started >= 1
-        assert max(took) < 3.0
 
 
 def test_per_try_timeout_moves_on_to_another_server(grpc_servers: Servers) -> None:
     """A frozen server holds an idempotent call no longer than one try."""
-    policy = Policy.standard().replace(per_try_timeout=0.3)
+    policy = Policy.standard().replace(per_try_timeout=1.0)
     with (
         GrpcServer("frozen") as frozen,
         service_over([frozen.address, grpc_servers[0].address], policy) as service,
@@ -165,9 +164,12 @@ def test_per_try_timeout_moves_on_to_another_server(grpc_servers: Servers) -> No
         stub = pb_grpc.ProbeStub(channel)
         for _ in range(4):
             stub.Read(ping())
+        member = service.view.cluster.members[frozen.address]
+        before = member.started
         frozen.freeze()
         try:
-            assert {stub.Read(ping()).server for _ in range(10)} == {"a"}
+            while member.started == before:
+                assert stub.Read(ping()).server == "a"
         finally:
             frozen.thaw()
 
@@ -201,32 +203,34 @@ def test_sigkill_during_calls_fails_no_idempotent_one(grpc_servers: Servers) -> 
         assert len(answers) == 90
 
 
-def test_traffic_is_back_within_two_seconds_of_a_servers_return() -> None:
-    """Neither gRPC's back-off, nor an ejection, nor the breaker that fast refusals open keeps it away longer."""
-    policy = Policy.standard()
+def test_traffic_is_back_long_before_what_kept_it_away_is_over() -> None:
+    """Neither gRPC's back-off, nor an ejection, nor the breaker that fast refusals open waits for its whole time."""
+    minutes = 300.0
+    policy = Policy.standard().replace(
+        circuit_breaker=CircuitBreaker(open_for=minutes), outlier_detection=OutlierDetection(base_ejection_time=minutes)
+    )
+    options = [("grpc.initial_reconnect_backoff_ms", 600_000), ("grpc.max_reconnect_backoff_ms", 600_000)]
     with (
         GrpcServer("phoenix") as phoenix,
         service_over([phoenix.address], policy) as service,
-        service.grpc_channel() as channel,
+        service.grpc_channel(options=options) as channel,
     ):
         stub = pb_grpc.ProbeStub(channel)
         stub.Unary(ping())
         phoenix.kill()
         for _ in range(30):
             with pytest.raises(grpc.RpcError):
-                stub.Unary(ping(), timeout=1)
+                stub.Unary(ping(), timeout=PATIENCE)
         assert "circuit breaker open" in explain(describe(service.view))
         phoenix.start()
-        back = time.monotonic() + 2.0
 
         def answered() -> bool:
             try:
-                return bool(stub.Unary(ping(), timeout=1).server)
+                return bool(stub.Unary(ping(), timeout=PATIENCE).server)
             except grpc.RpcError:
                 return False
 
         eventually(answered, "no traffic")
-        assert time.monotonic() < back
 
 
 def test_the_timeout_of_the_call_reaches_the_server_and_ends_it(service: Service, stub: pb_grpc.ProbeStub) -> None:
@@ -236,14 +240,14 @@ def test_the_timeout_of_the_call_reaches_the_server_and_ends_it(service: Service
         stub.Read(ping(), timeout=0.3, metadata=[("x-hang", "1")])
 
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert 0.25 < time.monotonic() - began < 1.5
-    assert started(service) == 1
+    assert 0.25 < time.monotonic() - began < PATIENCE
+    assert started(service) <= 1  # none when this machine takes longer to begin
 
 
 def test_a_longer_timeout_of_the_call_wins_over_the_policys(grpc_servers: Servers) -> None:
     """What the caller says explicitly stands, also against a shorter policy."""
     with service_over([grpc_servers[0].address], Policy(timeout=0.2)) as service, service.grpc_channel() as channel:
-        assert pb_grpc.ProbeStub(channel).Unary(ping(), timeout=5, metadata=[("x-delay", "0.5")]).server == "a"
+        assert pb_grpc.ProbeStub(channel).Unary(ping(), timeout=PATIENCE, metadata=[("x-delay", "0.5")]).server == "a"
 
 
 def test_the_ambient_deadline_shortens_any_timeout(service: Service, stub: pb_grpc.ProbeStub) -> None:
@@ -253,7 +257,7 @@ def test_the_ambient_deadline_shortens_any_timeout(service: Service, stub: pb_gr
         stub.Unary(ping(), timeout=30, metadata=[("x-hang", "1")])
 
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 15
 
 
 def test_a_spent_deadline_sends_nothing(service: Service, stub: pb_grpc.ProbeStub) -> None:
@@ -285,7 +289,7 @@ def test_wait_for_ready_waits_for_a_server_to_come_up() -> None:
             timer = threading.Timer(0.5, late.start)
             timer.start()
             try:
-                answer = pb_grpc.ProbeStub(channel).Unary(ping(), wait_for_ready=True, timeout=8)
+                answer = pb_grpc.ProbeStub(channel).Unary(ping(), wait_for_ready=True, timeout=2 * PATIENCE)
             finally:
                 timer.join()
             assert answer.server == "late"
@@ -319,15 +323,21 @@ def test_a_request_that_cannot_be_serialized_is_nobodys_fault(service: Service, 
     assert started(service) == 1
 
 
-def test_closing_the_channel_ends_running_calls_and_refuses_new_ones(service: Service) -> None:
+def test_closing_the_channel_ends_running_calls_and_refuses_new_ones(grpc_servers: Servers, service: Service) -> None:
     """CANCELLED "Channel closed!" for the one, ValueError for the others; twice is fine."""
     channel = service.grpc_channel()
     stub = pb_grpc.ProbeStub(channel)
-    timer = threading.Timer(0.3, channel.close)
-    timer.start()
+    before = sum(server.count("Read") for server in grpc_servers)
+
+    def close() -> None:
+        eventually(lambda: sum(server.count("Read") for server in grpc_servers) > before, "it did not arrive")
+        channel.close()
+
+    closing = threading.Thread(target=close)
+    closing.start()
     with pytest.raises(grpc.RpcError) as caught:
         stub.Read(ping(), metadata=[("x-hang", "1")])
-    timer.join()
+    closing.join()
 
     assert caught.value.code() is grpc.StatusCode.CANCELLED
     assert caught.value.details() == "Channel closed!"

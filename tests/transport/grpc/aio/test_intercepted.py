@@ -17,7 +17,7 @@ from svcmesh.service import Service
 from tests.servers import svcmesh_test_pb2 as pb
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer
-from tests.transport.grpc.kit import in_flight, ping, service_over, started
+from tests.transport.grpc.kit import PATIENCE, in_flight, ping, service_over, started
 
 Servers = tuple[GrpcServer, GrpcServer]
 READ = "/svcmesh.test.Probe/Read"
@@ -190,7 +190,7 @@ async def test_closing_the_channel_ends_what_interceptors_still_hold(service: Se
     with pytest.raises(asyncio.CancelledError):
         await held
     with pytest.raises(grpc.aio.UsageError):
-        await stub.Unary(ping(), timeout=5)
+        await stub.Unary(ping(), timeout=PATIENCE)
 
 
 def test_one_intercepted_stub_serves_loops_one_after_the_other(grpc_servers: Servers) -> None:

@@ -19,7 +19,7 @@ from svcmesh.grpc import aio_client_interceptors
 from tests.servers import svcmesh_test_pb2 as pb
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer
-from tests.transport.grpc.kit import eventually, ping
+from tests.transport.grpc.kit import PATIENCE, eventually, ping, soon
 
 Servers = tuple[GrpcServer, GrpcServer]
 RETRYING = Policy(idempotent=True, timeout=10, retry=Retry(wait=tenacity.wait_fixed(0.01)))
@@ -138,8 +138,8 @@ async def test_the_policy_s_timeout_and_the_ambient_deadline_end_calls(stub_with
     """Whichever comes first, the caller's own included."""
     stub = stub_with(Policy(timeout=0.3))
     hang = [("x-hang", "1")]
-    async with asyncio.timeout(5):
-        for seconds in (5, 0.2):
+    async with asyncio.timeout(PATIENCE):
+        for seconds in (PATIENCE, 0.2):
             with deadline(seconds), pytest.raises((grpc.aio.AioRpcError, asyncio.InvalidStateError)):
                 await kind(stub, metadata=hang)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -175,19 +175,22 @@ async def test_faults_are_injected(stub_with: Any, kind: Kind) -> None:
 async def test_cancelling_reaches_the_call_below(stub_with: Any, grpc_servers: Servers) -> None:
     """By the call, or by the task that awaits it; during an attempt and between two."""
     stub = stub_with(RETRYING.replace(retry=Retry(wait=tenacity.wait_fixed(5))))
-    for metadata in ([("x-hang", "1")], fails(-1)):
+    hang = [("x-hang", "1")]
+    for metadata in (hang, fails(-1)):
+        what = "Unary" if metadata == hang else "Unary.ended"
+        before = grpc_servers[0].count(what)
         call = stub.Unary(ping(), metadata=metadata)
-        await asyncio.sleep(0.15)
+        await soon(lambda what=what, before=before: grpc_servers[0].count(what) > before, "it did not arrive")
         assert call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
         assert call.cancelled()
+        before = grpc_servers[0].count(what)
         task = asyncio.create_task(unary(stub, metadata=metadata))
-        await asyncio.sleep(0.15)
+        await soon(lambda what=what, before=before: grpc_servers[0].count(what) > before, "it did not arrive")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    assert grpc_servers[0].count("Unary") > 0
 
 
 async def test_other_interceptors_below_run_once_per_attempt(stub_with: Any) -> None:
@@ -240,11 +243,11 @@ async def test_details_of_another_class_keep_what_they_have(stub_with: Any, grpc
 @pytest.mark.parametrize("kind", [unary, server_stream, client_stream, bidi])
 async def test_a_closed_channel_is_the_caller_s_own_error(grpc_servers: Servers, kind: Kind) -> None:
     """At once, without a second attempt."""
-    interceptors = aio_client_interceptors(RETRYING.replace(retry=Retry(wait=tenacity.wait_fixed(5))))
+    interceptors = aio_client_interceptors(RETRYING.replace(timeout=None, retry=Retry(wait=tenacity.wait_fixed(60))))
     channel = grpc.aio.insecure_channel(grpc_servers[0].address, interceptors=interceptors)
     stub = pb_grpc.ProbeStub(channel)
     await channel.close()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         with pytest.raises(grpc.aio.UsageError):
             await kind(stub)
 
