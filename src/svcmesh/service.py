@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Event
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from svcmesh.core import checks
-from svcmesh.core.clock import wait_for
 from svcmesh.core.deadline import ambient_on
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError, NoEndpoints
 from svcmesh.engine import refusal
 from svcmesh.engine.cluster import Cluster
+from svcmesh.engine.news import await_until, block_until
 from svcmesh.engine.view import View
 from svcmesh.policy.policy import Policy
 from svcmesh.transport.block import Block
 from svcmesh.transport.functions import guarded
 
 if TYPE_CHECKING:
-    import asyncio
-
     import grpc
     import httpx
 
@@ -96,44 +93,15 @@ class Service:
             NoEndpoints: there was none in time, or the mesh is closed; the message says why.
             ConfigError: no timeout, or a negative or non-finite one.
         """
-        clock, cluster = self._cluster.runtime.clock, self._cluster
         until, seconds = self._patience(timeout)
-        changed = Event()
-        cluster.add_waiter(changed.set)
-        try:
-            while not self._is_ready():
-                if clock.now() >= until:
-                    raise self._not_ready(seconds)
-                clock.wait(changed, until)
-                changed.clear()
-        finally:
-            cluster.remove_waiter(changed.set)
+        if not block_until(self._cluster, self._is_ready, until):
+            raise self._not_ready(seconds)
 
     async def wait_ready_async(self, timeout: float) -> None:
         """Await what `wait_ready` blocks for; the same arguments and errors."""
-        import asyncio
-
-        clock, cluster = self._cluster.runtime.clock, self._cluster
-        loop = asyncio.get_running_loop()
         until, seconds = self._patience(timeout)
-        changed: list[asyncio.Future[object]] = [loop.create_future()]
-
-        def note() -> None:
-            if not changed[0].done():
-                changed[0].set_result(None)
-
-        def wake() -> None:
-            loop.call_soon_threadsafe(note)
-
-        cluster.add_waiter(wake)
-        try:
-            while not self._is_ready():
-                if clock.now() >= until:
-                    raise self._not_ready(seconds)
-                await wait_for(clock, changed[0], until)
-                changed[0] = loop.create_future()
-        finally:
-            cluster.remove_waiter(wake)
+        if not await await_until(self._cluster, self._is_ready, until):
+            raise self._not_ready(seconds)
 
     def _is_ready(self) -> bool:
         if self._cluster.runtime.closed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Iterator
 
@@ -102,19 +101,6 @@ def test_closing_closes_all_that_is_kept() -> None:
     stage.cluster.close()
 
     assert [k.closed for k in kept] == [1, 1, 1]
-
-
-def test_waiters_are_woken_and_one_whose_loop_is_gone_harms_nobody() -> None:
-    stage = Stage(STANDARD)
-    woken: list[int] = []
-    loop = asyncio.new_event_loop()
-    loop.close()
-    stage.cluster.add_waiter(lambda: loop.call_soon_threadsafe(print))
-    stage.cluster.add_waiter(lambda: woken.append(1))
-
-    stage.set(A)
-
-    assert woken == [1]
 
 
 def test_a_listener_may_call_back_from_any_event() -> None:

@@ -290,7 +290,7 @@ def test_a_call_waits_for_the_first_snapshot_and_not_for_a_second() -> None:
     stage.cluster.rebuild()
     call = stage.call()
 
-    assert call.poll(0.0) == Wait(10.0, endpoints=True)
+    assert call.poll(0.0) == Wait(10.0, seen=stage.cluster.news)
     assert needed
     stage.set(A)
     assert isinstance(call.poll(0.1), Start)
@@ -700,12 +700,13 @@ def test_an_empty_answer_that_comes_while_a_call_is_about_to_wait_is_not_missed(
     stage.cluster.members = {}
     stage.cluster.rebuild()
     call = stage.call()
-    assert isinstance(call.poll(0.0), Wait)
-    assert not call.has_news
+    waits = call.poll(0.0)
+    assert isinstance(waits, Wait)
+    assert waits.seen == stage.cluster.news
 
     stage.set()
 
-    assert call.has_news
+    assert waits.seen != stage.cluster.news
     effect = call.poll(0.0)
     assert isinstance(effect, Done)
     assert isinstance(effect.outcome.error, NoEndpoints)

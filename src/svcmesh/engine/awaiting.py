@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
-from svcmesh.core.clock import sleep_until, wait_for
+from svcmesh.core.clock import sleep_until
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.effects import Discard, Done, Start, Wait
 from svcmesh.engine.exchange import Answer, Attempt, AwaitingExchange
 from svcmesh.engine.in_time import OutOfTime, in_time
 from svcmesh.engine.machine import Call
-from svcmesh.engine.member import NEVER, Member
+from svcmesh.engine.member import Member
+from svcmesh.engine.news import await_news
 from svcmesh.engine.view import View
 
 
@@ -107,24 +107,8 @@ def read(exchange: AwaitingExchange, error: Exception) -> Outcome:
 
 
 async def wait(call: Call, effect: Wait) -> None:
-    """Suspend until the instant that the machine named, or a change of the endpoints it waits for."""
-    clock, cluster = call.view.clock, call.view.cluster
-    if not effect.endpoints:
-        await sleep_until(clock, effect.until)
-        return
-    loop = asyncio.get_running_loop()
-    changed: asyncio.Future[object] = loop.create_future()
-
-    def note() -> None:
-        if not changed.done():
-            changed.set_result(None)
-
-    def wake() -> None:
-        loop.call_soon_threadsafe(note)
-
-    cluster.add_waiter(wake)
-    try:
-        if not call.has_news:  # it may have come since the machine looked
-            await wait_for(clock, changed, None if effect.until == NEVER else effect.until)
-    finally:
-        cluster.remove_waiter(wake)
+    """Suspend until the instant that the machine named, or a change of the endpoints that it waits for."""
+    if effect.seen is None:
+        await sleep_until(call.view.clock, effect.until)
+    else:
+        await await_news(call.view.cluster, effect.seen, effect.until)

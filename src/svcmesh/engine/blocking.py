@@ -9,7 +9,8 @@ from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.effects import Discard, Done, Start, Wait
 from svcmesh.engine.exchange import Answer, Attempt, BlockingExchange
 from svcmesh.engine.machine import Call
-from svcmesh.engine.member import NEVER, Member
+from svcmesh.engine.member import Member
+from svcmesh.engine.news import block_until_news
 from svcmesh.engine.view import View
 
 
@@ -88,13 +89,8 @@ def read(exchange: BlockingExchange, error: Exception) -> Outcome:
 
 
 def wait(call: Call, effect: Wait) -> None:
-    """Block until the instant that the machine named, or a change of the endpoints it waits for."""
-    until = None if effect.until == NEVER else effect.until
-    event = Event()
-    if effect.endpoints:
-        call.view.cluster.add_waiter(event.set)
-    try:
-        if not (effect.endpoints and call.has_news):  # it may have come since the machine looked
-            call.view.clock.wait(event, until)
-    finally:
-        call.view.cluster.remove_waiter(event.set)
+    """Block until the instant that the machine named, or a change of the endpoints that it waits for."""
+    if effect.seen is None:
+        call.view.clock.wait(Event(), effect.until)
+    else:
+        block_until_news(call.view.cluster, effect.seen, effect.until)

@@ -119,8 +119,8 @@ class CallbackDriver:
         cluster, go = self._call.view.cluster, self.go
         cluster.add_waiter(go)  # the end of the mesh is told this way too, and its worker's timers end with it
         disarms.append(lambda: cluster.remove_waiter(go))
-        if self._call.view.runtime.closed or (effect.endpoints and self._call.has_news):
-            self._queue.append(_nothing)  # it came since the machine looked
+        if self._call.view.runtime.closed or (effect.seen is not None and cluster.news != effect.seen):
+            self._queue.append(_nothing)  # it came since the machine looked, and nobody will tell us again
         self._disarm = lambda: [disarm() for disarm in disarms]
 
     def _on_end(self, attempt: Attempt, outcome: Outcome) -> None:

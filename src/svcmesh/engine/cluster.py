@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable
-from contextlib import suppress
 from threading import RLock
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
@@ -195,7 +194,10 @@ class Cluster:
     # -- waiting for endpoints -------------------------------------------------------------------------------------
 
     def add_waiter(self, wake: Callable[[], object]) -> None:
-        """Call ``wake`` at each snapshot and each discovery failure, until it is removed."""
+        """Call ``wake`` at each snapshot and each discovery failure, until it is removed.
+
+        It is called on any thread, must not block, and must not raise: those after it would not be woken.
+        """
         with self.lock:
             self._waiters.add(wake)
 
@@ -210,8 +212,7 @@ class Cluster:
             self.news += 1
             waiters = list(self._waiters)
         for wake in waiters:
-            with suppress(RuntimeError):  # its loop has been closed meanwhile
-                wake()
+            wake()
 
     # -- health ----------------------------------------------------------------------------------------------------
 

@@ -17,17 +17,13 @@ class Start:
 
 @dataclass(slots=True)
 class Wait:
-    """Nothing to do before the instant ``until``, or an attempt's end; with ``endpoints``, or a change of them."""
+    """Nothing to do before the instant ``until`` (infinite: no such instant), or the end of an attempt.
+
+    ``seen``: the call waits for endpoints, and also goes on as soon as `Cluster.news` is not this; None: it does not.
+    """
 
     until: float
-    endpoints: bool = False
-
-
-@dataclass(slots=True)
-class Cancel:
-    """Cancel this attempt and do not report its end: it has been settled."""
-
-    attempt: Attempt
+    seen: int | None = None
 
 
 @dataclass(slots=True)
@@ -44,4 +40,4 @@ class Done:
     outcome: Outcome
 
 
-Effect = Start | Wait | Cancel | Discard | Done
+Effect = Start | Wait | Discard | Done

@@ -146,11 +146,6 @@ class Call:
 
     # -- starting an attempt ---------------------------------------------------------------------------------------
 
-    @property
-    def has_news(self) -> bool:
-        """Whether something has happened to the endpoints since the machine last looked: do not wait, poll."""
-        return self.view.cluster.news != self._seen
-
     def _next(self, now: float) -> Effect:
         self._seen = self.view.cluster.news
         self.view.cluster.look(now)
@@ -244,7 +239,7 @@ class Call:
         if held_back:  # breakers let a probe through by themselves, at the latest when their time is over
             self._wake = now + PATIENCE
             return Wait(min(self._wake, self.deadline))
-        return Wait(self.deadline, endpoints=True)
+        return Wait(self.deadline, seen=self._seen)
 
     def _begin(self, member: Member, permits: Permits, now: float) -> Attempt:
         until = now + self.view.per_try  # the deadline holds the policy's timeout, or the caller's longer one

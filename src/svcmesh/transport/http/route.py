@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 import re
-from threading import Event
 from typing import Protocol
 
 import httpx
 
-from svcmesh.core.clock import wait_for
 from svcmesh.core.errors import ConfigError, NoEndpoints
+from svcmesh.engine.news import await_until, block_until
 from svcmesh.engine.view import View
 from svcmesh.transport.http.errors import as_httpx
 
@@ -138,38 +135,14 @@ def check_scheme(request: httpx.Request) -> None:
 
 def await_snapshot(view: View, until: float) -> None:
     """Block until discovery has said something about the service, at most to the instant ``until``."""
-    cluster, changed = view.cluster, Event()
-    cluster.need()
-    cluster.add_waiter(changed.set)
-    try:
-        while not cluster.ready and view.clock.now() < until:
-            view.clock.wait(changed, None if until == math.inf else until)
-            changed.clear()
-    finally:
-        cluster.remove_waiter(changed.set)
+    view.cluster.need()
+    block_until(view.cluster, lambda: view.cluster.ready, until)
 
 
 async def await_snapshot_async(view: View, until: float) -> None:
     """Await the same."""
-    cluster, loop = view.cluster, asyncio.get_running_loop()
-    changed: list[asyncio.Future[object]] = [loop.create_future()]
-
-    def wake() -> None:
-        loop.call_soon_threadsafe(_settle, changed[0])
-
-    cluster.need()
-    cluster.add_waiter(wake)
-    try:
-        while not cluster.ready and view.clock.now() < until:
-            await wait_for(view.clock, changed[0], None if until == math.inf else until)
-            changed[0] = loop.create_future()
-    finally:
-        cluster.remove_waiter(wake)
-
-
-def _settle(future: asyncio.Future[object]) -> None:
-    if not future.done():
-        future.set_result(None)
+    view.cluster.need()
+    await await_until(view.cluster, lambda: view.cluster.ready, until)
 
 
 def is_unknown(view: View) -> bool:
