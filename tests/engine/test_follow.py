@@ -15,7 +15,7 @@ from svcmesh.engine.follow import Follower
 from svcmesh.engine.runtime import Runtime
 from svcmesh.engine.view import View
 from svcmesh.policy import Policy
-from tests.engine.scripted import A, B, Blocking, success
+from tests.engine.scripted import A, B, Blocking, lost, success, unsent
 
 
 class Registry:
@@ -134,3 +134,68 @@ def test_a_child_uses_what_is_known_and_its_first_call_starts_a_watch() -> None:
     finally:
         child.close()
         child.join()
+
+
+class Polled(Registry):
+    """Asks now and then, and can be asked to do it now."""
+
+    def __init__(self, *endpoints: object) -> None:
+        super().__init__(*endpoints)
+        self.refreshed: list[tuple[str, str]] = []
+
+    def refresh(self, service: str) -> None:
+        self.refreshed.append((service, threading.current_thread().name))
+
+
+def connect_failure(view: View, times: int) -> None:
+    """Let attempts at A find nobody listening."""
+    member = view.cluster.members[A.address]
+    for _ in range(times):
+        member.started += 1
+        view.settle(member, (), unsent(), view.clock.now(), 0.0)
+
+
+def test_a_registry_that_polls_is_asked_again_on_the_worker_when_a_connect_fails(runtime: Runtime) -> None:
+    cluster, registry = Cluster("service", runtime), Polled(A)
+    Follower(cluster, registry, "service")
+    view = View(cluster, Policy())
+    cluster.need()
+    until(lambda: cluster.ready)
+    connect_failure(view, 1)
+
+    until(lambda: registry.refreshed)
+    assert registry.refreshed == [("service", "svcmesh-worker")]
+
+
+def test_connect_failures_that_come_together_are_said_once(runtime: Runtime) -> None:
+    cluster, registry = Cluster("service", runtime), Polled(A)
+    Follower(cluster, registry, "service")
+    view = View(cluster, Policy())
+    cluster.need()
+    until(lambda: cluster.ready)
+    held, released = threading.Event(), threading.Event()
+    runtime.worker.call(lambda _: (held.set(), released.wait(5)))
+    held.wait(5)
+    connect_failure(view, 50)
+    released.set()
+    until(lambda: registry.refreshed)
+
+    connect_failure(view, 1)
+    until(lambda: len(registry.refreshed) == 2)
+
+
+def test_other_failures_are_no_doubt(runtime: Runtime) -> None:
+    """An endpoint that answers, or breaks off, is where discovery says it is."""
+    cluster, registry = Cluster("service", runtime), Polled(A)
+    Follower(cluster, registry, "service")
+    view = View(cluster, Policy())
+    cluster.need()
+    until(lambda: cluster.ready)
+    member = cluster.members[A.address]
+    member.started += 1
+    view.settle(member, (), lost(), runtime.clock.now(), 0.0)
+    passed = threading.Event()
+    runtime.worker.call(lambda _: passed.set())
+    passed.wait(5)
+
+    assert registry.refreshed == []

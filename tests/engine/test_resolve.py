@@ -16,6 +16,7 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
+from svcmesh.discovery.dns import hosts as hosts_file
 from svcmesh.engine import resolve as module
 from svcmesh.engine.resolve import resolve
 
@@ -58,7 +59,7 @@ async def name_server(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[NameSer
 
 async def test_name_servers_are_asked_without_a_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """For addresses of both families; a name that nobody knows has none."""
-    monkeypatch.setattr(module, "HOSTS", tmp_path / "none")
+    monkeypatch.setattr(hosts_file, "HOSTS", tmp_path / "none")
     before = threading.active_count()
     async with name_server(monkeypatch) as server:
         assert sorted(await resolve("known.example")) == ["10.0.0.7", "2001:db8::7"]
@@ -73,7 +74,7 @@ async def test_the_hosts_file_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_p
     hosts.write_text(
         "# known.example\n10.0.0.1 a Known.Example b # known\n\nnonsense known.example\n::2 known.example\n"
     )
-    monkeypatch.setattr(module, "HOSTS", hosts)
+    monkeypatch.setattr(hosts_file, "HOSTS", hosts)
     async with name_server(monkeypatch) as server:
         assert await resolve("KNOWN.example.") == ["10.0.0.1", "::2"]
         assert server.asked == []
@@ -84,6 +85,6 @@ async def test_the_loopback_needs_no_file(monkeypatch: pytest.MonkeyPatch, tmp_p
     """Nor a name server; a file that is no text is as good as none."""
     hosts = tmp_path / "hosts"
     hosts.write_bytes(b"\xff\xfe 10.0.0.1 localhost")
-    monkeypatch.setattr(module, "HOSTS", hosts)
+    monkeypatch.setattr(hosts_file, "HOSTS", hosts)
 
     assert await resolve(host) == ["127.0.0.1", "::1"]

@@ -28,6 +28,18 @@ class Discovery(Protocol):
 
 
 @runtime_checkable
+class Refreshing(Protocol):
+    """A discovery that is told of changes by nobody, and so asks now and then: it can be asked to ask now."""
+
+    def refresh(self, service: str) -> None:
+        """Ask for ``service`` again, as soon as the backend thinks fit. Called on the loop of its watches.
+
+        Somebody could not connect to an endpoint, so what is known may be out of date. It is said once a failure, so
+        the backend sees to it that a thousand of them are not a thousand questions.
+        """
+
+
+@runtime_checkable
 class Given(Protocol):
     """A discovery whose endpoints were given and never change: nothing has to be watched, so nothing is started."""
 

@@ -19,6 +19,8 @@ from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.base import Discovery
 from svcmesh.discovery.consul.backend import open_consul
 from svcmesh.discovery.consul.question import names_service
+from svcmesh.discovery.dns.backend import open_dns
+from svcmesh.discovery.dns.question import names_endpoints
 from svcmesh.discovery.file import FileDiscovery
 from svcmesh.discovery.local.directory import default_directory
 from svcmesh.discovery.local.registry import LocalRegistry
@@ -153,5 +155,7 @@ SCHEMES: Mapping[str, Scheme] = {
     "consul": Scheme(open_consul, complete=names_service),
     "consul+https": Scheme(open_consul, complete=names_service),
     "consul+unix": Scheme(open_consul, complete=names_service),
+    "dns": Scheme(open_dns, complete=names_endpoints),
+    "dns+srv": Scheme(open_dns, complete=names_endpoints),
 }
 """All schemes there are. A backend adds its line here."""

@@ -45,6 +45,9 @@ class Followed(Protocol):
     def state(self) -> WatchState:
         """What is known of the watch."""
 
+    def doubt(self) -> None:
+        """Have discovery ask again, where it can."""
+
     def reset_after_fork(self) -> None:
         """Start afresh in a forked child."""
 
@@ -231,6 +234,11 @@ class Cluster:
         emit("endpoint.ejected", self.name, endpoint=member.endpoint, reason=ejection.reason, seconds=ejection.seconds)
         if ejection.refusing:
             self.runtime.worker.submit(self._probe(config, member))
+
+    def doubt(self) -> None:
+        """Take note that an endpoint refuses connections: it may have moved."""
+        if self.follower is not None:
+            self.follower.doubt()
 
     async def _probe(self, config: OutlierDetection, member: Member) -> None:
         """Dial ``member`` until it answers; an ejection caused by connect failures alone is then over."""

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from threading import Lock
 
 from svcmesh.core.snapshot import Snapshot
-from svcmesh.discovery.base import Discovery, Given
+from svcmesh.discovery.base import Discovery, Given, Refreshing
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.watch import WatchState, watch
 
@@ -26,6 +26,8 @@ class Follower:
         self._lock = Lock()
         self._following = False
         self._watching: Future[None] | None = None
+        self._refresh = discovery.refresh if isinstance(discovery, Refreshing) else None
+        self._doubted = False
         cluster.follower = self
         cluster.need = self.start
 
@@ -50,6 +52,18 @@ class Follower:
             self._cluster.asleep = False
             self._cluster.rebuild()
 
+    def doubt(self) -> None:
+        """Have discovery ask again, where it can: an endpoint refuses connections. Threads: any."""
+        if self._refresh is None or self._doubted:
+            return
+        self._doubted = True  # until the worker comes to it: most of a burst of failures costs one comparison
+        self._cluster.runtime.worker.call(self._ask_again)
+
+    def _ask_again(self, _: object) -> None:
+        self._doubted = False
+        if self._refresh is not None:
+            self._refresh(self._service)
+
     def stop(self) -> None:
         """Stop following: nobody wants to know any more. Takes no lock: a finalizer may call it."""
         if self._watching is not None:
@@ -58,6 +72,7 @@ class Follower:
     def reset_after_fork(self) -> None:
         """In a forked child nothing watches: what was known stays in force, and the next call starts a watch."""
         self._lock = Lock()
+        self._doubted = False
         if self._following and not isinstance(self._discovery, Given):
             self._following = False
             self._cluster.asleep = True

@@ -8,40 +8,15 @@ resolver knows (mDNS, LDAP) is not found, and its endpoint waits until its eject
 
 from __future__ import annotations
 
-import ipaddress
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-HOSTS = Path("/etc/hosts")
-_LOOPBACK = ("127.0.0.1", "::1")
+from svcmesh.discovery.dns.hosts import listed
 
 
 async def resolve(host: str) -> list[str]:
     """Return the IP addresses that ``host`` stands for, none when nobody knows it. Bound it by a timeout."""
-    name = host.rstrip(".").lower()
-    listed = _in_hosts_file(name)
-    if listed:
-        return listed
-    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, where a hosts file leaves it out
-        return [*_LOOPBACK]
-    return await _asked_for(host)
-
-
-def _in_hosts_file(name: str) -> list[str]:
-    found: list[str] = []
-    with suppress(OSError, UnicodeDecodeError):
-        for line in HOSTS.read_text(encoding="utf-8").splitlines():
-            address, *names = line.partition("#")[0].split() or ("",)
-            if name in (listed.lower() for listed in names) and _is_address(address):
-                found.append(address)
-    return found
-
-
-def _is_address(text: str) -> bool:
-    with suppress(ValueError):
-        return "%" not in text and bool(ipaddress.ip_address(text))
-    return False
+    return listed(host) or await _asked_for(host)
 
 
 async def _asked_for(host: str) -> list[str]:

@@ -197,7 +197,13 @@ class View:
             breaker.settle(held.get(breaker), good, now, member, outcome.error, seconds)
             if outcome.refused and breaker.state == "open":
                 self._knock(breaker, member)
-        if outcome.blames and self._outliers is not None:
+        if outcome.blames:
+            self._blame(member, outcome, now)
+
+    def _blame(self, member: Member, outcome: Outcome, now: float) -> None:
+        if outcome.refused:
+            self.cluster.doubt()
+        if self._outliers is not None:
             self.cluster.failed(self._outliers, member, outcome, now)
 
     def _knock(self, breaker: Breaker, member: Member) -> None:
