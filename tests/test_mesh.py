@@ -24,7 +24,6 @@ from svcmesh import (
     CircuitOpen,
     ConfigError,
     DeadlineExceeded,
-    Endpoint,
     Event,
     Fault,
     Mesh,
@@ -50,28 +49,6 @@ class Silent:
             raise self.error
         await asyncio.get_running_loop().create_future()
         yield Snapshot(())
-
-
-def test_the_same_name_is_the_same_service_and_a_second_policy_an_error() -> None:
-    with Mesh({"a": SERVERS}, services={"b": Policy()}) as mesh:
-        assert mesh.service("a") is mesh.service("a")
-        assert mesh.service("a", policy=Policy.standard()) is mesh.service("a")
-        assert mesh.service("b").policy == Policy()
-        for name in ("a", "b"):
-            with pytest.raises(ConfigError, match="another policy"):
-                mesh.service(name, policy=Policy(timeout=1.0))
-
-
-def test_settings_by_service_may_name_another_discovery() -> None:
-    with Mesh({"a": SERVERS}, services={"b": ("static://127.0.0.1:9", Policy())}) as mesh:
-        assert [endpoint.address for endpoint in mesh.service("b").endpoints] == ["127.0.0.1:9"]
-
-
-def test_a_service_by_uri_needs_no_discovery_and_shows_no_secret() -> None:
-    with Mesh({}) as mesh:
-        service = mesh.service("static://127.0.0.1:9")
-        assert service.endpoints == (Endpoint("127.0.0.1:9"),)
-        assert mesh.state()["services"]["static://127.0.0.1:9"]["discovery"]["ready"]
 
 
 BAD = {
@@ -201,21 +178,6 @@ def test_listeners_may_raise_and_call_back_into_the_mesh() -> None:
         mesh.events.subscribe(listener)
         mesh.service("service").guard(lambda: None)()
     assert {"call.finished", "listener.failed"} <= set(heard)
-
-
-def test_events_of_making_a_service_are_told_with_no_lock_held() -> None:
-    with Mesh({"service": SERVERS}) as mesh:
-        blocked: list[bool] = []
-
-        def listener(_: Event) -> None:
-            other = threading.Thread(target=mesh.service, args=("another",))
-            other.start()
-            other.join(5)
-            blocked.append(other.is_alive())
-
-        mesh.events.subscribe(listener, "endpoints.changed")
-        mesh.service("service")
-        assert blocked == [False]
 
 
 def test_errors_travel_between_processes_with_their_story() -> None:
@@ -348,7 +310,7 @@ def test_closing_refuses_what_waits_and_what_is_new_and_may_be_repeated() -> Non
         threading.Event().wait(0.001)
     mesh.close()
     mesh.close()
-    thread.join(5)
+    thread.join(30)
 
     assert "closed" in str(raised[0])
     with pytest.raises(NoEndpoints, match="closed"):
@@ -372,7 +334,7 @@ def test_closing_while_calls_run_harms_none_of_them(fails: bool) -> None:
     def fn() -> str:
         calls.append(1)
         inside.set()
-        go.wait(5)
+        go.wait(30)
         if fails:
             raise ConnectionResetError
         return "done"
@@ -385,10 +347,10 @@ def test_closing_while_calls_run_harms_none_of_them(fails: bool) -> None:
 
     thread = threading.Thread(target=call)
     thread.start()
-    inside.wait(5)
+    inside.wait(30)
     mesh.close()
     go.set()
-    thread.join(5)
+    thread.join(30)
 
     assert results == ["reset" if fails else "done"]
     assert calls == [1]
@@ -410,14 +372,14 @@ async def _answer() -> int:
 
 EXITS = {
     "in a function": """
-threading.Thread(target=mesh.service("given").guard(lambda: time.sleep(60)), daemon=True).start()
+threading.Thread(target=mesh.service("given").guard(lambda: time.sleep(600)), daemon=True).start()
 """,
     "waiting for endpoints": """
 threading.Thread(target=silent.service("s").guard(lambda: None), daemon=True).start()
 """,
     "waiting for a retry": """
 def fail(): raise ConnectionResetError
-policy = Policy(retry=Retry(wait=lambda _: 60.0, budget=None))
+policy = Policy(retry=Retry(wait=lambda _: 600.0, budget=None))
 threading.Thread(target=mesh.service("given").guard(idempotent=True, policy=policy)(fail), daemon=True).start()
 """,
     "never closed": """
@@ -446,7 +408,7 @@ time.sleep(0.2)
         [sys.executable, "-W", "error", "-X", "dev", "-c", program],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
 

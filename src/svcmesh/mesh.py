@@ -8,31 +8,31 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from weakref import WeakSet, WeakValueDictionary, finalize
+from weakref import WeakSet, finalize
 
 from svcmesh.balance.picker import Rng
 from svcmesh.core import checks
 from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint, Locality
-from svcmesh.core.errors import ConfigError, NoEndpoints
+from svcmesh.core.errors import ConfigError
+from svcmesh.directory import Directory
 from svcmesh.discovery.base import Discovery
-from svcmesh.discovery.uri import is_uri, open_discovery, open_service
+from svcmesh.discovery.uri import open_discovery
 from svcmesh.discovery.uri_parts import redacted
 from svcmesh.engine.child_end import at_child_end
 from svcmesh.engine.cluster import Cluster
-from svcmesh.engine.follow import Follower
 from svcmesh.engine.runtime import Runtime
 from svcmesh.engine.state import describe
 from svcmesh.faults import Faults
 from svcmesh.observe.bus import Events
 from svcmesh.observe.explain import explain
-from svcmesh.policy.policy import Policy
+from svcmesh.policy.policy import Policy, check_policy
 from svcmesh.registration import Registration, announce
-from svcmesh.service import Service, check_policy
+from svcmesh.service import Service
 from svcmesh.settings import ServiceSettings, check_clock_and_rng, read_settings
 from svcmesh.transport.signals import leave
 
@@ -71,17 +71,19 @@ class Mesh:
         rng: Rng | None = None,
     ) -> None:
         check_clock_and_rng(clock, rng)
-        self._policy = Policy.standard() if policy is None else check_policy(policy)
+        policy = Policy.standard() if policy is None else check_policy(policy)
         self._runtime = Runtime(clock, rng)
         self._listeners = self._runtime.events.hand_over()  # kept here, so that they may refer to this mesh
-        self._lock = RLock()
+        clock, emit = self._runtime.clock, self._runtime.events.emit
+        self._discovery = open_discovery(discovery, clock=clock, emit=emit)
+        settings = read_settings(services, clock=clock, emit=emit)
         self._clusters: dict[str, Cluster] = {}
-        self._services: dict[str, Service] = {}
-        self._passing: WeakValueDictionary[str, Service] = WeakValueDictionary()
-        self._discovery = open_discovery(discovery, clock=self._runtime.clock, emit=self._runtime.events.emit)
-        self._settings = read_settings(services, clock=self._runtime.clock, emit=self._runtime.events.emit)
+        self._directory = Directory(
+            self, self._runtime, self._clusters, discovery=self._discovery, policy=policy, settings=settings
+        )
+        self._lock = RLock()
         self._registrations: list[Registration] = []
-        self.faults = Faults(self._in_any_case)
+        self.faults = Faults(self._directory.in_any_case)
         self._runtime.listeners_changed.append(_rebuilder(self._clusters))
         self._finalizer = finalize(self, _shut, self._runtime, self._clusters)
         self._finalizer.atexit = False  # the interpreter's end has its own order, see `_close_all`
@@ -99,21 +101,7 @@ class Mesh:
         Raises:
             ConfigError: an empty or malformed name or URI, or a second, different policy for it.
         """
-        if not isinstance(name_or_uri, str) or not name_or_uri:
-            raise ConfigError(f"a service is asked for by its name, a non-empty string, not by {name_or_uri!r}")
-        with self._lock:
-            service = self._services.get(name_or_uri) or self._passing.get(name_or_uri)
-            follower = None
-            if service is None:
-                service, follower = self._new_service(name_or_uri, policy)
-            self._services[name_or_uri] = service
-            if policy is not None and policy != service.policy:
-                raise ConfigError(
-                    f"service {service.name!r} has another policy; for a second one use service.with_policy(policy)"
-                )
-        if follower is not None:
-            follower.prime()
-        return service
+        return self._directory.named(name_or_uri, policy)
 
     def by_host(self, host: str) -> Service:
         """Return the service that the host of a URL names; hosts have no case, so names are found in any.
@@ -127,50 +115,7 @@ class Mesh:
             ConfigError: as `service`.
             NoEndpoints: several names are ``host`` but for their case, and none of them exactly.
         """
-        with self._lock:
-            names = self._spelled(host)
-            if len(names) > 1:
-                raise NoEndpoints(f"{_ambiguous(host, names)}, and a URL cannot say which: rename one of them")
-            name = names[0]
-            service = self._services.get(name) or self._passing.get(name)
-            if service is not None:
-                return service
-            service, follower = self._new_service(name, None)
-            self._passing[name] = service
-            finalize(service, _forget, self._clusters, name, follower).atexit = False
-        follower.prime()
-        return service
-
-    def _in_any_case(self, name: str) -> Service:
-        """Return the service that ``name`` is, or is but for its case, as a URL would find it; for faults."""
-        with self._lock:
-            names = self._spelled(name) if isinstance(name, str) else []
-            if len(names) > 1:
-                raise ConfigError(f"{_ambiguous(name, names)}: spell it as one of them")
-            return self.service(names[0] if names else name)
-
-    def _spelled(self, name: str) -> list[str]:
-        """Return the known names that are ``name`` but for their case; ``name`` alone where it is known, or none is."""
-        listed: Iterable[str] = getattr(self._discovery, "names", ())
-        for known in ({*self._services, *self._settings, *listed}, {*self._passing}):
-            alike = [name] if name in known else sorted(each for each in known if each.lower() == name.lower())
-            if alike:
-                return alike
-        return [name]
-
-    def _new_service(self, name: str, policy: Policy | None) -> tuple[Service, Follower]:
-        self._check_open()
-        own, configured = self._settings.get(name, (None, None))
-        if policy is not None and configured is not None and policy != configured:
-            raise ConfigError(f"service {name!r} has another policy in Mesh(services=…); give it in one place")
-        clock, emit = self._runtime.clock, self._runtime.events.emit
-        if is_uri(name):
-            discovery, shown = open_service(name, clock=clock, emit=emit), redacted(name)
-        else:
-            discovery, shown = own or self._discovery, name
-        service = Service(self, Cluster(shown, self._runtime), check_policy(policy or configured or self._policy))
-        cluster = self._clusters[name] = service.view.cluster
-        return service, Follower(cluster, discovery, name)
+        return self._directory.by_host(host)
 
     # -- registering this process ----------------------------------------------------------------------------------
 
@@ -205,7 +150,7 @@ class Mesh:
         Raises:
             ConfigError: a field that can never be registered, or a discovery that nothing can be registered with.
         """
-        self._check_open()
+        self._runtime.check_open()
         source = self._discovery
         if uri is not None:
             source = open_discovery(uri, clock=self._runtime.clock, emit=self._runtime.events.emit)
@@ -263,9 +208,7 @@ class Mesh:
     def state(self) -> dict[str, Any]:
         """Return the state now, as values that JSON can hold: services, endpoints, health, breakers, budgets."""
         self._runtime.reapers.forget_closed()
-        with self._lock:
-            services = [*self._services.values(), *self._passing.values()]
-        return {"services": {service.name: describe(service.view) for service in services}}
+        return {"services": {service.name: describe(service.view) for service in self._directory.all()}}
 
     def explain(self, name: str) -> str:
         """Say in words what a call to ``name`` would meet now, and why.
@@ -275,11 +218,9 @@ class Mesh:
         """
         if not isinstance(name, str):
             raise ConfigError(f"a service is explained by its name, not by {name!r}")
-        with self._lock:
-            service = self._services.get(name) or self._passing.get(name)
-            used = [*self._services.values(), *self._passing.values()]
-            known = ", ".join(sorted({each.name for each in used})) or "none"
+        service = self._directory.known(name)
         if service is None:
+            known = ", ".join(sorted({each.name for each in self._directory.all()})) or "none"
             raise ConfigError(f"service {redacted(name)!r} has not been used in this mesh; used are: {known}")
         return explain(describe(service.view))
 
@@ -345,28 +286,13 @@ class Mesh:
         self._runtime.worker.close()
         self._runtime.worker.join()
 
-    def _check_open(self) -> None:
-        if self._runtime.closed:
-            raise RuntimeError("this mesh has been closed")
-
     def _reset_after_fork(self) -> None:
         self._lock = RLock()
         self._registrations = []
         self._runtime.reset_after_fork()
+        self._directory.reset_after_fork()
         for cluster in self._clusters.values():
             cluster.reset_after_fork()
-
-
-def _ambiguous(name: str, names: list[str]) -> str:
-    return f"{name!r} may be service {', '.join(map(repr, names))}, which differ only in case"
-
-
-def _forget(clusters: dict[str, Cluster], name: str, follower: Follower) -> None:
-    """Let go of a service that nobody refers to."""
-    follower.stop()
-    cluster = clusters.pop(name, None)
-    if cluster is not None:
-        cluster.close()
 
 
 def _rebuilder(clusters: dict[str, Cluster]) -> Callable[[], None]:

@@ -8,8 +8,7 @@ from typing import ParamSpec, TypeVar
 from svcmesh.engine.alone import alone
 from svcmesh.engine.runtime import Runtime
 from svcmesh.engine.view import View
-from svcmesh.policy.policy import Policy
-from svcmesh.service import check_policy
+from svcmesh.policy.policy import Policy, check_policy
 from svcmesh.transport.functions import guarded
 
 P = ParamSpec("P")

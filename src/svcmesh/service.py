@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 from svcmesh.core import checks
 from svcmesh.core.deadline import ambient_on
 from svcmesh.core.endpoint import Endpoint
-from svcmesh.core.errors import ConfigError, NoEndpoints
+from svcmesh.core.errors import NoEndpoints
 from svcmesh.engine import refusal
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.news import await_until, block_until
 from svcmesh.engine.view import View
-from svcmesh.policy.policy import Policy
+from svcmesh.policy.policy import Policy, check_policy
 from svcmesh.transport.block import Block
 from svcmesh.transport.functions import guarded
 
@@ -231,17 +231,6 @@ class Service:
         from svcmesh.transport.http.client import async_service_transport
 
         return async_service_transport(self, inner, kwargs)
-
-
-def check_policy(policy: object) -> Policy:
-    """Return ``policy``.
-
-    Raises:
-        ConfigError: it is no Policy.
-    """
-    if not isinstance(policy, Policy):
-        raise ConfigError(f"policy must be a svcmesh.Policy, not {policy!r}")
-    return policy
 
 
 def _keeping(function: Callable[P, R], service: Service) -> Callable[P, R]:

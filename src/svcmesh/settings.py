@@ -10,8 +10,7 @@ from svcmesh.core.emit import Emit
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.base import Discovery
 from svcmesh.discovery.uri import open_discovery
-from svcmesh.policy.policy import Policy
-from svcmesh.service import check_policy
+from svcmesh.policy.policy import Policy, check_policy
 
 ServiceSettings = Policy | tuple[str, Policy]
 

@@ -36,6 +36,11 @@ class Runtime:
         self.worker.call(timer.start)
         return timer.cancel
 
+    def check_open(self) -> None:
+        """Raise RuntimeError when the mesh has been closed."""
+        if self.closed:
+            raise RuntimeError("this mesh has been closed")
+
     def close(self) -> None:
         """Stop the worker, without waiting for it; nothing can be started any more."""
         self.closed = True

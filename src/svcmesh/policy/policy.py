@@ -122,6 +122,17 @@ class Policy:
         return breakers if isinstance(breakers, tuple) else (breakers,)
 
 
+def check_policy(policy: object) -> Policy:
+    """Return ``policy`` when it is one.
+
+    Raises:
+        ConfigError: otherwise.
+    """
+    if not isinstance(policy, Policy):
+        raise ConfigError(f"policy must be a svcmesh.Policy, not {policy!r}")
+    return policy
+
+
 @cache
 def _standard() -> Policy:
     return Policy(
