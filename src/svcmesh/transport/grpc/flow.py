@@ -176,7 +176,9 @@ class Flow:
         stock, account = leg.stock, leg.account
         streams = self.line.method.streams_responses
         outcome = self._outcome(leg)
-        if outcome.kind is Kind.SUCCESS and streams:
+        if outcome.kind is not Kind.SUCCESS:
+            leg.release()
+        elif streams:
             self.expose(leg)
         if leg.committed or self.cancelled or (outcome.kind is Kind.SUCCESS and account.report is None):
             if outcome.kind is not Kind.SUCCESS:
@@ -195,9 +197,12 @@ class Flow:
 
     def _outcome(self, leg: Leg) -> Outcome:
         stock = leg.stock
-        if stock.code() is not grpc.StatusCode.OK:
-            self._exchange.asked = leg.account.member
-            return self._exchange.classify(stock, answered=leg.has_headers)
+        try:
+            if stock.code() is not grpc.StatusCode.OK:
+                self._exchange.asked = leg.account.member
+                return self._exchange.classify(stock, answered=leg.has_headers)
+        except Exception as error:  # noqa: BLE001 - somebody's interceptor raised it, so that there is no status
+            return Outcome(Kind.ERROR, error)
         return Outcome(Kind.SUCCESS, value=stock if self.line.method.streams_responses else stock.result())
 
     def machine_done(self, outcome: Outcome) -> None:

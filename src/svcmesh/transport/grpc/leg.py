@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
+
+import grpc
 
 from svcmesh.core.info import CallInfo
 from svcmesh.core.outcome import Kind, Outcome
@@ -20,6 +23,7 @@ from svcmesh.engine.member import Member
 from svcmesh.engine.view import View
 
 Report = Callable[[Outcome], object]
+_CANCELLED: int = grpc.StatusCode.CANCELLED.value[0]
 
 
 class Account:
@@ -129,6 +133,18 @@ class Leg:
     @property
     def _headers(self) -> Any:
         return getattr(getattr(self.stock, "_state", None), "initial_metadata", None)
+
+    def release(self) -> None:
+        """Have gRPC end what it left open of a call that has failed, so that nobody waits for it; no status changes.
+
+        When gRPC repeats a stream by itself, because the server had not looked at it, and finds no connection any more,
+        grpcio 1.85 reports the status and forgets the reads: `next` and `initial_metadata` would wait for ever, though
+        the call is over. Only cancelling what is below the call ends them. Harmless where nothing is left open.
+        """
+        below = getattr(self.stock, "_call", None)
+        if below is not None:
+            with suppress(Exception):  # of another grpcio, or some wrapper's own: the end of the call must not suffer
+                below.cancel(_CANCELLED, "")
 
     def canceller(self) -> Callable[[], object]:
         """Return what cancels the stock call, if it still exists."""
