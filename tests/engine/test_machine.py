@@ -14,6 +14,7 @@ from svcmesh.core.endpoint import Endpoint, Health
 from svcmesh.core.errors import CircuitOpen, DeadlineExceeded, NoEndpoints
 from svcmesh.core.info import info
 from svcmesh.core.outcome import Kind, Outcome
+from svcmesh.engine.circuits import new_breaker
 from svcmesh.engine.effects import Discard, Done, Start, Wait
 from svcmesh.engine.machine import PATIENCE, Call
 from svcmesh.engine.member import NEVER
@@ -110,7 +111,7 @@ def test_an_unsent_request_does_not_circle_where_breakers_refuse_all_others() ->
     stage.cluster.look(stage.clock.now())
     other = stage.cluster.members[B.address]
     assert stage.view.admit(other, stage.clock.now()) is not None  # somebody else has the one probe
-    breaker_of_a = stage.view._new_breaker(breaker, stage.cluster.members[A.address])
+    breaker_of_a = new_breaker(stage.cluster, breaker, stage.cluster.members[A.address])
     breaker_of_a.settle = lambda *_, **__: None  # type: ignore[method-assign] # A's stays closed
     stage.cluster.members[A.address].breakers[breaker] = breaker_of_a
 

@@ -11,32 +11,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import cast
-from weakref import ref
 
 from svcmesh.balance import hash_on
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.least_request import LeastRequest
 from svcmesh.balance.picker import Learning, Picker
 from svcmesh.core.deadline import ambient_on
-from svcmesh.core.endpoint import PICKED, Health
+from svcmesh.core.endpoint import Health
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine import lesson
+from svcmesh.engine.circuits import Knocker, new_breaker
 from svcmesh.engine.cluster import Cluster, Report
 from svcmesh.engine.member import NEVER, Member
-from svcmesh.engine.probe import probe
-from svcmesh.engine.runtime import Runtime
 from svcmesh.engine.tables import Tables
 from svcmesh.engine.traffic import ClusterTraffic
 from svcmesh.observe.events import PER_CALL
-from svcmesh.policy.breaker import Breaker, CircuitBreaker
+from svcmesh.policy.breaker import Breaker
 from svcmesh.policy.budget import Budget, RetryBudget
 from svcmesh.policy.outlier import Ejection
 from svcmesh.policy.policy import Policy
 
 Permits = tuple[tuple[Breaker, int], ...]
 _ANSWERED = frozenset({Kind.SUCCESS, Kind.STATUS, Kind.ERROR})
-SYNC_EVERY = 1.0
-"""Seconds between looks at a breaker's shared storage."""
 _NO_BUDGET = RetryBudget(ratio=0.0, per_second=0, window=1)
 
 
@@ -68,7 +64,6 @@ class View:
         self._plain = False
         self.picker: Picker = Picker(())
         self.panicking = False
-        self._knocking: set[Breaker] = set()
         self.balancer = policy.load_balancer or LeastRequest()
         self._learning = self.balancer if isinstance(self.balancer, Learning) else None
         self.learns = self._learning is not None
@@ -85,8 +80,10 @@ class View:
         config = config or _NO_BUDGET
         self.budget = self.cluster.shared(config, lambda: Budget(config, self.clock.now()))
         self.service_breakers = tuple(
-            self.cluster.shared(config, partial(self._new_breaker, config, None)) for config in self._service_breakers
+            self.cluster.shared(config, partial(new_breaker, self.cluster, config, None))
+            for config in self._service_breakers
         )
+        self._knocker = Knocker(self.cluster)
         self.traffic = ClusterTraffic(self.cluster)
         windows = [b.window for b in self.policy.breakers]
         if self._outliers is not None:
@@ -193,10 +190,10 @@ class View:
                 if not outcome.blames:
                     continue
                 with self.cluster.lock:
-                    breaker = member.breakers.setdefault(config, self._new_breaker(config, member))
+                    breaker = member.breakers.setdefault(config, new_breaker(self.cluster, config, member))
             breaker.settle(held.get(breaker), good, now, member, outcome.error, seconds)
             if outcome.refused and breaker.state == "open":
-                self._knock(breaker, member)
+                self._knocker.knock(breaker, member)
         if outcome.blames:
             self._blame(member, outcome, now)
 
@@ -205,24 +202,6 @@ class View:
             self.cluster.doubt()
         if self._outliers is not None:
             self.cluster.failed(self._outliers, member, outcome, now)
-
-    def _knock(self, breaker: Breaker, member: Member) -> None:
-        """Dial an endpoint whose connect failures keep its breaker open, so that it is used as soon as it is back."""
-        if breaker not in self._knocking and member.endpoint is not PICKED:
-            self._knocking.add(breaker)
-            self.runtime.worker.submit(self._until_back(breaker, member))
-
-    async def _until_back(self, breaker: Breaker, member: Member) -> None:
-        def wanted() -> bool:
-            return breaker.state == "open" and self.cluster.members.get(member.endpoint.address) is member
-
-        try:
-            if await probe(member.endpoint, self.clock, self.runtime.rng, wanted):
-                member.renew()
-                breaker.hasten(self.clock.now())
-        finally:
-            self._knocking.discard(breaker)
-        self.cluster.rebuild()
 
     def retry_after(self, now: float) -> float | None:
         """Return the seconds until the first open breaker of an endpoint lets a probe through."""
@@ -313,50 +292,13 @@ class View:
             self.cluster.look_at(breaker.half_opens_at)
         return breaker.state
 
-    def _new_breaker(self, config: CircuitBreaker, member: Member | None) -> Breaker:
-        name = self.cluster.name
-        if member is not None and member.endpoint is not PICKED:
-            name = f"{name} {member.endpoint.address}"
-
-        def changed(old: str, new: str) -> None:
-            self.cluster.note("breaker.changed", endpoint=None if member is None else member.endpoint, old=old, new=new)
-            self.cluster.rebuild()
-
-        if config.storage is None:
-            return Breaker(config, name, on_change=changed, on_listener_error=self._listener_failed)
-        worker = self.runtime.worker  # storages may block: what talks to them runs there, never in a call
-        breaker = Breaker(
-            config,
-            name,
-            on_change=changed,
-            on_listener_error=self._listener_failed,
-            defer=lambda deed: worker.call(lambda _: deed()),
-        )
-        weak, runtime = ref(breaker), self.runtime
-        worker.call(lambda _: _sync(runtime, weak))
-        return breaker
-
-    def _listener_failed(self, error: Exception) -> None:
-        told = f"{type(error).__name__}: {error}"
-        self.runtime.events.emit("listener.failed", self.cluster.name, listener="circuit breaker", error=told)
-
     def reset_after_fork(self) -> None:
         """In a forked child: join the cluster anew."""
         self.choose = _nobody
         self._plain = False
-        self._knocking = set()
         if self._tables is not None:
             self._tables.reset_after_fork()
         self._join()
-
-
-def _sync(runtime: Runtime, breaker: ref[Breaker]) -> None:
-    """Take over what others wrote to a breaker's storage, now and every second, for as long as there is the breaker."""
-    found = breaker()
-    if found is not None and not runtime.closed:
-        now = runtime.clock.now()
-        found.sync(now)
-        runtime.call_at(now + SYNC_EVERY, lambda: _sync(runtime, breaker))
 
 
 def _nobody() -> None:
