@@ -47,6 +47,14 @@ def settle(view: View, outcome: Any) -> None:
     view.settle(member, (), outcome, view.clock.now(), 0.0)
 
 
+def turn(runtime: Runtime) -> None:
+    """Wait until the worker has done what it was asked so far, and what that asked for in turn."""
+    for _ in range(3):
+        done = threading.Event()
+        runtime.worker.call(lambda _, done=done: done.set())  # type: ignore[misc]
+        assert done.wait(5)
+
+
 def test_it_is_named_for_what_it_guards() -> None:
     """Users' listeners and storages know it by that name."""
     stage = Stage(Policy())
@@ -84,12 +92,11 @@ def test_a_circuit_that_one_process_opens_is_open_in_the_other_within_a_second(
         cluster = Cluster("service", runtime)
         cluster.apply(Snapshot((A,)))
         views.append(View(cluster, Policy(circuit_breaker=breaker)))
-    clock.advance(0.1)  # both have looked once
+    for runtime in runtimes:
+        turn(runtime)  # both have looked once
 
     views[0].service_breakers[0].settle(None, False, clock.now(), views[0].traffic, lost().error)
-    written = threading.Event()
-    runtimes[0].worker.call(lambda _: written.set())
-    assert written.wait(5)
+    turn(runtimes[0])
     assert storage.state == "open"
     clock.advance(1.1)
 
@@ -102,10 +109,12 @@ def test_a_breaker_that_is_dropped_is_not_kept_by_its_storage(runtimes: list[Run
     storage = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
     config = CircuitBreaker(consecutive=1, failure_rate=None, storage=lambda name: storage)
     weak = ref(new_breaker(Cluster("service", runtimes[0]), config, None))
-    clock.advance(1.5)
+    turn(runtimes[0])
     gc.collect()
 
     assert weak() is None
+    clock.advance(1.5)
+    turn(runtimes[0])
     assert clock.next_at() is None
 
 
@@ -130,7 +139,6 @@ def test_each_breaker_is_knocked_for_once_at_a_time_and_a_function_never(
     runtimes: list[Runtime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dialled: list[Endpoint] = []
-    done = threading.Event()
 
     async def probe(endpoint: Endpoint, *_: object) -> bool:
         dialled.append(endpoint)
@@ -147,9 +155,6 @@ def test_each_breaker_is_knocked_for_once_at_a_time_and_a_function_never(
             knocker.knock(breaker, each)
 
     runtimes[0].worker.call(ask)
-    for _ in range(3):  # the dials are tasks: three turns of the loop later they have run
-        done.clear()
-        runtimes[0].worker.call(lambda _: done.set())
-        assert done.wait(5)
+    turn(runtimes[0])
 
     assert dialled == [A]
