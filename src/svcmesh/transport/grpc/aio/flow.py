@@ -233,11 +233,12 @@ class AioFlow:
         try:
             plain = value_of(stock.code()) is grpc.StatusCode.OK
             provisional = self.line.method.streams_requests and value_of(stock.details()) == PROVISIONAL
+            dropped = not plain and leg.dropped
         except Exception as error:  # noqa: BLE001 - somebody's interceptor raised it, so that there is no status
             self._not_plain(leg, self.exchange.classify(error))
             self._dealt_with(leg)
             return
-        if not plain and leg.dropped:
+        if dropped:
             self.cancelled = True  # gRPC was quicker than those of us who would have said so
         if provisional:
             self._later = self.loop.create_task(self._true_end(leg))
@@ -291,18 +292,25 @@ class AioFlow:
         return single and account.report is not None and retry is not None and retry.wants_results
 
     async def _judge(self, leg: AioLeg) -> None:
-        leg.account.end(Outcome(Kind.SUCCESS, value=await leg.stock))
+        try:
+            outcome = Outcome(Kind.SUCCESS, value=await leg.stock)
+        except Exception as error:  # noqa: BLE001 - as above
+            outcome = self.exchange.classify(error)
+        leg.account.end(outcome)
         self._dealt_with(leg)
 
     def _outcome(self, stock: Any) -> Outcome:
-        error = grpc.aio.AioRpcError(
-            value_of(stock.code()),
-            value_of(stock.initial_metadata()),
-            value_of(stock.trailing_metadata()),
-            details=value_of(stock.details()),
-            debug_error_string=value_of(stock.debug_error_string()),
-        )
         self.exchange.asked = None if self.leg is None else self.leg.account.member
+        try:
+            error: BaseException = grpc.aio.AioRpcError(
+                value_of(stock.code()),
+                value_of(stock.initial_metadata()),
+                value_of(stock.trailing_metadata()),
+                details=value_of(stock.details()),
+                debug_error_string=value_of(stock.debug_error_string()),
+            )
+        except Exception as raised:  # noqa: BLE001 - as above
+            error = raised
         return self.exchange.classify(error)
 
     def machine_done(self, outcome: Outcome) -> None:
