@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +19,7 @@ import dns.exception
 import dns.message
 import dns.query
 import dns.rdatatype
+import dns.rrset
 import dns.update
 
 from tests.servers.consul_agent import until
@@ -154,10 +156,8 @@ class NameServer:
     ) -> None:
         """Stop it."""
         for listening in (self._udp, self._tcp):
-            try:
+            with suppress(OSError):  # a datagram socket is woken by it all the same, and says that it has no peer
                 listening.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # a datagram socket is woken by it all the same, and says that it has no peer
         for thread in self._threads:
             thread.join(10)
         self._udp.close()
@@ -175,10 +175,8 @@ class NameServer:
                 wire, sender = self._udp.recvfrom(65535)
             except OSError:
                 return
-            if not wire and sender is None:
-                return
             if not wire:
-                return
+                return  # nobody asks without a word: the socket was shut down
             reply = self._reply(wire, "udp")
             if reply is not None:
                 self._udp.sendto(reply, sender)
@@ -218,8 +216,6 @@ def respond(query: dns.message.QueryMessage, *records: str, **fields: Any) -> dn
 
 
 def _rrsets(lines: Any) -> list[Any]:
-    import dns.rrset
-
     grouped: dict[tuple[str, ...], list[str]] = {}
     for line in lines:
         name, ttl, rdclass, kind, text = re.split(r"\s+", line, maxsplit=4)

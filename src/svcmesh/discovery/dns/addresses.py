@@ -68,7 +68,7 @@ class Hosts:
 
         Args:
             name: of the host. given: addresses that are known already, by IP version.
-            versions: those that matter; None: all that are wanted.
+            versions: those of the wanted ones that matter; None, or none of them: all.
 
         Raises:
             DiscoveryError: nobody answers, or not what can be understood.
@@ -76,7 +76,7 @@ class Hosts:
         listed = dict.fromkeys(a for a in self._listed(name) if (6 if ":" in a else 4) in self._families)
         if listed:
             return Addresses(reachable(tuple(listed)), self._retry)
-        wanted = self._families if versions is None else versions
+        wanted = [version for version in self._families if versions is None or version in versions] or self._families
         asked = [version for version in wanted if version not in given]
         replies = dict(zip(asked, await asyncio.gather(*(self._try(name, v) for v in asked)), strict=True))
         failed = [reply for reply in replies.values() if isinstance(reply, DiscoveryError)]
