@@ -10,6 +10,7 @@ The one law: what was admitted is settled exactly once, whatever comes; `abandon
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from svcmesh.core.endpoint import PICKED, Endpoint
 from svcmesh.core.errors import DeadlineExceeded, SvcmeshError
@@ -18,10 +19,10 @@ from svcmesh.core.outcome import CONNECT_FAILURE, PER_TRY_TIMEOUT, Kind, Outcome
 from svcmesh.engine import refusal
 from svcmesh.engine.effects import Discard, Done, Effect, Start, Wait
 from svcmesh.engine.exchange import Attempt, Exchange
+from svcmesh.engine.gate import Gate
 from svcmesh.engine.injection import injected
 from svcmesh.engine.member import NEVER, Member
 from svcmesh.engine.view import Permits, View
-from svcmesh.policy.breaker import Breaker
 from svcmesh.policy.fault import Abort, Injection
 from svcmesh.policy.retry import Again, Ask
 
@@ -74,25 +75,25 @@ class Call:
         self.endpoints: list[Endpoint] = []
         self.waits: list[float] = []
         self._retry = view.policy.retry if retries else None
-        self._open: list[Attempt] = []
-        self._held: list[_Held] = []
-        self._wake = now
-        self._fault: Injection | None = None
-        self._admitted = False
-        self._service_permits: list[tuple[Breaker, int | None]] = []
-        self._last: Outcome | None = None
-        self._elsewhere = False
-        self._seen = 0
-        self._unused: list[Outcome] = []
-        self._reason = ""
-        self._result: Outcome | None = None
+        self._gate = Gate(view)
+        self._admitted = False  # all that stands before the whole call has been passed
+        self._fault: Injection | None = None  # what was drawn for the whole call; None before the draw
+        self._wake = now  # no attempt starts before this instant
+        self._seen = 0  # the count of the cluster's news when the endpoints were last looked at
+        self._elsewhere = False  # the next attempt is free as long as it goes to an endpoint not tried yet
+        self._open: list[Attempt] = []  # started and not ended
+        self._held: list[_Held] = []  # those of them that a fault keeps back
+        self._last: Outcome | None = None  # how the newest attempt ended; what the caller gets if no other follows
+        self._unused: list[Outcome] = []  # answers that another attempt replaces, to be released by the driver
+        self._reason = ""  # why the call ended as it did, for its story
+        self._result: Outcome | None = None  # the end of the call
 
     # -- what drivers call -----------------------------------------------------------------------------------------
 
     def adopt(self, member: Member, started: float) -> Attempt:
         """Take over the attempt of the success path, which was admitted without permits: every breaker was closed."""
         self._admitted = True
-        self._service_permits = [(breaker, None) for breaker in self.view.service_breakers]
+        self._gate.adopt()
         return self._begin(member, (), started)
 
     def poll(self, now: float) -> Effect:
@@ -154,7 +155,7 @@ class Call:
             refused = self._admit(now)
             if refused is not None:
                 return refused
-        elif any(breaker.state == "open" for breaker in self.view.service_breakers) and self._last is not None:
+        elif self._last is not None and self._gate.shut:
             self._reason = "breaker"
             return self._finish(self._last, now)
         found = self._pick(now)
@@ -183,12 +184,8 @@ class Call:
             return self._finish(self.exchange.aborted(self._fault.abort), now)
         self.view.budget.calls += 1
         self._admitted = True
-        for breaker in self.view.service_breakers:
-            permit = breaker.admit(now)
-            if permit is None:
-                return self._reject(refusal.service_open(self.view.cluster, breaker.retry_after(now)), "breaker", now)
-            self._service_permits.append((breaker, permit))
-        return None
+        wait = self._gate.admit(now)
+        return None if wait is None else self._reject(refusal.service_open(self.view.cluster, wait), "breaker", now)
 
     def _pick(self, now: float) -> tuple[Member, Permits] | Effect:
         """Pick whom to ask: first those not tried yet, then anybody; a breaker's refusal is a free re-pick."""
@@ -275,11 +272,9 @@ class Call:
     def _settle(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
         member = attempt.member
         over = outcome.value is None or not self.exchange.deferred
-        self.view.settle(member, attempt.permits, outcome, now, now - attempt.started, over=over)
-        bus = self.view.runtime.events
-        if "attempt.finished" in bus.wanted:
-            seconds, kind = now - attempt.started, outcome.kind.value
-            bus.emit("attempt.finished", self._service, endpoint=member.endpoint, seconds=seconds, outcome=kind)
+        seconds = now - attempt.started
+        self.view.settle(member, attempt.permits, outcome, now, seconds, over=over)
+        self._emit("attempt.finished", endpoint=member.endpoint, seconds=seconds, outcome=outcome.kind.value)
 
     def _judge(self, outcome: Outcome, now: float, *, elsewhere: bool = True) -> None:
         """Schedule another attempt, or end the call with this outcome; ``elsewhere``: others may be left to try."""
@@ -295,25 +290,28 @@ class Call:
             return
         ask = self._ask(outcome, now, elsewhere=elsewhere)
         answer = retry.decide(ask, self.view.budget, self.view.runtime.rng)
-        emit = self.view.runtime.events.emit
         if isinstance(answer, Again):
-            self._wake = now + answer.seconds
-            self._elsewhere = ask.untried and outcome.kind is Kind.UNSENT
-            self.waits.append(answer.seconds)
-            emit(
-                "retry.scheduled",
-                self._service,
-                attempt=ask.attempts,
-                endpoint=self.endpoints[-1],
-                delay=answer.seconds,
-                reason=outcome.reason,
-            )
+            self._schedule(ask, answer.seconds)
             return
-        if answer.reason != "not-retryable":
-            emit("retry.refused", self._service, reason=answer.reason)
-        if answer.reason != "not-retryable" or outcome.kind is not Kind.SUCCESS:
+        wanted = answer.reason != "not-retryable"
+        if wanted:
+            self._emit("retry.refused", reason=answer.reason)
+        if wanted or outcome.kind is not Kind.SUCCESS:
             self._reason = f"{outcome.reason or outcome.kind.value}; {answer.reason}"
         self._finish(outcome, now)
+    def _schedule(self, ask: Ask, seconds: float) -> None:
+        """Have another attempt follow after ``seconds``."""
+        self._wake = ask.now + seconds
+        self._elsewhere = ask.untried and ask.outcome.kind is Kind.UNSENT
+        self.waits.append(seconds)
+        self._emit(
+            "retry.scheduled",
+            attempt=ask.attempts,
+            endpoint=self.endpoints[-1],
+            delay=seconds,
+            reason=ask.outcome.reason,
+        )
+
 
     def _ask(self, outcome: Outcome, now: float, *, elsewhere: bool) -> Ask:
         sendable = self.exchange.replayable()
@@ -345,46 +343,30 @@ class Call:
 
     def _reject(self, error: SvcmeshError, reason: str, now: float) -> Effect:
         """End the call with an error of ours, in the form that callers of this transport catch."""
-        self._reason = reason
-        emit, after = self.view.runtime.events.emit, error.retry_after
-        emit("call.rejected", self._service, reason=reason, retry_after=after)
+        self._reason, after = reason, error.retry_after
+        self._emit("call.rejected", reason=reason, retry_after=after)
         kind = Kind.DEADLINE if isinstance(error, DeadlineExceeded) else Kind.REJECTED
         return self._finish(Outcome(kind, self.exchange.refusal(error), reason=reason, retry_after=after), now)
 
     def _finish(self, outcome: Outcome, now: float) -> Effect:
         self._result = outcome
-        good = self._verdict(outcome)
-        for breaker, permit in self._service_permits:
-            breaker.settle(permit, good, now, self.view.traffic, outcome.error, now - self.began)
-        self._service_permits = []
+        seconds = now - self.began
+        own = self.deadline >= self.began + self.view.total  # the policy's timeout, and no shorter one of the caller
+        self._gate.settle(outcome, now, seconds, late=own and bool(self.endpoints))
         if outcome.error is not None:
             attach(outcome.error, self.story(outcome, now))
         elif outcome.value is not None and self.exchange.function[0] is None:
             attach(outcome.value, self.story(outcome, now))  # an answer; what a function returns is its caller's own
-        bus = self.view.runtime.events
-        if "call.finished" in bus.wanted:
-            attempts, seconds = len(self.endpoints), now - self.began
-            bus.emit("call.finished", self._service, attempts=attempts, seconds=seconds, outcome=outcome.kind.value)
+        self._emit("call.finished", attempts=len(self.endpoints), seconds=seconds, outcome=outcome.kind.value)
         return Done(outcome)
-
-    def _verdict(self, outcome: Outcome) -> bool | None:
-        """What the end of the call says of the service: a caller's impatience and our own refusals say nothing."""
-        if outcome.kind in {Kind.CANCELLED, Kind.REJECTED}:
-            return None
-        if outcome.kind is Kind.DEADLINE:  # the policy's own timeout is news of the service, a shorter one is not
-            return False if self.endpoints and self.deadline >= self.began + self.view.total else None
-        return not outcome.blames
 
     def story(self, outcome: Outcome, now: float, reason: str | None = None) -> CallInfo:
         """Return what callers are told of the call, which ended in ``outcome``; ``reason`` where it is not ours."""
         endpoints, why = tuple(e for e in self.endpoints if e is not PICKED), reason or self._reason
         return CallInfo(len(self.endpoints), endpoints, tuple(self.waits), why, now - self.began, outcome.retry_after)
 
-    # -- small things ----------------------------------------------------------------------------------------------
-
-    @property
-    def _service(self) -> str:
-        return self.view.cluster.name
+    def _emit(self, name: str, **fields: Any) -> None:
+        self.view.runtime.events.emit(name, self.view.cluster.name, **fields)
 
 
 def _ran_out(attempt: Attempt, now: float) -> bool:
