@@ -299,6 +299,7 @@ class Call:
         if wanted or outcome.kind is not Kind.SUCCESS:
             self._reason = f"{outcome.reason or outcome.kind.value}; {answer.reason}"
         self._finish(outcome, now)
+
     def _schedule(self, ask: Ask, seconds: float) -> None:
         """Have another attempt follow after ``seconds``."""
         self._wake = ask.now + seconds
@@ -311,7 +312,6 @@ class Call:
             delay=seconds,
             reason=ask.outcome.reason,
         )
-
 
     def _ask(self, outcome: Outcome, now: float, *, elsewhere: bool) -> Ask:
         sendable = self.exchange.replayable()
