@@ -147,9 +147,8 @@ def test_a_refused_connection_has_the_name_asked_for_at_once(zone, mesh):
             raise ConnectionRefusedError("nobody there")
         return endpoint.host
 
-    with svcmesh.deadline(10):
-        with suppress(svcmesh.SvcmeshError, ConnectionRefusedError):  # it may be over before the answer is here
-            call()
+    with svcmesh.deadline(10), suppress(svcmesh.SvcmeshError, ConnectionRefusedError):
+        call()  # it may be over before the answer is here
     until(lambda: addresses(service) == ["127.0.0.22:1"])
     assert call() == "127.0.0.22"
 

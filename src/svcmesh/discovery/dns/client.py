@@ -54,7 +54,6 @@ class Client:
         Raises:
             DiscoveryError: nobody answers, or not what can be understood; ``name`` cannot be a name.
         """
-        import dns.exception
         import dns.resolver
 
         subject = _name(name)
@@ -112,7 +111,9 @@ def resolver_for(question: Question, servers: Sequence[tuple[str, int]]) -> Any:
         DiscoveryError: the system's settings are needed, and there are none.
     """
     import dns.asyncresolver
+    import dns.name
     import dns.nameserver
+    import dns.resolver
 
     try:
         resolver = dns.asyncresolver.Resolver(configure=not servers or question.search == ("",))
