@@ -111,7 +111,7 @@ def test_a_silent_registry_does_not_hold_a_call_past_its_deadline() -> None:
 
 
 def test_a_failing_registry_is_named_as_the_cause() -> None:
-    clock = FakeClock()
+    clock = FakeClock(patience=0.5)  # real seconds for the worker to begin
     with Mesh(Silent(OSError("registry down")), policy=Policy(timeout=3.0), clock=clock) as mesh:
         with pytest.raises(DeadlineExceeded, match="registry down") as caught:
             mesh.service("service").guard(lambda: None)()

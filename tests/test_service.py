@@ -12,6 +12,8 @@ from svcmesh import PICKED, ConfigError, Endpoint, Health, Mesh, NoEndpoints, Po
 from svcmesh.testing import FakeClock
 
 A, B = Endpoint("127.0.0.1:1"), Endpoint("127.0.0.1:2")
+PATIENCE = 0.5
+"""Real seconds in which a worker begins to wait, before virtual time jumps without it."""
 
 
 class Later:
@@ -47,7 +49,7 @@ def test_picking_is_a_peek() -> None:
 
 
 def test_waiting_for_endpoints_returns_when_they_come() -> None:
-    clock = FakeClock()
+    clock = FakeClock(patience=PATIENCE)
     with Mesh(Later(clock, 2.0), clock=clock) as mesh:
         service = mesh.service("service")
         service.wait_ready(10.0)
@@ -57,7 +59,7 @@ def test_waiting_for_endpoints_returns_when_they_come() -> None:
 
 
 def test_waiting_ends_with_its_time_and_says_why() -> None:
-    clock = FakeClock()
+    clock = FakeClock(patience=PATIENCE)
     with Mesh(Later(clock, 60.0), clock=clock) as mesh:
         service = mesh.service("service")
         with pytest.raises(NoEndpoints, match="'service' had no endpoint after 3 s: discovery lists none"):
@@ -70,7 +72,7 @@ def test_waiting_ends_with_its_time_and_says_why() -> None:
 
 async def test_an_ambient_deadline_shortens_the_wait() -> None:
     """Everything inside the block shares one budget."""
-    clock = FakeClock()
+    clock = FakeClock(patience=PATIENCE)
     async with Mesh(Later(clock, 60.0), clock=clock) as mesh:
         service = mesh.service("service")
         with deadline(2.0):
@@ -81,7 +83,7 @@ async def test_an_ambient_deadline_shortens_the_wait() -> None:
 
 
 async def test_the_same_awaited() -> None:
-    clock = FakeClock()
+    clock = FakeClock(patience=PATIENCE)
     async with Mesh(Later(clock, 2.0), clock=clock) as mesh:
         service = mesh.service("service")
         with pytest.raises(NoEndpoints, match="no endpoint after 1 s"):

@@ -30,12 +30,12 @@ def test_without_one_there_is_none():
 
 def test_it_counts_down_to_zero_and_not_below():
     clock = FakeClock()
-    with deadline(2.0):
-        assert remaining() == pytest.approx(2.0, abs=0.5)
-        assert ambient_on(clock) == 2.0
-        clock.advance(1.5)
-        assert remaining() == pytest.approx(0.5, abs=0.01)
-        clock.advance(5)
+    with deadline(2000.0):
+        assert remaining() == pytest.approx(2000, abs=100)
+        assert ambient_on(clock) == 2000.0
+        clock.advance(1500)
+        assert remaining() == pytest.approx(500, abs=100)
+        clock.advance(5000)
         assert remaining() == 0.0
     assert remaining() is None
 
@@ -64,12 +64,12 @@ def test_nesting_only_shortens(budgets):
 
 def test_a_clock_made_inside_a_block_gets_what_is_left():
     """A longer inner block gives no more time to a clock that the outer block did not know."""
-    with deadline(1.0):
+    with deadline(1000.0):
         clock = FakeClock(start=50)
-        assert ambient_on(clock) == pytest.approx(51, abs=0.5)
-        with deadline(100.0):
-            assert ambient_on(clock) <= 51
-            assert remaining() <= 1.0
+        assert ambient_on(clock) == pytest.approx(1050, abs=100)
+        with deadline(100_000.0):
+            assert ambient_on(clock) <= 1050
+            assert remaining() <= 1000.0
 
 
 def test_each_clock_spends_it():
@@ -150,9 +150,9 @@ def test_in_context_serves_many_threads_at_once():
     barrier, clock, found = threading.Barrier(4), FakeClock(), []
 
     def work():
-        barrier.wait(5)
+        barrier.wait(30)
         found.append(ambient_on(clock))
-        barrier.wait(5)
+        barrier.wait(30)
 
     with deadline(4.0):
         bound = in_context(work)
@@ -177,9 +177,9 @@ def test_at_sets_an_instant_and_takes_it_back():
 
 def test_the_system_clock_alone_keeps_a_bare_instant():
     """An instant of the system's clock can be read on a virtual clock that is made later."""
-    with at(SYSTEM, SYSTEM.now() + 5):
-        assert ambient_on(FakeClock(start=100)) == pytest.approx(105, abs=0.5)
-        assert remaining() == pytest.approx(5, abs=0.5)
+    with at(SYSTEM, SYSTEM.now() + 1000):
+        assert ambient_on(FakeClock(start=100)) == pytest.approx(1100, abs=100)
+        assert remaining() == pytest.approx(1000, abs=100)
 
 
 def test_a_block_that_a_generator_left_open_does_not_outlive_the_one_around_it():

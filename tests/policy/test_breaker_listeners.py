@@ -104,12 +104,12 @@ class TestListeners:
         class Slowly(pybreaker.CircuitBreakerListener):
             def failure(self, cb, exc):
                 inside.set()
-                go_on.wait(10)
+                go_on.wait(30)
 
         breaker = make(CircuitBreaker(failure_rate=None, consecutive=5, listeners=[Slowly()]))
         thread = threading.Thread(target=breaker.settle, args=(None, False, 0.0, Traffic()))
         thread.start()
-        assert inside.wait(10)
+        assert inside.wait(30)
         breaker.settle(None, False, 0.0, Traffic())  # would wait for ever if the lock were held
         permit = breaker.admit(0.0)
         go_on.set()

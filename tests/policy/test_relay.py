@@ -48,10 +48,10 @@ def test_what_a_deed_notes_is_done_after_it():
 
 def test_a_relay_that_another_thread_delivers_is_not_idle():
     relay, inside, go_on = Relay(lambda error: None), threading.Event(), threading.Event()
-    relay.note(lambda: (inside.set(), go_on.wait(10)))
+    relay.note(lambda: (inside.set(), go_on.wait(30)))
     thread = threading.Thread(target=relay.deliver)
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(30)
     busy = not relay.idle
     go_on.set()
     thread.join()

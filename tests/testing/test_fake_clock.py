@@ -100,7 +100,7 @@ def test_without_autojump_only_advance_moves_time():
     clock.advance(9.5)
     assert threads[0].is_alive()
     clock.advance(0.5)
-    threads[0].join(5)
+    threads[0].join(30)
 
     assert ended == [False]
     assert clock.waits == [10]
@@ -113,14 +113,17 @@ def test_wait_for_waiters_says_how_many_there_are():
 
 def test_with_several_threads_time_goes_to_the_earliest():
     """Threads wake in the order of their instants, not in the order in which they began to wait."""
-    clock, woken = FakeClock(patience=0.03), []
+    clock, woken = FakeClock(autojump=False, patience=0.5), []
 
     def sleeper(seconds):
         clock.wait(NEVER, seconds)
         woken.append((seconds, clock.now()))
 
-    for thread in in_threads(*(lambda s=s: sleeper(s) for s in (30, 10, 20))):
-        thread.join(5)
+    threads = in_threads(*(lambda s=s: sleeper(s) for s in (30, 10, 20)))
+    clock.wait_for_waiters(3)
+    clock.autojump = True
+    for thread in threads:
+        thread.join(30)
 
     assert woken == [(10, 10), (20, 20), (30, 30)]
 
@@ -131,7 +134,7 @@ def test_an_event_set_by_another_thread_ends_a_wait_before_time_moves():
 
     assert clock.wait(event, 1000) is True
     assert clock.now() == 0
-    threads[0].join(5)
+    threads[0].join(30)
 
 
 def test_advance_lets_a_loop_of_another_thread_work_between_its_timers(worker):
@@ -152,9 +155,9 @@ def test_advance_lets_a_loop_of_another_thread_work_between_its_timers(worker):
         await asyncio.sleep(0)
         return task
 
-    task = asyncio.run_coroutine_threadsafe(start(), worker).result(5)
+    task = asyncio.run_coroutine_threadsafe(start(), worker).result(30)
     clock.advance(10)
-    asyncio.run_coroutine_threadsafe(stop(), worker).result(5)
+    asyncio.run_coroutine_threadsafe(stop(), worker).result(30)
 
     assert polls == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 
@@ -166,7 +169,7 @@ def test_timers_of_another_thread_never_move_time_by_themselves(worker):
         clock.call_at(worker, clock.now() + 1, lambda: None)
         await asyncio.sleep(0.02)
 
-    asyncio.run_coroutine_threadsafe(heartbeat(), worker).result(5)
+    asyncio.run_coroutine_threadsafe(heartbeat(), worker).result(30)
 
     assert clock.now() == 0
 
