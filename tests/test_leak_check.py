@@ -72,15 +72,15 @@ SAYS = {
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
-    """Run a test file in a pytest of its own, under the leak check with little patience."""
+    """Run a test file in a pytest of its own, under the leak check with little patience unless told otherwise."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
-    pytester.makeconftest(
-        "pytest_plugins = ['tests.leak_check']\n"
-        "def pytest_configure():\n    import tests.leak_check\n    tests.leak_check.GRACE = 0.3\n"
-    )
 
-    def run_files(**sources: str) -> pytest.RunResult:
+    def run_files(patience: float = 0.3, **sources: str) -> pytest.RunResult:
+        pytester.makeconftest(
+            "pytest_plugins = ['tests.leak_check']\n"
+            f"def pytest_configure():\n    import tests.leak_check\n    tests.leak_check.GRACE = {patience}\n"
+        )
         pytester.makepyfile(**{name: textwrap.dedent(source) for name, source in sources.items()})
         quick = ["-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
         return pytester.runpytest_subprocess(*quick)
@@ -100,6 +100,7 @@ def test_fails_on_each_kind_of_leak(run) -> None:
 def test_silent_on_what_is_cleaned_up(run) -> None:
     """What a test closes, what a cycle holds, and what ends by itself a moment later are no leaks."""
     result = run(
+        patience=30.0,
         test_clean="""
         import asyncio, os, socket, subprocess, sys, threading, time
 
