@@ -22,7 +22,7 @@ def loaded_by(*modules: str) -> set[str]:
     )
     command = [sys.executable, "-W", "error", "-c", program]
     done = subprocess.run(
-        command, check=False, env={"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, timeout=60
+        command, check=False, env={"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout))

@@ -24,7 +24,7 @@ def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
 
 
@@ -140,7 +140,7 @@ def test_closed_streams_lead_nowhere(closed: str, tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
 
     assert done.returncode == 0, done.stderr

@@ -35,7 +35,7 @@ class Api:
 
     def ask(self, method: str, path: str, body: Any = None, **params: Any) -> tuple[int, dict[str, str], Any]:
         """Return status, headers by lower-case name, and the body, decoded where it is JSON."""
-        connection = http.client.HTTPConnection(self.address, timeout=15)
+        connection = http.client.HTTPConnection(self.address, timeout=30)
         try:
             query = "?" + urlencode(params, doseq=True) if params else ""
             content = None if body is None else json.dumps(body)
@@ -103,7 +103,7 @@ class ConsulProcess(Api):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        until(self._ready, 20.0)
+        until(self._ready, 60.0)
 
     def kill(self) -> None:
         """End it at once, with SIGKILL; harmless when repeated."""
@@ -149,7 +149,7 @@ class ConsulProcess(Api):
         return status == 200 and bool(leader)
 
 
-def until(done: Any, seconds: float = 10.0) -> None:
+def until(done: Any, seconds: float = 30.0) -> None:
     """Poll until something holds.
 
     Raises:

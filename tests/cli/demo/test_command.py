@@ -68,7 +68,7 @@ def test_a_library_that_is_missing_is_named(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
 
     assert (done.returncode, done.stderr) == (2, "svcmesh demo: it needs grpc, which is not installed here\n")
@@ -144,7 +144,7 @@ def test_an_end_during_the_imports_is_quiet(number: signal.Signals, fate: str, t
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
 
     assert done.returncode == 128 + number, done.stderr

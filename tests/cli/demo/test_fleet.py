@@ -14,7 +14,7 @@ import pytest
 from svcmesh.cli.demo import fleet as module
 from svcmesh.cli.demo.fleet import Fleet
 
-PATIENT = "import signal, sys, time; print('up', file=sys.stderr, flush=True); time.sleep(60)"
+PATIENT = "import signal, sys, time; print('up', file=sys.stderr, flush=True); time.sleep(600)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + PATIENT
 POLITE = (
     "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: open('bye', 'w').close() or sys.exit(0)); " + PATIENT
@@ -30,7 +30,7 @@ def started(fleet: Fleet, home: Path, *names: str) -> list[int]:
     """Start processes, wait until they say that they are up, and return their ids."""
     for name in names:
         fleet.start(name)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not all("up" in (home / f"{name}.log").read_text() for name in names):
         assert time.monotonic() < until, "a process did not start"
         time.sleep(0.01)
@@ -54,6 +54,7 @@ def state(pid: int) -> str:
 def test_a_good_end_is_told_to_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaving without an error sends SIGTERM, to frozen ones too, and waits."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "LEAVING", 60.0)
     with Fleet(tmp_path, of(POLITE)) as fleet:
         (pid,) = started(fleet, tmp_path, "a-1")
         fleet.signal("a-1", signal.SIGSTOP)
@@ -93,7 +94,7 @@ def test_freezing_and_killing(tmp_path: Path) -> None:
     with Fleet(tmp_path, of(PATIENT)) as fleet:
         (pid,) = started(fleet, tmp_path, "a-1")
         fleet.signal("a-1", signal.SIGSTOP)
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while state(pid) != "T":
             assert time.monotonic() < until, "it was not stopped"
             time.sleep(0.005)
@@ -111,7 +112,7 @@ def test_a_server_that_ends_by_itself_is_reported(tmp_path: Path) -> None:
     """Its name, its status and its last words are in the report."""
     with Fleet(tmp_path, of("import sys; sys.exit('no free port')")) as fleet:
         fleet.start("a-1")
-        fleet._processes["a-1"].wait(20)
+        fleet._processes["a-1"].wait(60)
 
         assert fleet.failed() == "server a-1 ended with status 1: no free port"
 

@@ -16,14 +16,14 @@ from svcmesh.cli.demo.stage import POLICY
 
 
 def test_every_protocol_calls_and_is_answered() -> None:
-    """Within seconds each protocol has made several calls, none of which failed; nothing runs after `stop`."""
+    """Soon each protocol has made several calls, none of which failed; nothing runs after `stop`."""
     with greeter() as one, orders() as two:
         listed = {"greeter": [f"127.0.0.1:{one}"], "orders": [f"127.0.0.1:{two}"]}
         with Mesh(listed, policy=POLICY) as mesh:
             record = Record(time.monotonic)
             load = Load(mesh, record)
             load.start()
-            until = time.monotonic() + 20
+            until = time.monotonic() + 60
             while min(counts(record).values(), default=0) < 3:
                 assert time.monotonic() < until, f"too few calls: {counts(record)}"
                 assert not record.failures
@@ -48,7 +48,7 @@ def test_calls_that_fail_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
         record = Record(time.monotonic)
         load = Load(mesh, record)
         load.start()
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while min(counts(record).values()) < 2:
             assert time.monotonic() < until, f"too few calls: {counts(record)}"
             time.sleep(0.02)

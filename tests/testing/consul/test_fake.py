@@ -212,7 +212,7 @@ def test_it_can_be_stopped_and_started_with_questions_held(consul, api):
     began = time.monotonic()
     consul.stop()
     thread.join()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert errors
     consul.stop()
     consul.start()
@@ -232,7 +232,7 @@ def test_it_runs_as_a_process():
 
 def test_the_process_ends_with_its_standard_input():
     command = [sys.executable, "-W", "error", "-m", "svcmesh.testing.consul"]
-    done = subprocess.run(command, check=False, input=b"", capture_output=True, timeout=30, env={"PYTHONPATH": "src"})
+    done = subprocess.run(command, check=False, input=b"", capture_output=True, timeout=120, env={"PYTHONPATH": "src"})
 
     assert done.returncode == 0, done.stderr
     assert b'"uri": "consul://127.0.0.1:' in done.stdout
