@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from svcmesh.balance.hash_on import Computed, Cookie, Header, Query, Source
 from svcmesh.balance.least_request import LeastRequest
+from svcmesh.balance.locality_failover import LocalityFailover
+from svcmesh.balance.locality_weighted import LocalityWeighted
 from svcmesh.balance.maglev import Maglev
 from svcmesh.balance.peak_ewma import PeakEwma
 from svcmesh.balance.pick_first import PickFirst
 from svcmesh.balance.picker import LoadBalancer, Picker
+from svcmesh.balance.priority import Priorities
 from svcmesh.balance.random_choice import Random
 from svcmesh.balance.ring_hash import RingHash
 from svcmesh.balance.round_robin import RoundRobin
+from svcmesh.balance.slow_start import SlowStart
 from svcmesh.balance.weighted_round_robin import WeightedRoundRobin
+from svcmesh.balance.zone_aware import ZoneAware
 from svcmesh.core.hashing import hash_key
 
 __all__ = [
@@ -20,15 +25,20 @@ __all__ = [
     "Header",
     "LeastRequest",
     "LoadBalancer",
+    "LocalityFailover",
+    "LocalityWeighted",
     "Maglev",
     "PeakEwma",
     "PickFirst",
     "Picker",
+    "Priorities",
     "Query",
     "Random",
     "RingHash",
     "RoundRobin",
+    "SlowStart",
     "Source",
     "WeightedRoundRobin",
+    "ZoneAware",
     "hash_key",
 ]

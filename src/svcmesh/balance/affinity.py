@@ -63,7 +63,10 @@ def host_key(cell: Cell) -> str:
 
 
 def normalized(cells: Sequence[Cell]) -> list[float]:
-    """Return the weights as parts of 1."""
+    """Return the weights as parts of 1, or the parts themselves where localities have given them."""
+    shares = [share for cell in cells if (share := getattr(cell, "share", None)) is not None]
+    if shares:
+        return shares
     weights = [cell.endpoint.weight for cell in cells]
     total = sum(weights)
     if total == float("inf"):  # floats near the end of their range

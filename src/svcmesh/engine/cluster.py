@@ -135,7 +135,7 @@ class Cluster:
         with self.lock:
             change = difference([m.endpoint for m in self.members.values()], snapshot.endpoints)
             age = None if self.changed_at is None else now - self.changed_at
-            members = {e.address: self._member(e) for e in snapshot.endpoints}
+            members = {e.address: self._member(e, now) for e in snapshot.endpoints}
             left = [m for address, m in self.members.items() if address not in members]
             self.members = members
             self.offered = tuple(e for e in snapshot.endpoints if e.health is not Health.UNHEALTHY)
@@ -174,12 +174,15 @@ class Cluster:
     def _population(self) -> int:
         return sum(1 for member in self.members.values() if member.endpoint.health is not Health.UNHEALTHY)
 
-    def _member(self, endpoint: Endpoint) -> Member:
+    def _member(self, endpoint: Endpoint, now: float) -> Member:
         member = self.members.get(endpoint.address)
         if member is None:
             member = Member(endpoint, self.look)
+            member.since = now
             if self._horizon:
                 member.keep_timeline(self._horizon, self._tick)
+        elif member.endpoint.health is Health.UNHEALTHY and endpoint.health is not Health.UNHEALTHY:
+            member.since = now
         member.endpoint = endpoint
         return member
 
@@ -356,7 +359,7 @@ class Cluster:
         self._detectors, self._shared = {}, {}
         self._due = NEVER
         self.members = {}
-        self.members = {e.address: self._member(e) for e in endpoints}
+        self.members = {e.address: self._member(e, self.runtime.clock.now()) for e in endpoints}
         if self.follower is not None:
             self.follower.reset_after_fork()
         for view in list(self._views):

@@ -45,6 +45,7 @@ class Member(Cell):
 
     Attributes:
         edge: the instant of the next look by `roll`; the success path compares it on each call, nothing more.
+        since: the instant at which it came, or at which its registry last called it well again.
         unsuccessful: ended attempts that say nothing good of the endpoint; `succeeded` leaves them out.
         breakers: the breakers that have seen it fail, by configuration; none means closed.
     """
@@ -58,12 +59,14 @@ class Member(Cell):
         "_timeline",
         "breakers",
         "edge",
+        "since",
         "unsuccessful",
     )
 
     def __init__(self, endpoint: Endpoint, look: Callable[[float], float]) -> None:
         super().__init__(endpoint)
         self.edge = NEVER
+        self.since = -NEVER
         self.unsuccessful = 0
         self.breakers: dict[CircuitBreaker, Breaker] = {}
         self._timeline: Timeline | None = None

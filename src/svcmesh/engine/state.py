@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
-from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.endpoint import Endpoint, Locality
 from svcmesh.engine.member import Member
+from svcmesh.engine.selection import Level
 from svcmesh.engine.view import View
 
 
@@ -32,6 +34,7 @@ def describe(view: View) -> dict[str, Any]:
         "draining": draining,
         "in_flight": sum(member.in_flight for member in members),
         "panic": view.panicking,
+        "priorities": [_level(level) for level in view.selection.plan.levels],
         "breakers": [breaker.state for breaker in view.service_breakers],
         "retry_tokens": None if policy.retry is None else view.budget.tokens(now),
         "faults": len(policy.faults) + len(cluster.faults),
@@ -39,7 +42,7 @@ def describe(view: View) -> dict[str, Any]:
             "timeout": policy.timeout,
             "per_try_timeout": policy.per_try_timeout,
             "max_attempts": 1 if policy.retry is None else int(policy.retry.max_attempts),
-            "load_balancer": type(view.balancer).__name__,
+            "load_balancer": type(view.selection.balancer).__name__,
             "panic_threshold": policy.panic_threshold,
         },
     }
@@ -49,6 +52,7 @@ def _member(view: View, member: Member, now: float) -> dict[str, Any]:
     ejection = view.ejections().get(member.endpoint.address)
     return {
         **_endpoint(member.endpoint),
+        "priority": view.selection.priority_of(member.endpoint),
         "in_flight": member.in_flight,
         "started": member.started,
         "unsuccessful": member.unsuccessful,
@@ -58,11 +62,20 @@ def _member(view: View, member: Member, now: float) -> dict[str, Any]:
 
 
 def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
-    locality = endpoint.locality
     return {
         "address": endpoint.address,
         "weight": endpoint.weight,
-        "priority": endpoint.priority,
         "health": endpoint.health.value,
-        "locality": None if locality is None else [locality.region, locality.zone, locality.sub_zone],
+        "locality": None if endpoint.locality is None else _locality(endpoint.locality),
+    }
+
+
+def _locality(locality: Locality) -> list[str]:
+    return [locality.region, locality.zone, locality.sub_zone]
+
+
+def _level(level: Level) -> dict[str, Any]:
+    return {
+        **{field.name: getattr(level, field.name) for field in fields(level)},
+        "localities": [{"locality": _locality(zone), "share": share} for zone, share in level.localities],
     }

@@ -8,22 +8,20 @@ one test, and that is the pick itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import cast
 
 from svcmesh.balance import hash_on
-from svcmesh.balance.cell import Cell
-from svcmesh.balance.least_request import LeastRequest
 from svcmesh.balance.picker import Learning, Picker
 from svcmesh.core.deadline import ambient_on
-from svcmesh.core.endpoint import Health
+from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine import lesson
 from svcmesh.engine.circuits import Knocker, new_breaker
 from svcmesh.engine.cluster import Cluster, Report
 from svcmesh.engine.member import NEVER, Member
-from svcmesh.engine.tables import Tables
+from svcmesh.engine.selection import Selection
 from svcmesh.engine.traffic import ClusterTraffic
 from svcmesh.observe.events import PER_CALL
 from svcmesh.policy.breaker import Breaker
@@ -63,12 +61,10 @@ class View:
         self.choose: Callable[[], Member | None] = _nobody
         self._plain = False
         self.picker: Picker = Picker(())
-        self.panicking = False
-        self.balancer = policy.load_balancer or LeastRequest()
-        self._learning = self.balancer if isinstance(self.balancer, Learning) else None
+        self.selection = Selection(policy, self.runtime, lambda: cluster.lock, cluster.rebuild)
+        self._learning = self.selection.balancer if isinstance(self.selection.balancer, Learning) else None
         self.learns = self._learning is not None
-        slow = getattr(self.balancer, "slow", False)
-        self._tables = Tables(self.balancer, self.runtime, lambda: cluster.lock, cluster.rebuild) if slow else None
+        self._elsewhere = None if policy.retry is None else policy.retry.previous_priorities
         self._outliers = policy.outlier_detection
         self._breakers = tuple(b for b in policy.breakers if b.scope == "endpoint")
         self._service_breakers = tuple(b for b in policy.breakers if b.scope == "service")
@@ -203,6 +199,14 @@ class View:
         if self._outliers is not None:
             self.cluster.failed(self._outliers, member, outcome, now)
 
+    def choose_from(self, key: int | None, exclude: Collection[Endpoint], tried: Sequence[Endpoint]) -> Member | None:
+        """Return whom to ask next, not one of the excluded ones; None when there is nobody. ``tried``: so far."""
+        if self._elsewhere is None:
+            cell = self.picker.choose_from(key, exclude)
+        else:
+            cell = self.selection.choose_elsewhere(key, exclude, tried, self._elsewhere)
+        return cast("Member | None", cell)  # cells of an engine are members
+
     def retry_after(self, now: float) -> float | None:
         """Return the seconds until the first open breaker of an endpoint lets a probe through."""
         waits = [b.retry_after(now) for m in self._members() for b in self.breakers_of(m)]
@@ -216,20 +220,22 @@ class View:
 
     def rebuild(self, now: float) -> list[Report]:
         """Publish a new picker over the members that may be called now. The cluster's lock is held."""
-        members = [m for m in self._members() if m.endpoint.weight > 0]
-        reports = self._panic(members)
-        admitted: list[Cell] = []
-        probing = False
-        for member in self._well(members):
+        probing: list[Member] = []
+
+        def is_open(member: Member) -> bool:
+            if not member.breakers:
+                return False
             states = {self._woken(breaker, now) for breaker in self.breakers_of(member)}
-            if "open" not in states:
-                admitted.append(member)
-            probing = probing or "half-open" in states
-        if self._tables is None:
-            self.picker = self.balancer.over(admitted, self.runtime.rng, self.clock)
-        else:
-            self.picker = self._tables.over(admitted)
-        self._plain = plain = self._is_plain(probing, now)
+            if "half-open" in states:
+                probing.append(member)
+            return "open" in states
+
+        before = self.selection.panicking
+        self.selection.update(self._members(), self.ejections(), is_open, now)
+        self.cluster.look_at(self.selection.again_at)
+        reports = _panics(before, self.selection.panicking)
+        self.picker = self.selection.plan.picker
+        self._plain = plain = self._is_plain(bool(probing), now)
         self.choose = cast("Callable[[], Member | None]", self.picker.choose) if plain else _nobody
         return reports
 
@@ -246,30 +252,14 @@ class View:
         members = list(self.cluster.members.values())
         return members if self.port is None else [m for m in members if m.endpoint.port == self.port]
 
+    @property
+    def panicking(self) -> bool:
+        """Whether a priority is in panic."""
+        return bool(self.selection.panicking)
+
     def ejections(self) -> Mapping[str, Ejection]:
         """Return who is ejected under this policy, by address."""
         return {} if self._outliers is None else self.cluster.detector(self._outliers).ejected
-
-    def _well(self, members: list[Member]) -> list[Member]:
-        """Return whom health allows: the well ones, or in a panic all that do not refuse connections."""
-        ejected = self.ejections()
-        listed = [m for m in members if m.endpoint.health is not Health.UNHEALTHY]
-        well = [m for m in listed if m.endpoint.address not in ejected]
-        if self.panicking:
-            answering = [m for m in members if not _refuses(ejected.get(m.endpoint.address))]
-            return answering or members
-        return well or listed
-
-    def _panic(self, members: list[Member]) -> list[Report]:
-        """Enter or leave the panic mode; return the event, if any."""
-        ejected = self.ejections()
-        listed = [m.endpoint for m in members if m.endpoint.health is not Health.UNHEALTHY]
-        well = sum(1 for endpoint in listed if endpoint.address not in ejected)
-        panicking = bool(members) and well < self.policy.panic_threshold * len(members)
-        if panicking == self.panicking:
-            return []
-        self.panicking = panicking
-        return [("panic.entered" if panicking else "panic.left", {})]
 
     def _is_plain(self, probing: bool, now: float) -> bool:
         policy, retry = self.policy, self.policy.retry
@@ -296,8 +286,7 @@ class View:
         """In a forked child: join the cluster anew."""
         self.choose = _nobody
         self._plain = False
-        if self._tables is not None:
-            self._tables.reset_after_fork()
+        self.selection.reset_after_fork()
         self._join()
 
 
@@ -306,5 +295,8 @@ def _nobody() -> None:
     return
 
 
-def _refuses(ejection: Ejection | None) -> bool:
-    return ejection is not None and ejection.refusing
+def _panics(before: Collection[int], now: Collection[int]) -> list[Report]:
+    """Return the events of priorities that have left their panic, and of those that are in one now."""
+    left = [("panic.left", priority) for priority in sorted(before) if priority not in now]
+    entered = [("panic.entered", priority) for priority in sorted(now) if priority not in before]
+    return [(name, {"priority": priority}) for name, priority in [*left, *entered]]

@@ -75,16 +75,18 @@ class BreakerChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class PanicEntered(Event):
-    """Too few endpoints are well, so ejected and unhealthy ones take calls too."""
+    """Too few endpoints of ``priority`` are well, so ejected and unhealthy ones take calls too."""
 
     name: ClassVar[str] = "panic.entered"
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PanicLeft(Event):
-    """Enough endpoints are well again."""
+    """Enough endpoints of ``priority`` are well again."""
 
     name: ClassVar[str] = "panic.left"
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

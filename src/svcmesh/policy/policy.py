@@ -8,12 +8,17 @@ what a service gets when nobody said anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, Self
 
 from svcmesh.balance import hash_on
+from svcmesh.balance.locality_failover import LocalityFailover
+from svcmesh.balance.locality_weighted import LocalityWeighted
 from svcmesh.balance.picker import LoadBalancer
+from svcmesh.balance.priority import Priorities
+from svcmesh.balance.slow_start import SlowStart, slowed
+from svcmesh.balance.zone_aware import ZoneAware
 from svcmesh.core import checks
 from svcmesh.core.errors import ConfigError
 from svcmesh.policy.circuit import CircuitBreaker
@@ -42,8 +47,13 @@ class Policy:
         idempotent: whether calls may be repeated though they may have been executed: for all methods, or for a set
             of ``"/pkg.Service/Method"`` and ``"/pkg.Service/*"``. HTTP calls go by their method all the same.
         faults: faults to put in on purpose.
-        panic_threshold: share of endpoints, from 0 to 1, below which ejections and bad health are ignored rather than
-            sending all to the few that are left; 0: never; default 0.
+        panic_threshold: share of the endpoints of a priority, from 0 to 1, below which its ejections and bad health are
+            ignored rather than sending all to the few that are left; never while all priorities together can take all
+            calls; 0: never at all; default 0.
+        priorities: how endpoints of several priorities, and degraded ones, share the calls; default `Priorities()`.
+        locality: how calls are shared between localities: `LocalityWeighted`, `ZoneAware` or `LocalityFailover` of
+            `svcmesh.balance`; None: not by localities.
+        slow_start: how the weight of an endpoint that has just come rises; None: it has its full weight at once.
         timeout_ends_streams: whether ``timeout`` holds for a stream to its last message (default) or, if False, until
             its headers or its first message have come.
 
@@ -63,6 +73,9 @@ class Policy:
     idempotent: bool | Collection[str] = False
     faults: Sequence[Fault] = ()
     panic_threshold: float = 0.0
+    priorities: Priorities = field(default_factory=Priorities)
+    locality: LocalityWeighted | ZoneAware | LocalityFailover | None = None
+    slow_start: SlowStart | None = None
     timeout_ends_streams: bool = True
 
     def __post_init__(self) -> None:
@@ -79,6 +92,8 @@ class Policy:
         object.__setattr__(self, "hash_on", hash_on.rules(self.hash_on) or None)
         _check_affinity(self.load_balancer, self.hash_on)
         checks.between("panic_threshold", self.panic_threshold, 0, 1)
+        _check_kind("slow_start", self.slow_start, SlowStart)
+        _check_selection(self.priorities, self.locality, self.slow_start, self.load_balancer)
         if not isinstance(self.timeout_ends_streams, bool):
             raise ConfigError(f"timeout_ends_streams must be a bool, not {self.timeout_ends_streams!r}")
         object.__setattr__(self, "circuit_breaker", _check_breakers(self.circuit_breaker))
@@ -100,7 +115,7 @@ class Policy:
         Raises:
             ConfigError: a field that does not exist, or a copy that would not be valid.
         """
-        known = [field.name for field in fields(self)]
+        known = [each.name for each in fields(self)]
         for name in changes:
             if name not in known:
                 raise ConfigError(f"{name} is not a field of Policy; there are {', '.join(known)}")
@@ -160,6 +175,19 @@ def _check_affinity(balancer: object, rules: object) -> None:
     if rules is not None and not getattr(balancer, "affinity", balancer is not None):
         found = "the default one" if balancer is None else f"{balancer!r}"
         raise ConfigError(f"hash_on needs a load_balancer that goes by keys, RingHash() or Maglev(), not {found}")
+
+
+def _check_selection(priorities: object, locality: object, slow_start: object, balancer: LoadBalancer | None) -> None:
+    if not isinstance(priorities, Priorities):
+        raise ConfigError(f"priorities must be a Priorities, not {priorities!r}")
+    if not isinstance(locality, LocalityWeighted | ZoneAware | LocalityFailover | None):
+        raise ConfigError(
+            f"locality must be a LocalityWeighted, a ZoneAware, a LocalityFailover or None, not {locality!r}"
+        )
+    if isinstance(locality, ZoneAware) and getattr(balancer, "affinity", False):
+        raise ConfigError(f"locality: {balancer!r} sends a key to one endpoint wherever it is, not to a zone")
+    if slow_start is not None and balancer is not None and slowed(balancer) is None:
+        raise ConfigError(f"slow_start needs a load_balancer that goes by weights alone, not {balancer!r}")
 
 
 def _check_breakers(given: Any) -> CircuitBreaker | tuple[CircuitBreaker, ...] | None:

@@ -96,8 +96,12 @@ class Retry:
         budget: what retries may cost the service; None for no limit, which invites retry storms.
         buffer_response: bytes up to which the answer to an idempotent HTTP request is read inside the attempt, so
             that a cut one is repeated; at least 0; default 64 KiB.
+        previous_priorities: after so many attempts, and each time so many more, the priorities met until then are left
+            out, so that the next attempt goes to another one; at least 1; None (default): priorities share retries as
+            they share calls. Envoy calls it the ``update_frequency`` of ``previous_priorities``.
 
-    A request that was surely not sent goes to an endpoint not tried yet whatever these say.
+    Further attempts go to endpoints not tried yet, of whatever priority, before any is tried again. A request that was
+    surely not sent goes to one whatever these say.
 
     Raises:
         ConfigError: a value out of range, an unknown condition, a strategy of the wrong kind.
@@ -113,6 +117,7 @@ class Retry:
     retry: RetryStrategy | None = None
     budget: RetryBudget | None = _BUDGET
     buffer_response: int = 65536
+    previous_priorities: int | None = None
     wants_results: bool = field(init=False, repr=False, compare=False, default=False)
     """Whether ``retry`` looks at results, so that it has to be asked after a success too."""
     _meets: Callable[[Outcome], bool] = field(init=False, repr=False, compare=False)
@@ -121,6 +126,8 @@ class Retry:
         """Check every field, and make what decisions read."""
         checks.whole("max_attempts", self.max_attempts, 1)
         checks.whole("buffer_response", self.buffer_response, 0)
+        if self.previous_priorities is not None:
+            checks.whole("previous_priorities", self.previous_priorities, 1)
         if self.budget is not None and not isinstance(self.budget, RetryBudget):
             raise ConfigError(f"budget must be a RetryBudget or None, not {self.budget!r}")
         for kind, given in (("stop", self.stop), ("wait", self.wait), ("retry", self.retry)):

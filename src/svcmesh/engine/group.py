@@ -1,0 +1,83 @@
+"""The endpoints of one priority, by what is known of their health."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from svcmesh.balance.priority import Census
+from svcmesh.core.endpoint import Endpoint, Health, Locality
+from svcmesh.engine.member import Member
+
+IsOpen = Callable[[Member], bool]
+"""Whether a breaker keeps calls from a member."""
+
+
+class Group:
+    """One priority.
+
+    Attributes:
+        priority: which. healthy, degraded: those that are well. ill: all others.
+    """
+
+    __slots__ = ("degraded", "healthy", "ill", "priority")
+
+    def __init__(self, priority: int) -> None:
+        self.priority = priority
+        self.healthy: list[Member] = []
+        self.degraded: list[Member] = []
+        self.ill: list[Member] = []
+
+    @property
+    def members(self) -> list[Member]:
+        """All of them."""
+        return [*self.healthy, *self.degraded, *self.ill]
+
+    def census(self, *, weighted: bool = False) -> Census:
+        """Return how many are how, or what they weigh."""
+        healthy, degraded, ill = (_size(part, weighted=weighted) for part in (self.healthy, self.degraded, self.ill))
+        return Census(healthy + degraded + ill, healthy, degraded)
+
+    def without(self, is_open: IsOpen) -> Group:
+        """Return the group in which those whose breakers keep calls from them are not well."""
+        group = Group(self.priority)
+        group.ill = list(self.ill)
+        for part, found in ((self.healthy, group.healthy), (self.degraded, group.degraded)):
+            for member in part:
+                (group.ill if is_open(member) else found).append(member)
+        return group
+
+
+def grouped(members: Iterable[Member], ejected: Collection[str], level: Callable[[Endpoint], int]) -> list[Group]:
+    """Return the groups of those that take traffic, the first priority first.
+
+    Args:
+        members: all. ejected: addresses of those that are out of rotation. level: says which priority an endpoint has.
+    """
+    groups: dict[int, Group] = {}
+    for member in members:
+        endpoint = member.endpoint
+        if endpoint.weight <= 0:
+            continue
+        priority = level(endpoint)
+        group = groups.get(priority)
+        if group is None:
+            group = groups[priority] = Group(priority)
+        if endpoint.health is Health.UNHEALTHY or (ejected and endpoint.address in ejected):
+            group.ill.append(member)
+        elif endpoint.health is Health.DEGRADED:
+            group.degraded.append(member)
+        else:
+            group.healthy.append(member)
+    return [groups[priority] for priority in sorted(groups)]
+
+
+def by_locality(members: Sequence[Member]) -> dict[Locality, list[Member]]:
+    """Return the members by where they are."""
+    found: dict[Locality, list[Member]] = {}
+    for member in members:
+        found.setdefault(member.endpoint.locality or Locality(), []).append(member)
+    return found
+
+
+def _size(members: Sequence[Member], *, weighted: bool) -> float:
+    return sum(member.endpoint.weight for member in members) if weighted else len(members)
