@@ -164,7 +164,7 @@ def by_lane(request: httpx.Request, script: Script) -> Told:
 
     def go(found: Told) -> None:
         head = http_lane_blocking.ask(lane, request, request.headers.raw)
-        found.head = described(head.status_code, head.headers.raw_items(), lane.extensions(head))
+        found.head = described(head.status, head.headers, lane.extensions(head))
         body = http_lane_blocking.LaneBody(lane, request)
         for part in body:
             found.body += part
@@ -180,7 +180,7 @@ def by_lane_async(request: httpx.Request, script: Script) -> Told:
 
     async def walk(found: Told) -> None:
         head = await http_lane_awaiting.ask(lane, request, request.headers.raw)
-        found.head = described(head.status_code, head.headers.raw_items(), lane.extensions(head))
+        found.head = described(head.status, head.headers, lane.extensions(head))
         body = http_lane_awaiting.AsyncLaneBody(lane, request)
         async for part in body:
             found.body += part
@@ -337,7 +337,7 @@ async def test_a_kept_connection_may_be_cancelled_at_any_step(server: HttpServer
     """After one, two, three… steps of the loop, nothing is held, and what was broken off is not used again."""
     async with svcmesh.Mesh({"orders": [server.address]}, policy=svcmesh.Policy()) as mesh:
         service = mesh.service("orders")
-        async with service.http_async_client(timeout=2) as client:
+        async with service.http_async_client(timeout=30) as client:
             for steps in range(40):
                 assert (await client.get("/echo")).json()["target"] == "/echo"
                 task = asyncio.create_task(client.get("/chunks/1" if steps % 2 else "/slow/0"))
@@ -352,7 +352,7 @@ async def test_a_stream_that_is_dropped_on_a_kept_connection_gives_back_its_plac
     """Without being closed or read: the connection is closed and the count settled when it is collected."""
     async with svcmesh.Mesh({"orders": [server.address]}, policy=svcmesh.Policy()) as mesh:
         service = mesh.service("orders")
-        async with service.http_async_client(limits=httpx.Limits(max_connections=1), timeout=2) as client:
+        async with service.http_async_client(limits=httpx.Limits(max_connections=1), timeout=30) as client:
             await client.get("/echo")
             response = await client.send(client.build_request("GET", "/chunks/100"), stream=True)
             assert in_flight(service) == 1

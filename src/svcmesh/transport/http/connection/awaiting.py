@@ -103,7 +103,7 @@ class AsyncConnections:
         body: Any
         if lane is not None and is_plain_request(request, headers):
             head = await ask(lane, request, headers)
-            status, headers, extensions = head.status_code, head.headers.raw_items(), lane.extensions(head)
+            status, headers, extensions = head.status, head.headers, lane.extensions(head)
             body = AsyncLaneBody(lane, request)
         else:
             raw = await line.http.handle_async_request(core_request(request, headers))

@@ -90,7 +90,7 @@ class Connections:
         body: Any
         if lane is not None and is_plain_request(request, headers):
             head = ask(lane, request, headers)
-            status, headers, extensions = head.status_code, head.headers.raw_items(), lane.extensions(head)
+            status, headers, extensions = head.status, head.headers, lane.extensions(head)
             body = LaneBody(lane, request)
         else:
             raw = line.http.handle_request(core_request(request, headers))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import h11
 import httpcore
 import httpx
 
-from svcmesh.transport.http.connection.lane import CHUNK, Headers, Lane
+from svcmesh.transport.http.connection.lane import CHUNK, Lane
+from svcmesh.transport.http.connection.plain import Head, Headers
 from svcmesh.transport.http.message import timeout_of
 
 
-def ask(lane: Lane, request: httpx.Request, headers: Headers) -> h11.Response:
+def ask(lane: Lane, request: httpx.Request, headers: Headers) -> Head:
     """Send a plain request, and return the head of its answer."""
     pieces = lane.ask(request, headers)
     try:
@@ -21,7 +21,7 @@ def ask(lane: Lane, request: httpx.Request, headers: Headers) -> h11.Response:
     except httpcore.WriteError:
         lane.refused()  # servers may answer, and close, before they have read everything
     head = None
-    while head is None:  # nothing has come yet, so there is no use in asking h11 first
+    while head is None:  # nothing has come yet, so there is nothing to ask for first
         lane.feed(lane.stream.read(CHUNK, timeout_of(request, "read")))
         head = lane.head()
     return head
