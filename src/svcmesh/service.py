@@ -146,7 +146,8 @@ class Service:
 
         Raises:
             ConfigError: when decorating: no function, a generator function, or an ``endpoint`` parameter without
-                that default.
+                that default. When calling: a plain function returned a coroutine (a lambda around one, say), which it
+                is asked about until it has once returned something else; write it as ``async def``.
             TypeError: when calling: arguments that the function does not take, or an ``endpoint``; nothing is counted.
             NoEndpoints, CircuitOpen, DeadlineExceeded: when calling: svcmesh refused. What the function itself raises
                 comes through unchanged.

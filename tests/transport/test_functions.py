@@ -275,23 +275,56 @@ async def fetches() -> str:
     raise ConnectionRefusedError
 
 
-def test_a_plain_wrapper_that_hands_out_a_coroutine_is_no_success(mesh: Mesh) -> None:
-    """What it hands out fails when nobody looks any more; one that runs the coroutine itself is guarded as it is."""
+@functools.wraps(fetches)
+def hands_out() -> Any:
+    return fetches()
 
-    @functools.wraps(fetches)
-    def logged() -> Any:
-        return fetches()
 
+@pytest.mark.parametrize(
+    "fn",
+    [hands_out, lambda: fetches(), functools.partial(hands_out)],  # noqa: PLW0108 - just such a lambda is meant
+    ids=["wraps", "lambda", "partial"],
+)
+@pytest.mark.parametrize(
+    "policy", [QUICK, QUICK.replace(faults=[Fault(delay=Delay(1), percent=0)])], ids=["straight", "machine"]
+)
+def test_a_plain_function_that_hands_out_a_coroutine_is_no_success(
+    mesh: Mesh, fn: Callable[[], Any], policy: Policy
+) -> None:
+    """What it hands out fails when nobody looks any more."""
+    service = mesh.service("service")
+
+    with pytest.raises(ConfigError, match="make it 'async def'"):
+        service.guard(fn, policy=policy)()
+    assert in_flight(service) == 0
+
+
+def test_a_plain_wrapper_that_runs_the_coroutine_itself_is_guarded_as_it_is(mesh: Mesh) -> None:
     @functools.wraps(fetches)
     def run() -> Any:
         return asyncio.run(fetches())
 
-    service = mesh.service("service")
-    with pytest.raises(ConfigError, match="make the wrapper 'async def'"):
-        service.guard(logged)()
     with pytest.raises(ConnectionRefusedError):
-        service.guard(run)()
-    assert in_flight(service) == 0
+        mesh.service("service").guard(run)()
+
+
+def test_what_a_function_returns_is_looked_at_until_it_has_returned_once(mesh: Mesh) -> None:
+    """A call that raises shows nothing of it; afterwards the look would cost every call."""
+    answers: list[Any] = [KeyError, 1, 2]
+
+    def fn() -> Any:
+        answer = answers.pop(0)
+        if answer is KeyError:
+            raise KeyError
+        return answer
+
+    guarded = mesh.service("service").guard(fn)
+
+    with pytest.raises(KeyError):
+        guarded()
+    assert guarded.__globals__["fn_"] is not fn  # type: ignore[attr-defined]
+    assert (guarded(), guarded()) == (1, 2)
+    assert guarded.__globals__["fn_"] is fn  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit, GeneratorExit])

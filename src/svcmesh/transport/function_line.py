@@ -99,7 +99,14 @@ ANY_PICKED = Shape(
 
 
 def line(
-    fn: Callable[..., Any], names: dict[str, Any], *, picks: bool, awaits: bool, straight: bool, learns: bool = False
+    fn: Callable[..., Any],
+    names: dict[str, Any],
+    *,
+    picks: bool,
+    awaits: bool,
+    straight: bool,
+    learns: bool = False,
+    check: Callable[[Any], object] | None = None,
 ) -> Callable[..., Any]:
     """Return what is called in the place of ``fn``.
 
@@ -107,6 +114,7 @@ def line(
         names: what the text reads besides: ``clock_``, ``view_``, ``slowly_`` and so on.
         picks: ``endpoint`` is filled in. awaits: it is a coroutine function. straight: else always by ``slowly_``.
         learns: the view's balancer goes by how long calls take.
+        check: raises when ``fn`` is not what it seemed, by what it returned; asked until it has once let that pass.
 
     Cost: a few microseconds for a shape that was seen before, a few hundred for a new one.
     """
@@ -114,9 +122,23 @@ def line(
     code, source = _compiled(shape, awaits, straight, learns)
     linecache.cache.setdefault(code.co_filename, source)  # here, since whoever clears it does not know of our cache
     namespace: dict[str, Any] = {**names, "fn_": fn, "defaults_": defaults, "PICKED_": PICKED, "refuse_": _refuser(fn)}
+    if check is not None:
+        namespace["fn_"] = _checked(fn, check, namespace)
     exec(code, namespace)  # noqa: S102 - our own text and the names of the parameters
     made: Callable[..., Any] = namespace["call"]
     return functools.wraps(fn)(made)
+
+
+def _checked(fn: Callable[..., Any], check: Callable[[Any], object], namespace: dict[str, Any]) -> Callable[..., Any]:
+    """Return ``fn`` with a look at what it returns; the first that passes puts ``fn`` itself in its place."""
+
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        answer = fn(*args, **kwargs)
+        check(answer)
+        namespace["fn_"] = fn
+        return answer
+
+    return checked
 
 
 def _refuser(fn: Callable[..., Any]) -> Callable[[], None]:

@@ -11,6 +11,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar, cast
 
 from tenacity.retry import retry_base
@@ -51,9 +52,8 @@ def guarded(fn: Callable[P, R], view: View, *, idempotent: bool, blame_all: bool
     if isinstance(fn, staticmethod | classmethod):  # decorated from above: what is guarded is the function below
         inner = guarded(fn.__func__, view, idempotent=idempotent, blame_all=blame_all)
         return cast("Callable[P, R]", type(fn)(inner))
-    picks, awaits = _picks(fn), _is_async(fn)
-    sound: Function = fn if awaits or not _is_async(inspect.unwrap(fn)) else _answering(fn)
-    return cast("Callable[P, R]", _line(_Traits(sound, view, picks, idempotent, blame_all), awaits=awaits))
+    traits = _Traits(fn, view, _picks(fn), idempotent, blame_all)
+    return cast("Callable[P, R]", _line(traits, awaits=_is_async(fn)))
 
 
 class _Traits:
@@ -85,7 +85,8 @@ def _line(traits: _Traits, *, awaits: bool) -> Function:
         "reapers_": view.runtime.reapers,
     }
     straight = view.clock is SYSTEM and not view.hash_on  # the machine makes the key
-    return line(traits.fn, names, picks=traits.picks, awaits=awaits, straight=straight, learns=view.learns)
+    check = None if awaits else functools.partial(_check_answer, traits)
+    return line(traits.fn, names, picks=traits.picks, awaits=awaits, straight=straight, learns=view.learns, check=check)
 
 
 def _restore(token: Token) -> None:
@@ -197,7 +198,9 @@ class BlockingFunction(_FunctionExchange):
     def send(self, attempt: Attempt) -> Any:
         """Call the function; it cannot be interrupted, but `remaining` tells it how long it may take."""
         with self._budget(attempt):
-            return self._traits.fn(*self._args, **self._arguments(attempt))
+            answer = self._traits.fn(*self._args, **self._arguments(attempt))
+        _check_answer(self._traits, answer)
+        return answer
 
     def discard(self, outcome: Outcome) -> None:
         """A result of a function needs no release."""
@@ -231,24 +234,15 @@ def _wants(retry: Retry, outcome: Outcome) -> bool:
         return False
 
 
-def _answering(fn: Function) -> Function:
-    """Return ``fn``, a plain function around a coroutine function, with a look at what it returns.
-
-    Most wrappers of that kind hand the coroutine on, whose failures would count as successes; one that runs it is fine.
-    """
-
-    @functools.wraps(fn)
-    def answer(*args: Any, **kwargs: Any) -> Any:
-        found = fn(*args, **kwargs)
-        if not inspect.iscoroutine(found):
-            return found
-        found.close()
-        raise ConfigError(
-            f"{fn!r} is a plain function that returned a coroutine, whose end cannot be seen: make the wrapper"
-            " 'async def', or guard the coroutine function below it"
-        )
-
-    return answer
+def _check_answer(traits: _Traits, answer: object) -> None:
+    """Refuse a coroutine from a plain function: its failures would count as successes, since they come later."""
+    if not isinstance(answer, CoroutineType):
+        return
+    answer.close()
+    raise ConfigError(
+        f"{traits.fn!r} is a plain function that returned a coroutine, whose end cannot be seen: make it 'async def',"
+        " or guard the coroutine function that it calls"
+    )
 
 
 def _is_async(fn: object) -> bool:
