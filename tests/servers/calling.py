@@ -101,7 +101,7 @@ def main(kind: str, registry: str) -> None:
     threading.Thread(target=lambda: (sys.stdin.buffer.read(), tally.over.set()), daemon=True).start()
     with svcmesh.Mesh(registry) as mesh:
         service = mesh.service("worker")
-        service.wait_ready(20)
+        service.wait_ready(60)
         if kind == "grpc":
             call_grpc(service, tally)
         elif kind == "grpc-aio":

@@ -32,7 +32,7 @@ import grpc
 from tests.servers import svcmesh_test_pb2 as pb
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 
-HANG_SECONDS = 60.0
+HANG_SECONDS = 600.0
 
 
 class Probe(pb_grpc.ProbeServicer):

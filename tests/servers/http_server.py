@@ -34,8 +34,9 @@ class Handler:
 
     - ``/echo``: JSON of the request: method, target, headers, length and digest of the body, server, connection.
     - ``/status/503``: that status; ``?retry-after=…`` adds the header; ``/chunks/3``: a chunked body of three parts.
-    - ``/slow/0.5``: after half a second; ``/drip``: a byte every 50 ms for 30 s; ``/drop``: hang up without an answer.
-    - ``/cut``: half of the body it announced; ``/cut-chunked``: the same in chunks; ``/garbage``: no HTTP.
+    - ``/slow/0.5``: after half a second; ``/drip``: a byte every 50 ms for ten minutes.
+    - ``/drop``: hang up without an answer; ``/garbage``: no HTTP.
+    - ``/cut``: half of the body it announced; ``/cut-chunked``: the same in chunks.
     - ``/close``: an answer, then hang up; ``/early``: an answer before the body was read, then hang up.
     - ``/upgrade``: 101, and from then on what comes in goes back.
     - ``/first/drop/echo``: the first time ``/drop``, later ``/echo``; any two paths of one part each.
@@ -144,8 +145,8 @@ class Handler:
             await self.writer.drain()
 
     async def drip(self) -> None:
-        self.writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 600\r\n\r\n")
-        for _ in range(600):
+        self.writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 12000\r\n\r\n")
+        for _ in range(12_000):
             self.writer.write(b".")
             await self.writer.drain()
             await asyncio.sleep(0.05)

@@ -8,7 +8,6 @@ import functools
 import gc
 import inspect
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -131,15 +130,16 @@ def test_a_cut_connection_is_repeated_only_where_that_is_safe(mesh: Mesh, awaits
 @both_colours
 def test_inside_the_budget_is_that_of_the_attempt(mesh: Mesh, awaits: bool) -> None:
     seen: list[float | None] = []
-    guarded = mesh.service("service").guard(coloured(lambda: seen.append(remaining()), awaits=awaits))
+    service = mesh.service("service").with_policy(QUICK.replace(timeout=9000.0, per_try_timeout=3000.0))
+    guarded = service.guard(coloured(lambda: seen.append(remaining()), awaits=awaits))
 
     called(guarded)
-    with deadline(1.0):
+    with deadline(1000.0):
         called(guarded)
-        with deadline(0.5):
+        with deadline(500.0):
             called(guarded)
     assert remaining() is None
-    assert [round(left or 0, 1) for left in seen] == [3.0, 1.0, 0.5]
+    assert [round(left or 0, -2) for left in seen] == [3000.0, 1000.0, 500.0]
 
 
 @both_colours
@@ -152,15 +152,17 @@ def test_without_time_left_nothing_is_called(mesh: Mesh, awaits: bool) -> None:
 
 def test_a_late_result_of_a_plain_function_is_returned_and_a_late_failure_not_repeated() -> None:
     calls: list[int] = []
+    clock = FakeClock()
 
     def slow(fail: bool) -> str:
         calls.append(1)
-        time.sleep(0.06)
+        clock.advance(0.06)
         if fail:
             raise ConnectionResetError
         return "late"
 
-    with Mesh({"service": SERVERS}, policy=QUICK.replace(timeout=0.05, per_try_timeout=0.05)) as mesh:
+    policy = QUICK.replace(timeout=0.05, per_try_timeout=0.05)
+    with Mesh({"service": SERVERS}, policy=policy, clock=clock) as mesh:
         guarded = mesh.service("service").guard(idempotent=True)(slow)
         assert guarded(fail=False) == "late"
         with pytest.raises(ConnectionResetError):
@@ -187,17 +189,18 @@ def test_a_coroutine_is_cut_off_and_repeated_elsewhere() -> None:
 
 def test_deadlines_nest_across_tasks_and_threads(mesh: Mesh) -> None:
     seen: list[float | None] = []
-    note = mesh.service("service").guard(lambda: seen.append(remaining()))
+    service = mesh.service("service").with_policy(QUICK.replace(timeout=9000.0, per_try_timeout=3000.0))
+    note = service.guard(lambda: seen.append(remaining()))
 
     async def main() -> None:
-        with deadline(1.0):
+        with deadline(100.0):
             await asyncio.gather(asyncio.create_task(asyncio.to_thread(note)), asyncio.to_thread(note))
             thread = threading.Thread(target=svcmesh.in_context(note))
             thread.start()
             thread.join()
 
     asyncio.run(main())
-    assert all(0.5 < (left or 9) <= 1.0 for left in seen)
+    assert all(0 < (left or 900) <= 100.0 for left in seen)
     assert len(seen) == 3
 
 

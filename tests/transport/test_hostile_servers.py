@@ -30,7 +30,7 @@ from tests.transport.grpc.kit import ping, service_over
 OVER_HTTP = ("garbage", "silent", "hang-up", "reset", "http1")
 KINDS = ("unary", "future", "server stream", "client stream", "bidi")
 STOCK_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.min_reconnect_backoff_ms", 1500)]
-SHORT, LONG = 0.4, 20.0
+SHORT, LONG = 0.4, 60.0
 ROUNDS = 20
 """Some ends have several forms, between which chance decides, on the stock channel too."""
 
@@ -161,7 +161,8 @@ async def test_asyncio_calls_end_as_on_the_stock_channel(servers: Servers, what:
 @pytest.mark.parametrize("what", WHAT)
 def test_calls_under_the_standard_policy_end_in_time(servers: Servers, what: str) -> None:
     """Whatever is repeated or not: within the caller's time, with an error that tells, and nothing in flight."""
-    with service_over([servers[what]]) as service, service.grpc_channel() as channel:
+    policy = Policy.standard().replace(timeout=2 * LONG, per_try_timeout=None)
+    with service_over([servers[what]], policy) as service, service.grpc_channel() as channel:
         began = time.monotonic()
         for kind in KINDS:
             ended = story(partial(call, probe(channel), kind, time_for(what)))
@@ -181,9 +182,14 @@ def http_story(make: Callable[[], httpx.Response]) -> Any:
         return "broken" if broken else (type(error), str(error))
 
 
+def reading_for(seconds: float) -> httpx.Timeout:
+    """Return a client's timeout that holds for reading alone: connecting takes what it takes."""
+    return httpx.Timeout(LONG, read=seconds)
+
+
 def by_httpx(service: Service, timeout: float) -> Any:
     """POST through a blocking client of the service."""
-    with service.http_client(timeout=timeout) as client:
+    with service.http_client(timeout=reading_for(timeout)) as client:
         return http_story(lambda: client.post("/", content=b"once"))
 
 
@@ -191,7 +197,7 @@ def by_httpx_async(service: Service, timeout: float) -> Any:
     """POST through an asyncio client of the service."""
 
     async def post() -> httpx.Response:
-        async with service.http_async_client(timeout=timeout) as client:
+        async with service.http_async_client(timeout=reading_for(timeout)) as client:
             return await client.post("/", content=b"once")
 
     return http_story(lambda: asyncio.run(post()))
@@ -204,7 +210,7 @@ def test_requests_end_as_on_the_stock_transport(
 ) -> None:
     """Also under the standard policy, since a POST that may have been sent is not repeated."""
     address = servers[what]
-    with httpx.Client(timeout=time_for(what)) as stock:
+    with httpx.Client(timeout=reading_for(time_for(what))) as stock:
         expected = http_story(lambda: stock.post(f"http://{address}/", content=b"once"))
     for policy in (Policy(), Policy.standard()):
         with service_over([address], policy) as service:

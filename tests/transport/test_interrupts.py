@@ -17,6 +17,8 @@ from tests.servers.http_process import HttpServer
 from tests.transport.grpc.kit import in_flight, ping, service_over
 
 SOON = 0.1
+LONG = 60.0
+"""Seconds that a call takes which is not interrupted."""
 HANG = (("x-hang", "1"),)
 KEPT = "grpcio itself keeps the connection of a blocking call that was interrupted, on its own channels as on ours"
 
@@ -37,27 +39,42 @@ def web() -> Iterator[HttpServer]:
 
 def interrupt(call: Callable[[], object]) -> None:
     """Press Ctrl-C while ``call`` blocks; it must end there and then."""
-    main = threading.main_thread().ident or 0
-    timer = threading.Timer(SOON, signal.pthread_kill, [main, signal.SIGINT])
-    timer.start()
+    main, ready = threading.main_thread().ident or 0, threading.Event()
+
+    def press() -> None:
+        ready.wait()
+        time.sleep(SOON)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
     began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        call()
-    timer.join()
-    assert time.monotonic() - began < 2.5
+    ended: list[Exception | None] = []
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - outside, Ctrl-C would be the end of the test run
+        ready.set()
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - shown below
+            ended.append(error)
+        else:
+            ended.append(None)
+        pressing.join()
+    assert not ended, "it ended by itself"
+    pressing.join()
+    assert time.monotonic() - began < LONG / 3
 
 
 BLOCKING: dict[str, Callable[[Any], Any]] = {
     "plain": lambda stub: stub.Unary(ping(), metadata=HANG),
-    "with_call": lambda stub: stub.Unary.with_call(ping(), metadata=HANG, timeout=30),
+    "with_call": lambda stub: stub.Unary.with_call(ping(), metadata=HANG, timeout=LONG),
 }
 ATTENDED: dict[str, Callable[[Any], Any]] = {
     "future": lambda stub: stub.Unary.future(ping(), metadata=HANG).result(),
     "first message": lambda stub: next(stub.ServerStream(ping(count=3), metadata=HANG)),
-    "later message": lambda stub: list(stub.ServerStream(ping(count=900), metadata=(("x-delay", "0.02"),))),
+    "later message": lambda stub: list(stub.ServerStream(ping(count=100_000), metadata=(("x-delay", "0.02"),))),
     "requests": lambda stub: stub.ClientStream(iter([ping()]), metadata=HANG),
     "both": lambda stub: next(stub.BidiStream(iter([ping()]), metadata=HANG)),
-    "pause": lambda stub: stub.Read(ping(), metadata=(("x-fail", "UNAVAILABLE:-1"), ("x-pushback", "5000"))),
+    "pause": lambda stub: stub.Read(ping(), metadata=(("x-fail", "UNAVAILABLE:-1"), ("x-pushback", "50000"))),
 }
 
 
@@ -75,7 +92,7 @@ def test_a_future_a_stream_and_a_pause_between_attempts(
 
 
 def interrupt_grpc(server: GrpcServer, call: Callable[[Any], Any]) -> None:
-    policy = Policy.standard().replace(idempotent=True)
+    policy = Policy.standard().replace(idempotent=True, timeout=LONG, per_try_timeout=None)
     with service_over([server.address], policy) as service, service.grpc_channel() as channel:
         stub = pb_grpc.ProbeStub(channel)  # type: ignore[no-untyped-call]
         interrupt(lambda: call(stub))
@@ -83,7 +100,7 @@ def interrupt_grpc(server: GrpcServer, call: Callable[[Any], Any]) -> None:
 
 
 REQUESTS: dict[str, Callable[[Any], Any]] = {
-    "headers": lambda client: client.post("/slow/5"),
+    "headers": lambda client: client.post("/slow/60"),
     "a body read by the caller": lambda client: client.post("/drip"),
     "a body read inside the attempt": lambda client: client.get("/drip"),
 }
@@ -92,7 +109,8 @@ REQUESTS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("request_it", REQUESTS.values(), ids=REQUESTS)
 def test_an_http_request(web: HttpServer, request_it: Callable[[Any], Any]) -> None:
     """Its connection is closed: the rest of that answer would be taken for the next one."""
-    with service_over([web.address]) as service, service.http_client() as client:
+    policy = Policy.standard().replace(timeout=LONG, per_try_timeout=None)
+    with service_over([web.address], policy) as service, service.http_client(timeout=LONG) as client:
         first = client.get("/echo").json()["connection"]
         interrupt(lambda: request_it(client))
         assert in_flight(service) == 0
@@ -107,8 +125,8 @@ def test_a_function_and_a_block_and_a_wait() -> None:
 
         def block() -> None:
             with service.attempt():
-                time.sleep(5)
+                time.sleep(LONG)
 
-        for call in (service.guard(lambda: time.sleep(5)), block, lambda: mesh.service("empty").wait_ready(5)):
+        for call in (service.guard(lambda: time.sleep(LONG)), block, lambda: mesh.service("empty").wait_ready(LONG)):
             interrupt(call)
             assert in_flight(service) == 0

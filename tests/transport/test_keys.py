@@ -131,7 +131,8 @@ def service(request: pytest.FixtureRequest, grpc_servers: tuple[GrpcServer, Grpc
             yield found
 
 
-USERS = [f"user {number}" for number in range(12)]
+USERS = [f"user {number}" for number in range(48)]
+"""So many that both servers own some, wherever they listen."""
 
 
 def owners(service: Service, servers: tuple[GrpcServer, GrpcServer], keys: list[int]) -> list[str]:

@@ -164,7 +164,7 @@ def test_blocking_grpc_calls(told: tuple[Service, Recording]) -> None:
             stub.Unary.future(ping(), metadata=[*FAILS, ("x-id", "learning-2")]).result()
         eventually(lambda: len(balancer.lessons) >= 6, f"{balancer.lessons}")
     assert balancer.verdicts == [False, False, False, False, True, True]
-    assert all(0 < seconds < 5 for _, seconds, _ in balancer.lessons)
+    assert all(0 < seconds < 30 for _, seconds, _ in balancer.lessons)
 
 
 async def test_asyncio_grpc_calls(told: tuple[Service, Recording]) -> None:

@@ -33,7 +33,7 @@ def process(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 def ended(running: subprocess.Popen[str]) -> tuple[dict[str, Any], str]:
     """Wait for its end; return the last line it said, and what it had to complain about."""
-    out, complaints = running.communicate(timeout=20)
+    out, complaints = running.communicate(timeout=60)
     return json.loads(out.splitlines()[-1]), complaints
 
 

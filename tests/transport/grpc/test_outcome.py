@@ -23,6 +23,7 @@ from svcmesh.transport.grpc.outcome import CHANNEL_CLOSED, ENDPOINT_GONE, classi
 from svcmesh.transport.grpc.settings import Settings
 from svcmesh.transport.grpc.unsent import never_connected
 from tests.servers.grpc_process import GrpcServer, blackhole_port, refused_port
+from tests.transport.grpc.kit import PATIENCE, eventually
 
 OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0), ("grpc.min_reconnect_backoff_ms", 300)]
 REFUSE, CANCEL, INTERNAL = 7, 8, 2
@@ -34,7 +35,7 @@ def outcome_of(address: str, credentials: grpc.ChannelCredentials | None = None,
     endpoint = sync_channel(settings, address)
     try:
         with pytest.raises(grpc.RpcError) as caught:
-            endpoint.channel.unary_unary("/svcmesh.test.Probe/Unary")(b"", **{"timeout": 5, **call})
+            endpoint.channel.unary_unary("/svcmesh.test.Probe/Unary")(b"", **{"timeout": PATIENCE, **call})
         return classify(caught.value, unconnected=lambda details: never_connected(details, address, endpoint.state()))
     finally:
         endpoint.close()
@@ -63,6 +64,9 @@ def h2_server(answer: Callable[[h2.connection.H2Connection, int], None], *, hang
                     answer(connection, event.stream_id)
                     client.sendall(connection.data_to_send())
                     if hang_up:
+                        client.shutdown(socket.SHUT_WR)  # closing could reset it before the client has read all
+                        while client.recv(65536):
+                            pass
                         return
             client.sendall(connection.data_to_send())
 
@@ -142,7 +146,12 @@ def test_other_resets_are_the_servers_answer(code: int, name: str) -> None:
 def test_a_server_that_dies_with_the_call_may_have_processed_it() -> None:
     """The connection breaks in the middle."""
     with GrpcServer("victim") as victim:
-        killer = threading.Timer(0.3, victim.process.kill)
+
+        def kill() -> None:
+            eventually(lambda: victim.count("Unary") > 0, "it did not arrive")
+            victim.process.kill()
+
+        killer = threading.Thread(target=kill)
         killer.start()
         outcome = outcome_of(victim.address, metadata=[("x-hang", "1")])
         killer.join()
@@ -152,7 +161,7 @@ def test_a_server_that_dies_with_the_call_may_have_processed_it() -> None:
 
 def test_our_time_limit_is_a_timeout(grpc_servers: tuple[GrpcServer, GrpcServer]) -> None:
     """The endpoint took too long."""
-    outcome = outcome_of(grpc_servers[0].address, timeout=0.2, metadata=[("x-hang", "1")])
+    outcome = outcome_of(grpc_servers[0].address, timeout=0.5, metadata=[("x-hang", "1")])
 
     assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.TIMEOUT, PER_TRY_TIMEOUT, True)
 

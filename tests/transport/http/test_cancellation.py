@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import time
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -50,7 +51,7 @@ def assert_nothing_is_held(client: httpx.AsyncClient, service: svcmesh.Service) 
 
 async def test_a_storm_of_cancellations_leaves_every_connection_usable(service: svcmesh.Service) -> None:
     """Thirty tasks over ten connections, cancelled for a second: the stock pool of httpx 0.28 loses all ten."""
-    async with service.http_async_client(limits=LIMITS, timeout=2) as client:
+    async with service.http_async_client(limits=LIMITS, timeout=30) as client:
 
         async def impatient() -> None:
             for turn in range(40):
@@ -66,7 +67,7 @@ async def test_a_storm_of_cancellations_leaves_every_connection_usable(service: 
 
 async def test_a_second_cancellation_cannot_interrupt_the_clean_up(service: svcmesh.Service) -> None:
     """Whoever cancels twice in a row hits the clean-up of the first: nothing is given back by awaiting."""
-    async with service.http_async_client(limits=LIMITS, timeout=2) as client:
+    async with service.http_async_client(limits=LIMITS, timeout=30) as client:
         for delay in range(12):
             task = asyncio.create_task(client.get("/slow/0.5"))
             await asyncio.sleep(delay * 0.001)
@@ -80,7 +81,7 @@ async def test_a_second_cancellation_cannot_interrupt_the_clean_up(service: svcm
 
 async def test_steps_of_the_loop_are_all_safe_moments(service: svcmesh.Service) -> None:
     """Cancelled after one, two, three… steps of the loop, from the first line to the last, nothing is kept."""
-    async with service.http_async_client(limits=LIMITS, timeout=2) as client:
+    async with service.http_async_client(limits=LIMITS, timeout=30) as client:
         for steps in range(60):
             task = asyncio.create_task(client.get("/chunks/1"))
             for _ in range(steps):
@@ -98,7 +99,7 @@ def test_any_pattern_of_impatience(server: HttpServer, patience: list[float]) ->
     async def check() -> None:
         async with svcmesh.Mesh({"orders": [server.address]}) as mesh:
             service = mesh.service("orders")
-            async with service.http_async_client(limits=httpx.Limits(max_connections=2), timeout=2) as client:
+            async with service.http_async_client(limits=httpx.Limits(max_connections=2), timeout=30) as client:
 
                 async def one(seconds: float) -> None:
                     with contextlib.suppress(TimeoutError):
@@ -149,7 +150,7 @@ async def test_cancelled_while_reading_the_body(service: svcmesh.Service) -> Non
 
 async def test_a_streamed_response_that_is_dropped_gives_back_its_place(service: svcmesh.Service) -> None:
     """Without being closed or read: the connection is closed and the count settled when it is collected."""
-    async with service.http_async_client(limits=httpx.Limits(max_connections=1), timeout=2) as client:
+    async with service.http_async_client(limits=httpx.Limits(max_connections=1), timeout=30) as client:
         response = await client.send(client.build_request("GET", "/drip"), stream=True)
         assert in_flight(service) == 1
         del response
@@ -162,7 +163,7 @@ def test_a_blocking_response_that_is_dropped_gives_back_its_place(server: HttpSe
     """The same on a blocking client, also from a thread that waits for the place."""
     with svcmesh.Mesh({"orders": [server.address]}, policy=Policy()) as mesh:
         service = mesh.service("orders")
-        with service.http_client(limits=httpx.Limits(max_connections=1), timeout=2) as client:
+        with service.http_client(limits=httpx.Limits(max_connections=1), timeout=30) as client:
             response = client.send(client.build_request("GET", "/drip"), stream=True)
             assert in_flight(service) == 1
             del response
@@ -184,7 +185,11 @@ def test_loops_one_after_the_other_share_a_client(server: HttpServer) -> None:
         gc.collect()
         assert len(pools(client)) <= 1
         asyncio.run(client.aclose())
-        assert server.stats()["open"] <= before + 1
+        for _ in range(3000):
+            if server.stats()["open"] <= before:  # the server hears of their end later
+                break
+            time.sleep(0.01)
+        assert server.stats()["open"] <= before
 
 
 async def test_a_client_that_is_dropped_unclosed_says_nothing() -> None:
@@ -206,7 +211,7 @@ async def test_a_client_that_is_dropped_unclosed_says_nothing() -> None:
 
 async def expect_open(server: HttpServer, count: int) -> None:
     """Wait until the server has so many connections: it is another process, and hears of their end later."""
-    for _ in range(500):
+    for _ in range(3000):
         if server.stats()["open"] == count:
             return
         await asyncio.sleep(0.01)

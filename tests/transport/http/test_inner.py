@@ -117,7 +117,7 @@ def test_a_body_through_an_inner_transport_ends_with_a_timeout_that_was_set_on_p
         began = time.monotonic()
         with pytest.raises(svcmesh.DeadlineExceeded):
             request_by(service, method, f"http://localhost:{server.port}/drip")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
     assert in_flight(local) == 0
 
 

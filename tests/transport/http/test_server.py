@@ -38,10 +38,10 @@ def said(response: httpx.Response) -> list[float | None]:
 
 def test_the_ambient_deadline_goes_along(client: httpx.Client) -> None:
     """What the handler has left is what its caller has left."""
-    with svcmesh.deadline(5):
+    with svcmesh.deadline(60):
         (left,) = said(client.get("/"))
     assert left is not None
-    assert 4 < left <= 5
+    assert 30 < left <= 60
 
 
 def test_without_a_deadline_there_is_none(client: httpx.Client) -> None:
@@ -51,14 +51,14 @@ def test_without_a_deadline_there_is_none(client: httpx.Client) -> None:
 
 def test_a_timeout_of_the_policy_goes_along(server: HttpServer) -> None:
     """It holds for the whole answer when somebody has set it."""
-    with svcmesh.Mesh({"app": [server.address]}, policy=Policy(timeout=4)) as mesh:
+    with svcmesh.Mesh({"app": [server.address]}, policy=Policy(timeout=60)) as mesh:
         with mesh.service("app").http_client() as client:
             (left,) = said(client.get("/"))
         with httpx.Client(transport=mesh.service("app").http_transport(inner=httpx.MockTransport(echo))) as client:
             inner = float(client.get("http://app/").headers[HEADER])
     assert left is not None
-    assert 3 < left <= 4
-    assert 3000 < inner <= 4000
+    assert 30 < left <= 60
+    assert 30_000 < inner <= 60_000
 
 
 def echo(request: httpx.Request) -> httpx.Response:
@@ -66,37 +66,37 @@ def echo(request: httpx.Request) -> httpx.Response:
 
 
 def test_a_header_of_the_callers_own_is_kept(client: httpx.Client) -> None:
-    with svcmesh.deadline(5):
-        (left,) = said(client.get("/", headers={HEADER.title(): "2000"}))
+    with svcmesh.deadline(60):
+        (left,) = said(client.get("/", headers={HEADER.title(): "40000"}))
     assert left is not None
-    assert 1 < left <= 2
+    assert 20 < left <= 40
 
 
 def test_grpcs_header_is_understood(client: httpx.Client) -> None:
-    (left,) = said(client.get("/", headers={"grpc-timeout": "2S"}))
+    (left,) = said(client.get("/", headers={"grpc-timeout": "40S"}))
     assert left is not None
-    assert 1 < left <= 2
+    assert 20 < left <= 40
 
 
 def test_the_parts_of_a_stream_are_made_under_the_deadline(client: httpx.Client) -> None:
     """And it runs down from one to the next."""
-    with svcmesh.deadline(5):
+    with svcmesh.deadline(60):
         found = [left for left in said(client.get("/stream")) if left is not None]
     assert len(found) == 4
     assert found == sorted(found, reverse=True)
-    assert 4 < found[-1] < found[0] <= 5
+    assert 30 < found[-1] < found[0] <= 60
 
 
 def test_it_goes_on_to_the_next_server(client: httpx.Client, server: HttpServer) -> None:
     """A handler that calls another service names no time, and yet that one knows how long the first caller waits."""
-    with svcmesh.deadline(5):
+    with svcmesh.deadline(60):
         (left,) = said(client.get("/onward", params={"to": server.address}))
     assert left is not None
-    assert 3 < left <= 5
+    assert 30 < left <= 60
 
 
 def test_no_deadline_is_left_for_the_next_request(client: httpx.Client) -> None:
-    with svcmesh.deadline(5):
+    with svcmesh.deadline(60):
         client.get("/stream")
     assert said(client.get("/")) == [None]
 

@@ -68,12 +68,12 @@ def test_events_tell_how_a_body_began_and_counts_how_it_ended(caller: Colour, se
 
 
 def test_a_body_that_is_too_late_tells_that(caller: Colour, orders: svcmesh.Service) -> None:
-    with caller(orders.with_policy(Policy(timeout=0.2))) as client:
+    with caller(orders.with_policy(Policy(timeout=0.7))) as client:
         with pytest.raises(svcmesh.DeadlineExceeded) as caught:
             client.raw("/drip")
         found = told(caught.value)
         assert (found.attempts, found.reason) == (1, "deadline")
-        assert 0.15 <= found.elapsed < 5
+        assert 0.65 <= found.elapsed < 10
 
 
 @pytest.mark.parametrize("policy", [Policy.standard(), Policy()], ids=["standard", "nothing on"])
@@ -130,7 +130,7 @@ def test_a_body_that_nobody_reads_on_ends_at_once(caller: Colour, orders: svcmes
         with caller(orders) as client:
             for number in range(3):
                 read_a_little(client, f"{path}/{10 + 10 * (caller is AsyncCaller) + number}")
-            for _ in range(500):
+            for _ in range(3000):
                 if isinstance(client, AsyncCaller) and in_flight(orders):
                     client.run(asyncio.sleep(0.01))  # the loop closes generators that were dropped
             assert in_flight(orders) == 0

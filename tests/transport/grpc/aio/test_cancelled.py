@@ -201,9 +201,7 @@ async def test_what_cannot_be_written_does_not_end_the_call(channels: Channels, 
     told = []
     for channel in channels():
         async with channel:
-            call = channel.stream_unary("/svcmesh.test.Probe/ClientStream", request_serializer=serializer)(
-                timeout=30
-            )
+            call = channel.stream_unary("/svcmesh.test.Probe/ClientStream", request_serializer=serializer)(timeout=30)
             with pytest.raises(TypeError) as caught:
                 await call.write(b"one" if serializer else "one")
             assert not call.done()
@@ -225,9 +223,7 @@ async def test_a_message_whose_serializer_raises_is_written_empty(
 
     for channel in channels():
         async with channel:
-            call = channel.stream_unary("/svcmesh.test.Probe/ClientStream", request_serializer=raising)(
-                timeout=30
-            )
+            call = channel.stream_unary("/svcmesh.test.Probe/ClientStream", request_serializer=raising)(timeout=30)
             await call.write("one")
             await call.done_writing()
             await call

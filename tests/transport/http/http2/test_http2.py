@@ -92,8 +92,8 @@ def test_siblings_survive_a_timeout(orders: svcmesh.Service) -> None:
         service = orders.with_policy(Policy())
         async with service.http_async_client(**arguments()) as client:
             await client.get("/path")
-            hurried = asyncio.create_task(client.get("/slow", timeout=0.1))
-            patient = asyncio.create_task(client.get("/slow", timeout=5))
+            hurried = asyncio.create_task(client.get("/slow/60", timeout=0.1))
+            patient = asyncio.create_task(client.get("/slow", timeout=30))
             with pytest.raises(httpx.ReadTimeout):
                 await hurried
             assert (await patient).status_code == 200
@@ -109,7 +109,7 @@ def test_cancelled_at_random_moments_nothing_is_lost(orders: svcmesh.Service) ->
     async def check() -> None:
         service = orders.with_policy(Policy())
         async with service.http_async_client(
-            limits=httpx.Limits(max_connections=2), timeout=2, **arguments()
+            limits=httpx.Limits(max_connections=2), timeout=30, **arguments()
         ) as client:
             for _ in range(50):
                 tasks = [asyncio.create_task(client.get("/path")) for _ in range(3)]
