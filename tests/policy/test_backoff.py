@@ -45,6 +45,8 @@ def test_no_wait_is_negative_or_longer_than_the_cap(retry, seed):
         ({"cap": -1}, "cap"),
         ({"base": 1.0, "cap": 0.5}, "cap"),
         ({"base": True}, "base"),
+        ({"base": None}, "base"),
+        ({"cap": None}, "cap"),
     ],
 )
 def test_a_wrong_end_is_named(settings, named):

@@ -58,8 +58,7 @@ class LeastRequest(Configuration):
         checks.whole("choice_count", self.choice_count, 2)
         if checks.number("active_request_bias", self.active_request_bias) < 0:
             raise ConfigError(f"active_request_bias must be at least 0, not {self.active_request_bias!r}")
-        if not isinstance(self.full_scan, bool):
-            raise ConfigError(f"full_scan must be True or False, not {self.full_scan!r}")
+        checks.flag("full_scan", self.full_scan)
 
     def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:
         """Return a picker over cells that live longer than it does."""

@@ -15,9 +15,9 @@ from svcmesh.balance.cell import Cell
 from svcmesh.balance.configuration import Configuration
 from svcmesh.balance.picker import Picker, Rng, addresses
 from svcmesh.balance.redraw import EmptyPicker, serving
+from svcmesh.core import checks
 from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
-from svcmesh.core.errors import ConfigError
 
 _turn = count(1)
 """Who was made the first one last is so still; what was first before it may have come back."""
@@ -40,8 +40,7 @@ class PickFirst(Configuration):
 
     def __post_init__(self) -> None:
         """Check the field."""
-        if not isinstance(self.shuffle_address_list, bool):
-            raise ConfigError(f"shuffle_address_list must be True or False, not {self.shuffle_address_list!r}")
+        checks.flag("shuffle_address_list", self.shuffle_address_list)
 
     def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:  # noqa: ARG002 - it measures no time
         """Return a picker over cells that live longer than it does."""

@@ -56,18 +56,7 @@ virtual_clocks: WeakSet[Clock] = WeakSet()
 
 async def sleep_until(clock: Clock, when: float) -> None:
     """Suspend the current task until the instant ``when`` of ``clock``."""
-    loop = asyncio.get_running_loop()
-    reached = loop.create_future()
-
-    def wake() -> None:
-        if not reached.done():
-            reached.set_result(None)
-
-    timer = clock.call_at(loop, when, wake)
-    try:
-        await reached
-    finally:
-        timer.cancel()
+    await wait_for(clock, asyncio.get_running_loop().create_future(), when)
 
 
 async def wait_for(clock: Clock, future: asyncio.Future[Any], until: float | None) -> bool:

@@ -48,7 +48,7 @@ class deadline:  # noqa: N801 - reads as a statement: `with deadline(2.0):`
     __slots__ = ("_seconds",)
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = checks.seconds("deadline", checks.number("deadline", seconds), zero=True) or 0.0
+        self._seconds = checks.duration("deadline", seconds, zero=True)
 
     def __enter__(self) -> Self:
         """Start the budget now."""

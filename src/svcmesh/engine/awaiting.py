@@ -7,7 +7,7 @@ from typing import Any
 from svcmesh.core.clock import sleep_until
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.effects import Discard, Done, Start, Wait
-from svcmesh.engine.exchange import Answer, Attempt, AwaitingExchange
+from svcmesh.engine.exchange import Attempt, AwaitingExchange, outcome_of
 from svcmesh.engine.in_time import OutOfTime, in_time
 from svcmesh.engine.machine import Call
 from svcmesh.engine.member import Member
@@ -66,7 +66,7 @@ async def resume(
     if late:
         call.ended(attempt, call.timed_out(attempt), now)
     elif isinstance(error, Exception):
-        call.ended(attempt, read(exchange, error), now)
+        call.ended(attempt, outcome_of(exchange, error), now)
     else:
         call.abandon(now)
         raise error
@@ -97,13 +97,8 @@ async def perform(call: Call, exchange: AwaitingExchange, attempt: Attempt) -> O
     except OutOfTime:
         return call.timed_out(attempt)
     except Exception as error:  # noqa: BLE001 - whatever it is, the exchange knows what it means
-        return read(exchange, error)
+        return outcome_of(exchange, error)
     return Outcome(Kind.SUCCESS, value=value)
-
-
-def read(exchange: AwaitingExchange, error: Exception) -> Outcome:
-    """Return what an error of ``send`` means."""
-    return error.outcome if isinstance(error, Answer) else exchange.classify(error)
 
 
 async def wait(call: Call, effect: Wait) -> None:

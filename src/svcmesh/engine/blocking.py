@@ -7,7 +7,7 @@ from typing import Any
 
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.effects import Discard, Done, Start, Wait
-from svcmesh.engine.exchange import Answer, Attempt, BlockingExchange
+from svcmesh.engine.exchange import Attempt, BlockingExchange, outcome_of
 from svcmesh.engine.machine import Call
 from svcmesh.engine.member import Member
 from svcmesh.engine.news import block_until_news
@@ -54,7 +54,7 @@ def resume(
     if not isinstance(error, Exception):
         call.abandon(view.clock.now())
         raise error
-    call.ended(attempt, read(exchange, error), view.clock.now())
+    call.ended(attempt, outcome_of(exchange, error), view.clock.now())
     return run(call, exchange)
 
 
@@ -80,12 +80,7 @@ def perform(exchange: BlockingExchange, attempt: Attempt) -> Outcome:
     try:
         return Outcome(Kind.SUCCESS, value=exchange.send(attempt))
     except Exception as error:  # noqa: BLE001 - whatever it is, the exchange knows what it means
-        return read(exchange, error)
-
-
-def read(exchange: BlockingExchange, error: Exception) -> Outcome:
-    """Return what an error of ``send`` means."""
-    return error.outcome if isinstance(error, Answer) else exchange.classify(error)
+        return outcome_of(exchange, error)
 
 
 def wait(call: Call, effect: Wait) -> None:

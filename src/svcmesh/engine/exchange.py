@@ -7,12 +7,12 @@ transport builds one only when a call is no plain success, so it may be as rich 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from svcmesh.core.errors import SvcmeshError
 from svcmesh.core.outcome import Outcome
-from svcmesh.engine.member import Member
+from svcmesh.engine.member import Member, Permits
 from svcmesh.policy.fault import Abort
 
 
@@ -33,39 +33,34 @@ class Attempt:
     started: float
     until: float
     final: bool = False
-    permits: tuple[tuple[Any, int], ...] = field(default=())
+    permits: Permits = ()
 
 
 class Exchange(Protocol):
-    """One logical call as its transport knows it.
-
-    Attributes:
-        idempotent: it may be repeated although it may have been executed.
-        deferred: whatever value an attempt ends with stays in flight (a stream); the transport then counts
-            ``member.finished`` itself, exactly once.
-        patient: without endpoints it waits for some until its deadline (gRPC's wait_for_ready).
-        key: hash of what it is about, for pickers with affinity; None: any endpoint will do.
-    """
+    """One logical call as its transport knows it."""
 
     @property
     def key(self) -> int | None:
-        """What is it about?"""
+        """The hash of what it is about, for pickers with affinity; None: any endpoint will do."""
 
     @property
     def idempotent(self) -> bool:
-        """May it be repeated although it may have been executed?"""
+        """Whether it may be repeated although it may have been executed."""
 
     @property
     def deferred(self) -> bool:
-        """Does a value stay in flight after the attempt has ended?"""
+        """Whether the value of an attempt stays in flight after the attempt has ended, as a stream does.
+
+        Its transport then owes ``member.finished += 1``, exactly once.
+        """
 
     @property
     def unsent(self) -> bool:
-        """Has the attempt that was just cut off surely sent nothing, because it was still connecting?"""
+        """Whether the attempt that was just cut off surely sent nothing, because it was still connecting."""
 
     @property
     def patient(self) -> bool:
-        """Does it wait for endpoints where there are none?"""
+        """Whether it waits until its deadline where there are no endpoints (gRPC's wait_for_ready)."""
 
     @property
     def method(self) -> str:
@@ -76,7 +71,7 @@ class Exchange(Protocol):
         """The function that is called, with its arguments, for tenacity's strategies to look at; or (None, (), {})."""
 
     def replayable(self) -> bool:
-        """Can the request be sent once more? Asked only after a failure."""
+        """Return whether the request can be sent once more; asked only after a failure."""
 
     def classify(self, error: Exception) -> Outcome:
         """Say what an error of this transport means."""
@@ -124,3 +119,8 @@ class Answer(Exception):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__()
         self.outcome = outcome
+
+
+def outcome_of(exchange: Exchange, error: Exception) -> Outcome:
+    """Return how an attempt ended whose ``send`` raised ``error``."""
+    return error.outcome if isinstance(error, Answer) else exchange.classify(error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import Future
 from threading import Lock
 
-from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.base import Discovery, Given, Refreshing
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.watch import WatchState, watch
@@ -84,14 +83,11 @@ class Follower:
             self._service,
             clock=runtime.clock,
             rng=runtime.rng,
-            publish=self._put,
+            publish=self._cluster.apply,
             emit=runtime.events.emit,
             failed=self._failed,
             state=self.state,
         )
-
-    def _put(self, snapshot: Snapshot) -> None:
-        self._cluster.apply(snapshot)
 
     def _failed(self, text: str | None) -> None:
         self._cluster.failure = text

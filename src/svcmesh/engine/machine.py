@@ -21,8 +21,8 @@ from svcmesh.engine.effects import Discard, Done, Effect, Start, Wait
 from svcmesh.engine.exchange import Attempt, Exchange
 from svcmesh.engine.gate import Gate
 from svcmesh.engine.injection import injected
-from svcmesh.engine.member import NEVER, Member
-from svcmesh.engine.view import Permits, View
+from svcmesh.engine.member import NEVER, Member, Permits
+from svcmesh.engine.view import View
 from svcmesh.policy.fault import Abort, Injection
 from svcmesh.policy.retry import Again, Ask
 
@@ -67,7 +67,7 @@ class Call:
         *,
         retries: bool = True,
     ) -> None:
-        refusal.check_number(view.cluster, deadline)
+        refusal.check_deadline(view.cluster, deadline)
         self.view = view
         self.exchange = exchange
         self.deadline = deadline
@@ -210,10 +210,9 @@ class Call:
     def _ask_for(self, now: float, exclude: set[Endpoint], refused: set[Endpoint]) -> tuple[Member, Permits] | None:
         """Pick until one admits the call; those whose breakers do not are added to ``refused``."""
         while True:
-            member = self.view.picker.choose_from(self.exchange.key, exclude | refused)
+            member = self.view.choose_from(self.exchange.key, exclude | refused, self.endpoints)
             if member is None:
                 return None
-            assert isinstance(member, Member)  # noqa: S101 - cells of an engine are members
             permits = self.view.admit(member, now)
             if permits is not None:
                 return member, permits

@@ -14,10 +14,13 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from svcmesh.balance.cell import Cell
 from svcmesh.core.endpoint import Endpoint
-from svcmesh.policy.breaker import Breaker, CircuitBreaker
+from svcmesh.policy.breaker import Breaker
+from svcmesh.policy.circuit import CircuitBreaker
 from svcmesh.policy.timeline import Timeline
 
 NEVER = math.inf
+Permits = tuple[tuple[Breaker, int], ...]
+"""What an endpoint's breakers gave for one attempt, each to be settled once."""
 MOST_REPLACED = 4
 """Attachments kept per key although newer ones have taken their place, for the calls that may run on them."""
 

@@ -10,7 +10,7 @@ from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.exchange import Attempt
 
 
-def check_number(cluster: Cluster, deadline: float) -> None:
+def check_deadline(cluster: Cluster, deadline: float) -> None:
     """Refuse a deadline that is later than no instant and earlier than none: it would limit nothing."""
     if math.isnan(deadline):
         raise ConfigError(f"the timeout of a call to service {cluster.name!r} must be a number of seconds, not nan")

@@ -20,7 +20,7 @@ from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine import lesson
 from svcmesh.engine.circuits import Knocker, new_breaker
 from svcmesh.engine.cluster import Cluster, Report
-from svcmesh.engine.member import NEVER, Member
+from svcmesh.engine.member import NEVER, Member, Permits
 from svcmesh.engine.selection import Selection
 from svcmesh.engine.traffic import ClusterTraffic
 from svcmesh.observe.events import PER_CALL
@@ -29,7 +29,6 @@ from svcmesh.policy.budget import Budget, RetryBudget
 from svcmesh.policy.outlier import Ejection
 from svcmesh.policy.policy import Policy
 
-Permits = tuple[tuple[Breaker, int], ...]
 _ANSWERED = frozenset({Kind.SUCCESS, Kind.STATUS, Kind.ERROR})
 _NO_BUDGET = RetryBudget(ratio=0.0, per_second=0, window=1)
 

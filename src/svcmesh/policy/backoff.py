@@ -35,8 +35,8 @@ class FullJitter:
 
     def __post_init__(self) -> None:
         """Check both ends."""
-        checks.seconds("base", self.base)
-        checks.seconds("cap", self.cap)
+        checks.duration("base", self.base)
+        checks.duration("cap", self.cap)
         if self.cap < self.base:
             raise ConfigError(f"cap must be at least base ({self.base!r} seconds), not {self.cap!r}")
 

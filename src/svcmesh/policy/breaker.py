@@ -20,11 +20,9 @@ import pybreaker
 
 from svcmesh.core.errors import ConfigError, SvcmeshError
 from svcmesh.policy.bridge import Ledger, Scribe
-from svcmesh.policy.circuit import CircuitBreaker, Slow
+from svcmesh.policy.circuit import CircuitBreaker
 from svcmesh.policy.relay import Deed, Relay
 from svcmesh.policy.window import Look, Window
-
-__all__ = ["Breaker", "CircuitBreaker", "Slow", "Traffic"]
 
 _SHORTEST_LEASE = 1.0
 

@@ -89,8 +89,7 @@ class Delay:
 
     def __post_init__(self) -> None:
         """Check both."""
-        if checks.seconds("seconds", self.seconds) is None:
-            raise ConfigError("seconds of a Delay must be a number, not None")
+        checks.duration("seconds", self.seconds)
         _check_percent(self.percent)
 
 

@@ -94,8 +94,7 @@ class Policy:
         checks.between("panic_threshold", self.panic_threshold, 0, 1)
         _check_kind("slow_start", self.slow_start, SlowStart)
         _check_selection(self.priorities, self.locality, self.slow_start, self.load_balancer)
-        if not isinstance(self.timeout_ends_streams, bool):
-            raise ConfigError(f"timeout_ends_streams must be a bool, not {self.timeout_ends_streams!r}")
+        checks.flag("timeout_ends_streams", self.timeout_ends_streams)
         object.__setattr__(self, "circuit_breaker", _check_breakers(self.circuit_breaker))
         object.__setattr__(self, "idempotent", check_idempotent(self.idempotent))
         object.__setattr__(self, "faults", _check_faults(self.faults))

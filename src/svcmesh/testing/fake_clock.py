@@ -191,7 +191,7 @@ class _HomeTimer(LoopTimer):
 
 
 def _duration(field: str, seconds: float) -> float:
-    return checks.seconds(field, checks.number(field, seconds), zero=True) or 0.0
+    return checks.duration(field, seconds, zero=True)
 
 
 def _nothing() -> None:
