@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock
-from typing import Protocol
 
 import pybreaker
 
@@ -22,6 +21,7 @@ from svcmesh.core.errors import ConfigError, SvcmeshError
 from svcmesh.policy.bridge import Ledger, Scribe
 from svcmesh.policy.circuit import CircuitBreaker
 from svcmesh.policy.relay import Deed, Relay
+from svcmesh.policy.traffic import Traffic
 from svcmesh.policy.window import Look, Window
 
 _SHORTEST_LEASE = 1.0
@@ -29,17 +29,6 @@ _SHORTEST_LEASE = 1.0
 
 def _ignore(*_: object) -> None:
     """Be told, and do nothing."""
-
-
-class Traffic(Protocol):
-    """The successes of what a breaker guards."""
-
-    @property
-    def succeeded(self) -> int:
-        """Successes ever."""
-
-    def succeeded_at(self, instant: float) -> int:
-        """Return `succeeded` as it was at ``instant``."""
 
 
 class Breaker:

@@ -12,13 +12,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
 
 from svcmesh.balance.picker import Rng
 from svcmesh.core import checks
 from svcmesh.core.errors import ConfigError
 from svcmesh.core.outcome import Outcome
 from svcmesh.policy.timeline import Timeline
+from svcmesh.policy.traffic import Run, Traffic
 
 CONSECUTIVE = "consecutive_gateway_failure"
 PERCENTAGE = "failure_percentage"
@@ -109,13 +109,6 @@ class Ejection:
     refusing: bool
 
 
-class _Traffic(Protocol):
-    @property
-    def succeeded(self) -> int: ...
-
-    def succeeded_at(self, instant: float) -> int: ...
-
-
 class OutlierDetector:
     """The ejections of one service.
 
@@ -131,7 +124,7 @@ class OutlierDetector:
         self._ejected: dict[str, Ejection] = {}
         self.ejected: Mapping[str, Ejection] = MappingProxyType(self._ejected)
 
-    def failed(self, address: str, traffic: _Traffic, outcome: Outcome, now: float, population: int) -> Ejection | None:
+    def failed(self, address: str, traffic: Traffic, outcome: Outcome, now: float, population: int) -> Ejection | None:
         """Count a failure of ``address``; return the ejection when it was one too many.
 
         Args:
@@ -187,9 +180,9 @@ class OutlierDetector:
         self._records.pop(address, None)
         self._ejected.pop(address, None)
 
-    def _reason(self, record: _Record, traffic: _Traffic, now: float) -> str | None:
+    def _reason(self, record: _Record, traffic: Traffic, now: float) -> str | None:
         config = self._config
-        if config.consecutive_gateway_failure is not None and record.run >= config.consecutive_gateway_failure:
+        if config.consecutive_gateway_failure is not None and record.run.length >= config.consecutive_gateway_failure:
             return CONSECUTIVE
         if config.failure_percentage_threshold is None:
             return None
@@ -200,7 +193,7 @@ class OutlierDetector:
 
     def _eject(self, address: str, record: _Record, reason: str, now: float) -> Ejection:
         config = self._config
-        began = record.run_began if reason == CONSECUTIVE else now - config.interval
+        began = record.run.began if reason == CONSECUTIVE else now - config.interval
         seconds = record.next_seconds(config, now)
         jitter = seconds / 10 if config.max_ejection_time_jitter is None else config.max_ejection_time_jitter
         seconds += jitter * self._rng.random()
@@ -218,7 +211,7 @@ class _Record:
     """What is remembered of one endpoint that has failed.
 
     Attributes:
-        run: failures in a row. run_began: instant of the first of them.
+        run: failures in a row.
         answered_at: instant of the last failure that was not a refused connection.
         multiplier: how often it was ejected of late. until: when the last ejection ended, or would have.
     """
@@ -226,12 +219,10 @@ class _Record:
     __slots__ = (
         "_failures",
         "_interval",
-        "_mark",
         "_timeline",
         "answered_at",
         "multiplier",
         "run",
-        "run_began",
         "until",
     )
 
@@ -243,18 +234,14 @@ class _Record:
 
     def clear(self) -> None:
         """Start counting afresh; how often it was ejected stays."""
-        self.run = self._failures = self._mark = 0
-        self.run_began = self.answered_at = -math.inf
+        self.run = Run()
+        self._failures = 0
+        self.answered_at = -math.inf
         self._timeline = Timeline(self._interval, self._interval / _TICKS)
 
     def count(self, succeeded: int, refused: bool, now: float) -> None:
-        """Count a failure; the run starts anew when there were successes, which only a new maximum proves.
-
-        For a moment the total may be short of calls whose end is just being counted.
-        """
-        if self.run == 0 or succeeded > self._mark:
-            self.run, self.run_began, self._mark = 0, now, succeeded
-        self.run += 1
+        """Count a failure; ``succeeded``: the successes ever. ``refused``: no connection could be made at all."""
+        self.run.count(succeeded, now)
         if not refused:
             self.answered_at = now
         self._timeline.roll(now, self._failures)

@@ -1,27 +1,19 @@
 """Whether a failure is one too many: failures in a row, and rates over the last seconds.
 
-Successes are only known as a total that somebody else counts. A run of failures is broken when that total has passed
-the highest value seen in the run: below it, it may be short for a moment of calls whose end is just being counted,
-and catching up is no success. The rate of a window is what both totals have grown by since the window began.
+Successes are only known as a total that somebody else counts (`svcmesh.policy.traffic`). The rate of a window is what
+that total and the one of failures have grown by since the window began.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from svcmesh.policy.circuit import CircuitBreaker
 from svcmesh.policy.timeline import Timeline
+from svcmesh.policy.traffic import Run, Traffic
 
 _TICKS = 10
 """Samples per window: what is counted is off by a tenth of it at most."""
-
-
-class _Traffic(Protocol):
-    @property
-    def succeeded(self) -> int: ...
-
-    def succeeded_at(self, instant: float) -> int: ...
 
 
 @dataclass(slots=True)
@@ -48,10 +40,9 @@ class Window:
         self._failures = 0
         self._slowed = Timeline(config.window, config.window / _TICKS)
         self._slow = 0
-        self._run = 0
-        self._mark = 0
+        self._run = Run()
 
-    def look(self, now: float, traffic: _Traffic) -> Look:
+    def look(self, now: float, traffic: Traffic) -> Look:
         """Read the successes: all, and those of the window."""
         succeeded = traffic.succeeded
         if self._config.failure_rate is None and self._config.slow is None:
@@ -63,13 +54,11 @@ class Window:
         if failed:
             self._failed.roll(look.now, self._failures)
             self._failures += 1
-            if self._run == 0 or look.succeeded > self._mark:
-                self._run, self._mark = 0, look.succeeded
-            self._run += 1
+            self._run.count(look.succeeded, look.now)
         if slow:
             self._slowed.roll(look.now, self._slow)
             self._slow += 1
-        in_a_row = failed and self._config.consecutive is not None and self._run >= self._config.consecutive
+        in_a_row = failed and self._config.consecutive is not None and self._run.length >= self._config.consecutive
         return in_a_row or self._over(look)
 
     def restart(self, now: float) -> None:
@@ -77,7 +66,8 @@ class Window:
         self._began = now
         self._failed = Timeline(self._config.window, self._config.window / _TICKS)
         self._slowed = Timeline(self._config.window, self._config.window / _TICKS)
-        self._failures = self._slow = self._run = self.shown = 0
+        self._run = Run()
+        self._failures = self._slow = self.shown = 0
 
     def _edge(self, now: float) -> float:
         return max(now - self._config.window, self._began)
@@ -86,7 +76,7 @@ class Window:
         config, edge = self._config, self._edge(look.now)
         failures = self._failures - self._failed.at(edge)
         calls = failures + look.recent
-        self.shown = self._run if config.failure_rate is None else failures
+        self.shown = self._run.length if config.failure_rate is None else failures
         if calls < config.minimum_calls:
             return False
         if config.failure_rate is not None and failures >= config.failure_rate * calls:
