@@ -24,8 +24,11 @@ class Cell:
 
     Invariant: ``finished <= started``, and they are equal when nothing is in flight.
 
-    Threads: ``cell.started += 1`` loses no update on a CPython with the GIL, since 3.10 gives up the GIL only at
-    calls and backward jumps, and there is neither between the load and the store (ceval.c, CHECK_EVAL_BREAKER).
+    Threads: ``cell.started += 1`` loses no update on a CPython with the GIL. From 3.10 on, 3.12 and 3.13 included, the
+    interpreter gives the GIL up at calls, at backward jumps and where a function begins or a generator goes on, and
+    between this load and this store is none of them (ceval.c, CHECK_EVAL_BREAKER; since 3.13 bytecodes.c,
+    _CHECK_PERIODIC). The language promises nothing of the kind: on a free-threaded build counts are lost, which is why
+    svcmesh does not support one, and a debugger that traces single opcodes may lose some, too.
     """
 
     __slots__ = ("endpoint", "finished", "kept", "learnt", "owner", "started")

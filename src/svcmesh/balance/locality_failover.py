@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from svcmesh.core import checks
 from svcmesh.core.endpoint import Endpoint, Locality
 from svcmesh.core.errors import ConfigError
 
@@ -40,11 +41,8 @@ class LocalityFailover:
         """Check the fields, and store the regions as pairs."""
         if not isinstance(self.locality, Locality):
             raise ConfigError(f"locality must be a Locality, not {self.locality!r}")
-        try:
-            regions = tuple(dict(self.failover).items())
-        except (TypeError, ValueError):
-            regions = ()
-        if not all(isinstance(region, str) for pair in regions for region in pair) or (self.failover and not regions):
+        regions = checks.pairs("failover", self.failover, "regions by region")
+        if not all(isinstance(region, str) for pair in regions for region in pair):
             raise ConfigError(f"failover must be regions by region, not {self.failover!r}")
         object.__setattr__(self, "failover", regions)
 

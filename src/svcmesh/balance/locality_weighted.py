@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count
 from math import gcd, lcm
-from typing import Any, cast
 
 from svcmesh.balance.picker import Rng
 from svcmesh.core import checks
@@ -60,15 +59,12 @@ def pairs(field: str, given: object) -> Weights:
     Raises:
         ConfigError: they are not that.
     """
-    try:
-        found: dict[Any, Any] = dict(cast("Any", given))
-    except (TypeError, ValueError):
-        raise ConfigError(f"{field} must be whole numbers by Locality, not {given!r}") from None
-    for locality, number in found.items():
+    found = checks.pairs(field, given, "whole numbers by Locality")
+    for locality, number in found:
         if not isinstance(locality, Locality):
             raise ConfigError(f"{field} must be given by Locality, not by {locality!r}")
         checks.whole(f"{field} of {locality}", number, 0)
-    return tuple(found.items())
+    return found
 
 
 def effective(weight: int, eligible: int, counted: int, factor: int) -> Fraction:

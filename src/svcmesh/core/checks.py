@@ -6,6 +6,9 @@ A mistake in a policy must show when the policy is built, with the name of the f
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
 
 from svcmesh.core.errors import ConfigError
 
@@ -89,3 +92,21 @@ def whole(field: str, value: int, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ConfigError(f"{field} must be a whole number of at least {low}, not {value!r}")
     return value
+
+
+def pairs(field: str, value: Any, what: str) -> tuple[tuple[Any, Any], ...]:
+    """Return a mapping, or the pairs of one, as pairs, which can be hashed and pickled; of one key the last.
+
+    Args:
+        field: whose. value: what was given. what: what it must be, in words.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    found = value.items() if isinstance(value, Mapping) else value
+    if not isinstance(found, str | bytes) and isinstance(found, Iterable):
+        given = tuple(found)
+        if all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in given):
+            with suppress(TypeError):  # a key that cannot be one
+                return tuple(dict(given).items())
+    raise ConfigError(f"{field} must be {what}, not {value!r}")
