@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import sys
 import threading
 
@@ -15,6 +16,19 @@ def test_in_flight_is_the_difference_of_the_totals():
     cell.finished += 1
 
     assert cell.in_flight == 2
+
+
+def test_nothing_between_the_load_and_the_store_of_a_count_gives_up_the_gil():
+    """The interpreter looks whether it has to at calls, backward jumps and where a function begins or goes on."""
+
+    def count(cell):
+        cell.started += 1
+
+    names = [instruction.opname for instruction in dis.get_instructions(count)]
+    between = names[names.index("LOAD_ATTR") : names.index("STORE_ATTR")]
+
+    assert "BINARY_OP" in between
+    assert not [name for name in between if name.startswith(("CALL", "JUMP_BACKWARD", "RESUME", "YIELD", "SEND"))]
 
 
 def test_no_update_is_lost_between_threads():

@@ -130,7 +130,7 @@ def test_a_child_uses_what_is_known_and_its_first_call_starts_a_watch() -> None:
         assert blocking.run(Call(view, exchange, runtime.clock.now()), exchange) == 1
         until(lambda: registry.watches == 2)
         assert view.enter(runtime.clock.now()) is not None
-        assert follower.state.last_success is not None
+        assert follower.state.answered
     finally:
         child.close()
         child.join()

@@ -2,7 +2,7 @@
 
 A backend yields what it knows and raises when it cannot know it. Everything that makes a failing registry harmless is
 here, once: what was known stays in force, the registry is asked again with jittered back-off, and the age of what
-is used is visible. Which snapshot is put in force when is `settle`'s.
+is used is visible. When a snapshot is put in force is `svcmesh.engine.debounce`'s business.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NoReturn
 
 from svcmesh.balance.picker import Rng
@@ -19,7 +19,7 @@ from svcmesh.core.emit import Emit
 from svcmesh.core.errors import DiscoveryError, SvcmeshError
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.base import Discovery
-from svcmesh.engine.settle import Settler, Settling
+from svcmesh.engine.debounce import Debouncer, DebounceTimes
 from svcmesh.policy.backoff import FullJitter
 
 BACKOFF = FullJitter(base=0.1, cap=5.0)
@@ -29,29 +29,26 @@ _STEADY = 1.0
 """Seconds that a watch must have lasted for its good snapshot to count as recovery: one that answers and breaks at
 once, over and over, would else be asked without pause."""
 
-_STANDARD = Settling()
+_STANDARD = DebounceTimes()
 
 
 @dataclass(slots=True)
 class WatchState:
-    """What is known of a watch, for `Mesh.state` and errors. Instants are the clock's.
+    """What is known of a watch. Written on its loop; any thread may read.
 
     Attributes:
-        last_success: when the last good snapshot came, or None.
-        last_error: why the watch last failed, or None; it stays after recovery.
-        failing_since: when the watch broke, or None while it is in force.
-        failures: consecutive attempts that failed. updates: snapshots that were put in force.
+        answered: a good snapshot has come, ever.
+        failing_since: instant at which the watch broke, or None while it holds.
+        failures: attempts that have failed since it last held for a while.
     """
 
-    last_success: float | None = None
-    last_error: str | None = None
+    answered: bool = False
     failing_since: float | None = None
     failures: int = 0
-    updates: int = 0
 
     def age(self, now: float) -> float | None:
         """Return for how many seconds what is in force may be out of date: 0 while the watch holds, None at first."""
-        if self.last_success is None:
+        if not self.answered:
             return None
         return 0.0 if self.failing_since is None else max(0.0, now - self.failing_since)
 
@@ -66,7 +63,7 @@ async def watch(
     emit: Emit,
     failed: Callable[[str | None], object] | None = None,
     state: WatchState | None = None,
-    settling: Settling = _STANDARD,
+    times: DebounceTimes = _STANDARD,
 ) -> NoReturn:
     """Watch ``service`` until cancelled, and put what is found in force.
 
@@ -80,68 +77,83 @@ async def watch(
         failed: called after each failure with its text, for those who wait for a first snapshot, and with None when
             the registry answers again.
         state: what to keep up to date; None if nobody looks.
-        settling: how long what may wait.
+        times: how long a change may wait to be put in force.
 
     Threads: the loop it runs on; ``state`` may be read from any.
     """
-    one = _Watch(discovery, service, clock, rng, emit, publish, failed, WatchState() if state is None else state)
-    one.settler = Settler(one.put, one.refused, clock=clock, loop=asyncio.get_running_loop(), settling=settling)
-    await one.run()
+    known = WatchState() if state is None else state
+    one = _Watch(discovery, service, clock=clock, rng=rng, emit=emit, failed=failed, state=known)
+    await one.run(Debouncer(publish, one.refused, clock=clock, loop=asyncio.get_running_loop(), times=times))
 
 
-@dataclass(slots=True)
 class _Watch:
-    _discovery: Discovery
-    _service: str
-    _clock: Clock
-    _rng: Rng
-    _emit: Emit
-    _publish: Callable[[Snapshot], object]
-    _failed: Callable[[str | None], object] | None
-    _state: WatchState
-    settler: Settler = field(init=False)
+    """One watch of one service, for as long as it is wanted."""
 
-    async def run(self) -> NoReturn:
-        """Watch, fail, wait, and watch again."""
+    def __init__(
+        self,
+        discovery: Discovery,
+        service: str,
+        *,
+        clock: Clock,
+        rng: Rng,
+        emit: Emit,
+        failed: Callable[[str | None], object] | None,
+        state: WatchState,
+    ) -> None:
+        self._discovery = discovery
+        self._service = service
+        self._clock = clock
+        self._rng = rng
+        self._emit = emit
+        self._failed = failed
+        self._state = state
+
+    async def run(self, debouncer: Debouncer) -> NoReturn:
+        """Watch, fail, wait, and watch again; ``debouncer`` publishes what is found."""
         try:
             while True:
                 began = self._clock.now()
-                error = await self._watch_once()
+                error = await self._watch_once(debouncer)
                 if _cancelled():
                     raise asyncio.CancelledError  # whatever the backend made of it while it was closed
+                debouncer.distrust()
                 await sleep_until(self._clock, self._back_off(error, began))
         finally:
-            self.settler.close()
+            debouncer.close()
 
-    async def _watch_once(self) -> BaseException:
+    def refused(self, error: Exception) -> None:
+        """Report a snapshot that could not be put in force; the watch holds, and the next one is tried."""
+        self._report(error, 0.0)
+
+    async def _watch_once(self, debouncer: Debouncer) -> BaseException:
         """Watch until something breaks, and return it: a backend may be anybody's code, and its bugs end no watch."""
         snapshots: AsyncIterator[Snapshot] | None = None
         try:
             snapshots = self._discovery.watch(self._service)
             async for snapshot in snapshots:
-                self._take(snapshot)
+                self._check(snapshot)
+                debouncer.offer(snapshot)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - cancelled may be a task of the backend's
             return error
         finally:
             await _close(snapshots)
         return DiscoveryError("the watch ended by itself")
 
-    def _take(self, snapshot: Snapshot) -> None:
+    def _check(self, snapshot: Snapshot) -> None:
+        """Take note of a good snapshot; raise DiscoveryError for what is none."""
         if not isinstance(snapshot, Snapshot):
             raise DiscoveryError(f"{type(self._discovery).__name__}.watch yielded {snapshot!r}, which is no Snapshot")
         state = self._state
-        state.last_success = self._clock.now()
+        state.answered = True
         if state.failing_since is not None:
             state.failing_since = None
             if self._failed is not None:
                 self._failed(None)
             self._emit("discovery.recovered", service=self._service)
-        self.settler.offer(snapshot)
 
     def _back_off(self, error: BaseException, began: float) -> float:
         """Take note of a failure, and return when to try again."""
         state, now = self._state, self._clock.now()
-        self.settler.distrust()
         if state.failing_since is None:
             state.failing_since = now
             if now - began >= _STEADY:
@@ -153,18 +165,8 @@ class _Watch:
         self._report(error, wait)
         return now + wait
 
-    def put(self, snapshot: Snapshot) -> None:
-        """Put a snapshot in force."""
-        self._publish(snapshot)
-        self._state.updates += 1
-
-    def refused(self, error: Exception) -> None:
-        """Report a snapshot that could not be put in force; the watch holds, and the next one is tried."""
-        self._report(error, 0.0)
-
     def _report(self, error: BaseException, retry_in: float) -> None:
         text = _text(error)
-        self._state.last_error = text
         self._emit("discovery.failed", service=self._service, error=text, retry_in=retry_in)
         if self._failed is not None:
             self._failed(text)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from svcmesh.core.clock import sleep_until
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.snapshot import Snapshot
-from svcmesh.engine.settle import Settler, Settling
+from svcmesh.engine.debounce import Debouncer, DebounceTimes
 from svcmesh.testing.sim import run, virtual_clock
 
 
@@ -25,7 +25,7 @@ def text(found):
     return "".join(endpoint.host for endpoint in found.endpoints)
 
 
-def published(*offers, until=100.0, settling=None, refuse=()):
+def published(*offers, until=100.0, times=None, refuse=()):
     """Offer ``(instant, letters or Snapshot or None)`` (None: the source failed); return ``(instant, letters)``."""
     seen = []
     errors = []
@@ -38,17 +38,17 @@ def published(*offers, until=100.0, settling=None, refuse=()):
                 raise RuntimeError(text(found))
             seen.append((round(clock.now(), 3), text(found)))
 
-        settler = Settler(
-            publish, errors.append, clock=clock, loop=asyncio.get_running_loop(), settling=settling or Settling()
+        debouncer = Debouncer(
+            publish, errors.append, clock=clock, loop=asyncio.get_running_loop(), times=times or DebounceTimes()
         )
         for instant, offer in offers:
             await sleep_until(clock, instant)
             if offer is None:
-                settler.distrust()
+                debouncer.distrust()
             else:
-                settler.offer(snapshot(offer) if isinstance(offer, str) else offer)
+                debouncer.offer(snapshot(offer) if isinstance(offer, str) else offer)
         await sleep_until(clock, until)
-        settler.close()
+        debouncer.close()
 
     run(main())
     assert [str(error) for error in errors] == [letters for letters in refuse if errors]

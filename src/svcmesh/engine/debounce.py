@@ -17,8 +17,8 @@ from svcmesh.core.snapshot import Snapshot, difference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settling:
-    """How long what may wait. All in seconds, except `confirmations`.
+class DebounceTimes:
+    """How long a change may wait to be put in force. All in seconds, except `confirmations`.
 
     Attributes:
         quiet: a burst is over when nothing came for so long; default 50 ms.
@@ -35,7 +35,7 @@ class Settling:
     apart: float = 1.0
 
 
-class Settler:
+class Debouncer:
     """Takes every snapshot of a service and publishes those that stand.
 
     Args:
@@ -52,13 +52,13 @@ class Settler:
         *,
         clock: Clock,
         loop: asyncio.AbstractEventLoop,
-        settling: Settling,
+        times: DebounceTimes,
     ) -> None:
         self._publish = publish
         self._broken = broken
         self._clock = clock
         self._loop = loop
-        self._settling = settling
+        self._times = times
         self._published: Snapshot | None = None
         self._published_at = 0.0
         self._pending: Snapshot | None = None
@@ -101,9 +101,9 @@ class Settler:
             self._changed_at = now
         self._drop_pending()
         self._pending = snapshot
-        due = min(now + self._settling.quiet, self._changed_at + self._settling.longest)
+        due = min(now + self._times.quiet, self._changed_at + self._times.longest)
         if change.added and not change.removed and not change.changed:
-            due = min(due, self._published_at + self._settling.quiet)  # more to choose from does no harm
+            due = min(due, self._published_at + self._times.quiet)  # more to choose from does no harm
         if due <= now:
             self._put(snapshot)
         else:
@@ -112,13 +112,13 @@ class Settler:
     def _hold(self, snapshot: Snapshot, now: float) -> None:
         if not self._empties:
             self._empty_timer = self._clock.call_at(
-                self._loop, now + self._settling.empty, lambda: self._believe(snapshot)
+                self._loop, now + self._times.empty, lambda: self._believe(snapshot)
             )
-        elif now - self._counted_at < self._settling.apart:
+        elif now - self._counted_at < self._times.apart:
             return
         self._empties += 1
         self._counted_at = now
-        if self._empties > self._settling.confirmations:
+        if self._empties > self._times.confirmations:
             self._believe(snapshot)
 
     def _believe(self, snapshot: Snapshot) -> None:
