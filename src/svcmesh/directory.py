@@ -29,7 +29,7 @@ class Directory:
         runtime: what they all share.
         clusters: filled with the state of each service by its name; its owner closes them.
         discovery: where endpoints come from. policy: what calls go by. Both hold for services without settings.
-        settings: a discovery of its own or None, and a policy, by the name of a service.
+        settings: a discovery of its own or None, and a policy or None, by the name of a service.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Directory:
         *,
         discovery: Discovery,
         policy: Policy,
-        settings: Mapping[str, tuple[Discovery | None, Policy]],
+        settings: Mapping[str, tuple[Discovery | None, Policy | None]],
     ) -> None:
         self._mesh = mesh
         self._runtime = runtime

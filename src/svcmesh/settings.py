@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,23 +10,34 @@ from svcmesh.core.clock import Clock
 from svcmesh.core.emit import Emit
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.base import Discovery
+from svcmesh.discovery.overrides import overrides
 from svcmesh.discovery.uri import open_discovery
 from svcmesh.policy.policy import Policy, check_policy
 
 ServiceSettings = Policy | tuple[str, Policy]
 
 
-def read_settings(
-    services: Mapping[str, ServiceSettings] | None, *, clock: Clock, emit: Emit
-) -> dict[str, tuple[Discovery | None, Policy]]:
-    """Return what ``Mesh(services=…)`` says, by name: a discovery of its own or None, and a policy.
+Settings = dict[str, tuple[Discovery | None, Policy | None]]
+"""A discovery of its own or None, and a policy or None, by the name of a service."""
+
+
+def read_settings(services: Mapping[str, ServiceSettings] | None, *, clock: Clock, emit: Emit) -> Settings:
+    """Return what ``Mesh(services=…)`` says, and where the environment sends single services (`overrides`).
 
     Raises:
-        ConfigError: no mapping, a name that is none, a value that is neither a Policy nor (uri, Policy), a bad URI.
+        ConfigError: no mapping, a name that is none, a value that is neither a Policy nor (uri, Policy), a bad URI;
+            a variable that cannot be understood.
     """
+    settings = _given(services, clock=clock, emit=emit)
+    for name, discovery in overrides(os.environ, lambda uri: open_discovery(uri, clock=clock, emit=emit)).items():
+        settings[name] = discovery, settings.get(name, (None, None))[1]
+    return settings
+
+
+def _given(services: Mapping[str, ServiceSettings] | None, *, clock: Clock, emit: Emit) -> Settings:
     if not isinstance(services, Mapping | None):
         raise ConfigError(f"services must be a mapping of names to a Policy or (uri, Policy), not {services!r}")
-    settings: dict[str, tuple[Discovery | None, Policy]] = {}
+    settings: Settings = {}
     for name, given in (services or {}).items():
         if not isinstance(name, str) or not name:
             raise ConfigError(f"services: a name must be a non-empty string, not {name!r}")

@@ -24,8 +24,9 @@ from svcmesh.discovery.dns.question import names_endpoints
 from svcmesh.discovery.file import FileDiscovery
 from svcmesh.discovery.local.directory import default_directory
 from svcmesh.discovery.local.registry import LocalRegistry
+from svcmesh.discovery.plugged import plugged
 from svcmesh.discovery.static import DictDiscovery, StaticDiscovery
-from svcmesh.discovery.uri_parts import SERVICE, Scheme, Surroundings, Uri, decoded, no_query, redacted
+from svcmesh.discovery.uri_parts import SERVICE, Scheme, Surroundings, Unopened, Uri, decoded, no_query, redacted
 
 _PARTS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
@@ -55,7 +56,7 @@ def open_discovery(
         source = "local://"
     if isinstance(source, str):
         uri = parse(source)
-        return SCHEMES[uri.scheme].open(uri, surroundings)
+        return _scheme(uri.scheme).open(uri, surroundings)
     if isinstance(source, Mapping):
         return DictDiscovery(source)
     if isinstance(source, type) or not isinstance(source, Discovery):
@@ -63,7 +64,7 @@ def open_discovery(
             "discovery must be a URI such as 'local://', a dict of addresses by service name, or an object with a "
             f"watch(service) method, not {type(source).__name__}"
         )
-    return source
+    return source.opened(surroundings) if isinstance(source, Unopened) else source
 
 
 def open_service(source: str, *, clock: Clock, emit: Emit, environ: Mapping[str, str] | None = None) -> Discovery:
@@ -77,7 +78,7 @@ def open_service(source: str, *, clock: Clock, emit: Emit, environ: Mapping[str,
     uri = parse(source)
     if SERVICE in unquote(uri.text):
         raise ConfigError(f"{uri.text!r}: {SERVICE} has a meaning in Mesh(discovery=…) only; write the name")
-    if not SCHEMES[uri.scheme].names_endpoints(uri):
+    if not _scheme(uri.scheme).names_endpoints(uri):
         raise ConfigError(
             f"{uri.text!r} names a registry and no service: pass it as Mesh(discovery=…) and ask for a service by name"
         )
@@ -103,14 +104,25 @@ def parse(text: str) -> Uri:
     if parts is None:
         raise ConfigError(f"{shown!r} is no discovery URI: it begins with a scheme, as in 'static://10.0.0.1:8080'")
     scheme = parts["scheme"].lower()
-    if scheme not in SCHEMES:
-        raise ConfigError(f"unknown discovery scheme {scheme!r}; known are {', '.join(sorted(SCHEMES))}")
+    _scheme(scheme)
     if _BAD_PERCENT.search(text):
         raise ConfigError(f"discovery URI {shown!r}: '%' must be followed by two hexadecimal digits")
     query, hash_sign, _ = parts["rest"].partition("#")
     if hash_sign:
         raise ConfigError(f"discovery URI {shown!r} has a fragment, which means nothing here: write '#' as %23")
     return Uri(shown, scheme, parts["authority"], parts["path"], query[1:] if query else None)
+
+
+def _scheme(name: str) -> Scheme:
+    """Return the scheme called ``name``: one of ours, or one that an installed package brings.
+
+    Raises:
+        ConfigError: there is none, or its package cannot be loaded.
+    """
+    scheme = SCHEMES.get(name) or plugged(name)
+    if scheme is None:
+        raise ConfigError(f"unknown discovery scheme {name!r}; known are {', '.join(sorted(SCHEMES))}")
+    return scheme
 
 
 def _open_static(uri: Uri, _: Surroundings) -> Discovery:
@@ -158,4 +170,4 @@ SCHEMES: Mapping[str, Scheme] = {
     "dns": Scheme(open_dns, complete=names_endpoints),
     "dns+srv": Scheme(open_dns, complete=names_endpoints),
 }
-"""All schemes there are. A backend adds its line here."""
+"""All schemes of ours. A backend adds its line here; packages bring others by entry points (`plugged`)."""

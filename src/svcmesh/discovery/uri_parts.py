@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 from urllib.parse import unquote
 
 from svcmesh.core.clock import Clock
@@ -42,6 +43,14 @@ class Surroundings:
     clock: Clock
     emit: Emit
     environ: Mapping[str, str]
+
+
+@runtime_checkable
+class Unopened(Protocol):
+    """A discovery that was made without knowing the mesh it is for: by `poll`, or of several others."""
+
+    def opened(self, surroundings: Surroundings) -> Discovery:
+        """Return the same by the clock of a mesh, and reporting to it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,129 @@
+"""Any registry by a plain function: ``poll(fn, every)``.
+
+Whoever can ask a registry for a list has a backend. The function may be a coroutine; one that is none may block, so it
+runs on a thread of its own, a daemon that ends with the call: a mesh that is closed while the function hangs does not
+wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
+from random import Random
+from threading import Thread
+from typing import Any
+
+from svcmesh.core import checks
+from svcmesh.core.clock import SYSTEM, Clock, sleep_until
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.errors import ConfigError, DiscoveryError
+from svcmesh.core.snapshot import Snapshot
+from svcmesh.discovery.uri_parts import Surroundings
+
+Listed = Snapshot | Iterable[str | Endpoint]
+"""What a function may return: addresses or endpoints, or a whole snapshot."""
+
+Function = Callable[[str], Listed | Awaitable[Listed]]
+"""What is asked, with the name of a service."""
+
+_JITTER = 0.1
+
+
+def poll(fn: Function, every: float) -> Poll:
+    """Return a discovery that asks ``fn`` every so many seconds.
+
+    Args:
+        fn: called with the name of a service; returns addresses, `Endpoint` objects or a `Snapshot`, or a coroutine
+            that does. What it raises is a failure of the registry: what was known stays, and it is asked again with
+            back-off. It may block. An empty list is believed when it has come several times, as from any registry;
+            ``Snapshot((), authoritative=True)`` at once.
+        every: seconds between two answers, more than 0, spread by a tenth.
+
+    Raises:
+        ConfigError: ``fn`` cannot be called; ``every`` is no such number.
+
+    Threads: a blocking ``fn`` is called on a thread of its own, one call at a time for each service that is watched.
+    """
+    return Poll(fn, every)
+
+
+class Poll:
+    """A discovery by a function, see `poll`."""
+
+    def __init__(self, fn: Function, every: float, *, clock: Clock = SYSTEM, rng: Random | None = None) -> None:
+        if not callable(fn):
+            raise ConfigError(f"fn must be a function of a service's name, not {fn!r}")
+        self._fn = fn
+        self._is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
+        self._every = checks.duration("every", every)
+        self._clock = clock
+        self._rng = Random() if rng is None else rng
+
+    def opened(self, surroundings: Surroundings) -> Poll:
+        """Return the same by the clock of a mesh."""
+        return Poll(self._fn, self._every, clock=surroundings.clock)
+
+    async def watch(self, service: str) -> AsyncIterator[Snapshot]:
+        """Yield what the function returns, each time.
+
+        Raises:
+            DiscoveryError: it returned something else. Whatever the function raises comes through.
+        """
+        while True:
+            yield snapshot_of(self._fn, await self._ask(service))
+            spread = 1.0 + _JITTER * (2.0 * self._rng.random() - 1.0)
+            await sleep_until(self._clock, self._clock.now() + self._every * spread)
+
+    async def _ask(self, service: str) -> Any:
+        asked: Any = self._fn(service) if self._is_async else await _aside(lambda: self._fn(service))
+        return await asked if inspect.isawaitable(asked) else asked
+
+
+def snapshot_of(fn: Function, found: Any) -> Snapshot:
+    """Return what a function returned as a snapshot.
+
+    Raises:
+        DiscoveryError: it is none, and no list of endpoints or addresses.
+    """
+    if isinstance(found, Snapshot):
+        return found
+    if found is None or isinstance(found, str | bytes | Endpoint) or not isinstance(found, Iterable):
+        name = getattr(fn, "__qualname__", type(fn).__name__)
+        raise DiscoveryError(f"{name} returned {found!r}: return a list of addresses such as ['10.0.0.1:8080']")
+    try:
+        return Snapshot(tuple(each if isinstance(each, Endpoint) else Endpoint(each) for each in found))
+    except ConfigError as error:
+        raise DiscoveryError(f"{getattr(fn, '__qualname__', type(fn).__name__)} returned a list with {error}") from None
+
+
+async def _aside(call: Callable[[], Any]) -> Any:
+    """Make a call that may block on a thread of its own."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+
+    def settle(value: Any, error: Exception | None) -> None:
+        if not done.done():
+            done.set_result((value, error))
+
+    def run() -> None:
+        value, error = _outcome(call)
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
+            loop.call_soon_threadsafe(settle, value, error)
+
+    Thread(target=run, name="svcmesh-poll", daemon=True).start()
+    value, error = await done
+    if error is not None:
+        raise error
+    return value
+
+
+def _outcome(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    """Return what a call returned, or raised; what would end the mesh's worker is told instead."""
+    try:
+        return call(), None
+    except Exception as error:  # noqa: BLE001 - it belongs to the one who waits
+        return None, error
+    except BaseException as error:  # noqa: BLE001 - sys.exit() in a function that was asked for a list
+        return None, DiscoveryError(f"it raised {error!r}")
