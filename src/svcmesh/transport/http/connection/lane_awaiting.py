@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from typing import Self
 
 import httpcore
 import httpx
@@ -34,13 +34,17 @@ class AsyncLaneBody:
         self._lane = lane
         self._timeout = timeout_of(request, "read")
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Hand on what arrives."""
-        while (part := self._lane.part()) != b"":
-            if part is None:
-                self._lane.feed(await self._lane.stream.read(CHUNK, self._timeout))
-            else:
-                yield part
+    def __aiter__(self) -> Self:
+        """Return itself: a generator would cost as much as all that is awaited here."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return what arrives next."""
+        while (part := self._lane.part()) is None:
+            self._lane.feed(await self._lane.stream.read(CHUNK, self._timeout))
+        if not part:
+            raise StopAsyncIteration
+        return part
 
     async def aclose(self) -> None:
         """Leave the connection to the next request, if it has come to its end."""
