@@ -319,6 +319,21 @@ def test_the_single_threaded_option_reaches_the_endpoint(grpc_servers: Servers) 
         assert call.code() is grpc.StatusCode.OK
 
 
+@pytest.mark.allow_leaks("a stock channel, too, keeps the connection of such a stream that nobody read to its end")
+@pytest.mark.parametrize("cancels", [False, True])
+def test_a_single_threaded_stream_is_in_flight_until_it_is_dropped(grpc_servers: Servers, cancels: bool) -> None:
+    """Only who iterates is told of its end by gRPC."""
+    option = grpc.experimental.ChannelOptions.SingleThreadedUnaryStream
+    with service_over([grpc_servers[0].address]) as service, service.grpc_channel(options=[(option, 1)]) as channel:
+        call = pb_grpc.ProbeStub(channel).ServerStream(ping(count=1000))
+        assert next(call).number == 0
+        if cancels:
+            call.cancel()
+        assert in_flight(service) == 1
+        del call
+        assert in_flight(service) == 0
+
+
 # -- streams both ways -------------------------------------------------------------------------------------------------
 
 

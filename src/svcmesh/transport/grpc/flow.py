@@ -114,7 +114,7 @@ class Flow:
             self.changed.notify_all()
         if until < ends:
             self._arm(leg, until)
-        leg.attend(self, self.pins)
+        leg.attend(self, self.pins, untold=self.single_threaded)
         if self.cancelled:
             stock.cancel()
         return leg

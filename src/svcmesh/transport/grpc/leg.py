@@ -114,9 +114,15 @@ class Leg:
         self.late = False
         self.processed = False
 
-    def attend(self, owner: Owner, pins: list[object]) -> None:
-        """From now on tell ``owner``, weakly held, of the end; what is in ``pins`` is kept alive until then."""
-        at_end = partial(_over, weakref.ref(owner), weakref.ref(self), self.account, pins)
+    def attend(self, owner: Owner, pins: list[object], *, untold: bool) -> None:
+        """From now on tell ``owner``, weakly held, of the end; what is in ``pins`` is kept alive until then.
+
+        ``untold``: gRPC tells of the end only to who iterates. So the end of the stock call itself counts as one, too.
+        """
+        at_end: Callable[[], object] = partial(_over, weakref.ref(owner), weakref.ref(self), self.account, pins)
+        if untold:
+            at_end = once = weakref.finalize(self.stock, at_end)
+            once.atexit = False
         if not self.stock.add_callback(at_end):
             at_end()
 
