@@ -33,13 +33,13 @@ class Registration:
     """
 
     def __init__(self, mesh: object, runtime: Runtime, announcer: Announcer) -> None:
-        self._mesh = mesh
+        self._mesh = mesh  # only to keep it alive
         self._runtime = runtime
         self._announcer = announcer
         self._pid = os.getpid()
         self._lock = Lock()
         self._leaving: Future[bool] | None = None
-        self._running: Future[None] | None = runtime.worker.submit(announcer.run())
+        self._running: Future[None] | None = runtime.worker.submit(announcer.run())  # kept: loops hold tasks weakly
 
     @property
     def id(self) -> str:

@@ -35,7 +35,7 @@ class Service:
     """
 
     def __init__(self, mesh: object, cluster: Cluster, policy: Policy) -> None:
-        self._mesh = mesh
+        self._mesh = mesh  # only to keep it alive
         self._cluster = cluster
         self.view = View(cluster, policy)
 
@@ -163,9 +163,9 @@ class Service:
     def attempt(self, key: int | None = None) -> Block:
         """Return a ``with`` / ``async with`` block that is one attempt, for protocols of your own.
 
-        Its ``endpoint`` is whom to talk to. It counts as in flight until the block ends, and an exception that leaves
-        the block counts as its outcome; it is never repeated. Only the end of the block ends the count, so use it as
-        one, or enter it into a `contextlib.ExitStack`: an object that was entered by hand and dropped counts for ever.
+        Its ``endpoint`` says where to connect. It counts as in flight until the block ends, and an exception that
+        leaves the block counts as its outcome; it is never repeated. Only the end of the block ends the count, so use
+        it in a ``with``, or enter it into a `contextlib.ExitStack`: entered by hand and dropped, it counts for ever.
 
         Args:
             key: hash of what the call is about, for balancers with affinity.

@@ -1,4 +1,4 @@
-"""What a mesh is made of, checked before anything starts: a wrong clock would else show in the worker."""
+"""What a mesh is made of, checked before anything starts: otherwise a wrong clock would show in the worker alone."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def read_settings(services: Mapping[str, ServiceSettings] | None, *, clock: Cloc
     """Return what ``Mesh(services=…)`` says, and where the environment sends single services (`overrides`).
 
     Raises:
-        ConfigError: no mapping, a name that is none, a value that is neither a Policy nor (uri, Policy), a bad URI;
-            a variable that cannot be understood.
+        ConfigError: no mapping, a name that is empty or no string, a value that is neither a Policy nor (uri, Policy),
+            a bad URI; a variable that cannot be understood.
     """
     settings = _given(services, clock=clock, emit=emit)
     for name, discovery in overrides(os.environ, lambda uri: open_discovery(uri, clock=clock, emit=emit)).items():

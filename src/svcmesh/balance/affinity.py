@@ -25,7 +25,7 @@ class AffinityPicker(Picker):
 
     Args:
         cells: all of them, those of weight 0 included.
-        path: returns whom a key belongs to, and who comes after it.
+        path: returns the owner of a key, and then the cells that come after it.
         bound: how much more than its share an owner may have in flight; None for any amount.
     """
 
@@ -40,7 +40,7 @@ class AffinityPicker(Picker):
         return self.choose_from(None, ())
 
     def choose_from(self, key: int | None, exclude: Collection[Endpoint]) -> Cell | None:
-        """Return whom the key belongs to; the next on its path if that one is excluded or has more than its share."""
+        """Return the owner of the key; the next on its path if that one is excluded or has more than its share."""
         if key is None:
             key = int(self._random() * 2**53) << 11  # all that the draw has, as the high bits
         if not isinstance(key, int):

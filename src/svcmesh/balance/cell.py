@@ -19,8 +19,9 @@ class Cell:
         endpoint: the endpoint as its newest snapshot describes it.
         started: attempts ever started. finished: attempts ever ended, whatever the end.
         kept: what pickers have learnt of it, by their configuration; it stays when they are rebuilt.
-        owner: what all cells of a picker of a user's own have in common; None for those of the engine.
-        learnt: a short way to what that picker keeps here, if it keeps anything.
+        owner: which picker it was made for, if somebody asked for a picker without a mesh (`Configuration.picker`);
+            None in the engine, where many pickers share a cell.
+        learnt: a shortcut to what that one picker has in ``kept``, if anything.
 
     Invariant: ``finished <= started``, and they are equal when nothing is in flight.
 

@@ -1,4 +1,4 @@
-"""What all configurations share: a picker of one's own is one over fresh counts, a system clock and a fresh rng."""
+"""What all configurations share: a picker without a mesh, over counts, a clock and chance of its own."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
 
 _turn = count(1)
-"""Who was made the first one last is so still; what was first before it may have come back."""
+"""Numbers endpoints in the order in which they became the current one. The highest number is the current one still,
+also when one that was current before it is back."""
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ class Picker:
 
     Subclasses set `choose` (the success path: no key, nothing to exclude) and implement `choose_from` (all else).
 
-    The way from an endpoint to its counts is a table by address. With thousands of endpoints each step of that waits
-    for memory, for longer than all the rest takes; so an endpoint that a picker was made of leads to its counts by
-    itself, unless another picker was made of it later.
+    `started` and `finished` find the counts of an endpoint by its address. With thousands of endpoints that look-up
+    waits for memory, for longer than all the rest takes. So `Configuration.picker` also puts the cell into the endpoint
+    object, where it serves until another picker is made of the same object.
 
     Threads: any.
     """

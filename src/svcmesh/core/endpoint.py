@@ -66,8 +66,8 @@ class Endpoint:
     health: Health = field(default=Health.HEALTHY, kw_only=True)
 
     _cell: ClassVar[Any]
-    """The counts of whichever picker of a user's own took it in last, if any did: nothing that it is, only a short way
-    to them (`Configuration.picker`)."""
+    """A shortcut, no part of its value: the counts that the newest picker made of this object keeps for it; see
+    `svcmesh.balance.picker.Picker`."""
 
     def __post_init__(self) -> None:
         """Check every field, and make the metadata read-only."""

@@ -7,10 +7,10 @@ from typing import Any
 
 from svcmesh.core.endpoint import Endpoint
 
-_ATTRIBUTE = "__svcmesh_info__"
-"""Where everything else carries it; call objects of ours have a property of this name."""
 EXTENSION = "svcmesh.info"
 """Where HTTP responses carry it (``response.extensions``)."""
+_ATTRIBUTE = "__svcmesh_info__"
+"""Where errors and all other answers carry it; on our own call objects it is a property."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class CallInfo:
 
     Attributes:
         attempts: how many attempts were made; 0 when the call was refused before the first.
-        endpoints: whom they went to, in order.
+        endpoints: where they went, in order.
         waits: seconds waited before each further attempt.
         reason: why it ended as it did, in one word or phrase; empty for a success.
         elapsed: seconds from start to end.

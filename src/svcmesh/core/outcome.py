@@ -1,7 +1,7 @@
 """How an attempt ended, as a value: what retries, breakers, ejection and events decide on.
 
 Only attempts that were not a plain success get one; the success path builds none. A transport makes it, because
-only the transport knows whether a request was sent and whom an error blames.
+only the transport knows whether a request was sent, and whether an error blames the endpoint.
 """
 
 from __future__ import annotations

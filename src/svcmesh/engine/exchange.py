@@ -22,9 +22,9 @@ class Attempt:
 
     Attributes:
         number: from 1.
-        member: whom it goes to.
-        started: when. until: when it must have ended, on the mesh's clock; infinite where nothing limits it.
-        final: ``until`` is the end of the whole call, so that its timeout is nobody's fault.
+        member: where it goes.
+        started: instant of its start. until: instant by which it must have ended; infinite where nothing limits it.
+        final: ``until`` is the deadline of the whole call, so that running into it is not the endpoint's fault.
         permits: what the endpoint's breakers gave, each to be settled once.
     """
 

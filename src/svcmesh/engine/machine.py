@@ -49,7 +49,7 @@ class Call:
     """One logical call under a view. Not thread-safe: its driver reports one thing at a time.
 
     Args:
-        view: whom it goes to, and under which policy.
+        view: the service that it goes to, under its policy.
         exchange: the transport's side of it.
         now: the present instant. deadline: when the whole call must have ended; infinite for never.
         retries: False for an attempt that svcmesh cannot repeat, because its body is the caller's own block.
@@ -188,7 +188,7 @@ class Call:
         return None if wait is None else self._reject(refusal.service_open(self.view.cluster, wait), "breaker", now)
 
     def _pick(self, now: float) -> tuple[Member, Permits] | Effect:
-        """Pick whom to ask: first those not tried yet, then anybody; a breaker's refusal is a free re-pick."""
+        """Pick an endpoint not tried yet, else any; where its breaker refuses, another one is picked at no cost."""
         refused: set[Endpoint] = set()
         found = self._ask_for(now, {*self.endpoints}, refused)
         if found is None and self._elsewhere:

@@ -1,4 +1,4 @@
-"""What svcmesh says where it refuses: whom it was about, why, and until when or what to do."""
+"""What svcmesh says where it refuses: which service, which endpoint, why, and until when or what to do."""
 
 from __future__ import annotations
 

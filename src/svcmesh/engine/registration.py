@@ -32,7 +32,7 @@ _CLEANUP = 0.1  # seconds that a call which was cancelled gets to end
 class Announcer:
     """Keeps one announcement in a registry.
 
-    `run` is its heart, `drain` and `leave` its end; all are coroutines of one loop.
+    `run` keeps it alive, `drain` and `leave` end it; all are coroutines of one loop.
 
     Args:
         registrar: the registry. announcement: what it is told.

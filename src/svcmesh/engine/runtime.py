@@ -1,4 +1,4 @@
-"""What all clusters of a mesh share: its clock, its chance, its events, its worker. It knows nothing above it.
+"""What all clusters of a mesh share: clock, source of chance, events and worker. It knows nothing above it.
 
 The mesh owns the runtime and everything else refers to it, so that a mesh which is dropped without being closed can be
 collected, and its worker stopped, although watches are still running.

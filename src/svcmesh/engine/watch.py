@@ -26,8 +26,8 @@ BACKOFF = FullJitter(base=0.1, cap=5.0)
 """Waits between attempts to watch: thousands of clients come back to a registry that restarts, but not at once."""
 
 _STEADY = 1.0
-"""Seconds that a watch must have lasted for its good snapshot to count as recovery: one that answers and breaks at
-once, over and over, would else be asked without pause."""
+"""Seconds that a watch must have lasted for its good snapshot to count as recovery: otherwise a registry that
+answers and breaks at once, over and over, would be asked without pause."""
 
 _STANDARD = DebounceTimes()
 

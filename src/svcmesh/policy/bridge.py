@@ -22,7 +22,7 @@ class Ledger(CircuitBreakerStorage):
 
     Attributes:
         tripped: the failure about to be reported is the one too many, by whatever rule the breaker goes.
-        failures: what `counter` shows as long as it is not; for listeners that read ``fail_counter``.
+        failures: what `counter` shows as long as it is not tripped, for listeners that read ``fail_counter``.
         foreign: the user's storage, told of all that is written here.
     """
 

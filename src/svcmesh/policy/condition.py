@@ -38,7 +38,7 @@ def check_on(on: object) -> frozenset[Condition]:
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """Conditions, ready to be asked. A class and no closure, so that policies can be pickled.  Cost: O(1)."""
+    """Conditions, ready to be asked. A class, not a closure, so that policies can be pickled.  Cost: O(1)."""
 
     reasons: frozenset[str]
     classes: tuple[type[Exception], ...]

@@ -99,7 +99,7 @@ class FaultTarget:
 
     Attributes:
         service: name of the service that is called.
-        endpoint: whom the attempt goes to; None in scope ``call``, where nobody has been picked yet.
+        endpoint: where the attempt goes; None in scope ``call``, where none has been picked yet.
         method: gRPC method (``/pkg.Service/Method``), HTTP method and path (``GET /v1/orders``), or function name.
         attempt: number of the attempt, from 1.
     """
@@ -120,7 +120,7 @@ class Fault:
         percent: share of the calls that the fault is considered for, from 0 to 100; the percentages of ``abort``
             and ``delay`` are of these; default 100.
         scope: ``"call"``: once, before anything else is done; ``"attempt"``: on each attempt. Default ``"call"``.
-        match: whom it hits: a function of a `FaultTarget`, an endpoint or its address (scope ``"attempt"``); None
+        match: what it hits: a function of a `FaultTarget`, an endpoint or its address (scope ``"attempt"``); None
             for all.
 
     Raises:

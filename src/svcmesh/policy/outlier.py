@@ -95,7 +95,7 @@ class Ejection:
     """One endpoint, out of rotation.
 
     Attributes:
-        address: whom.
+        address: of the endpoint.
         until: instant at which it comes back.
         seconds: how long it is out in all.
         reason: Envoy's name of what was found: ``consecutive_gateway_failure`` or ``failure_percentage``.
