@@ -28,7 +28,7 @@ from svcmesh.testing.sim.kernel import Callback, Kernel, LoopTimer, Scheduled
 
 TURNS = 16  # of a loop, in which what a timer set going (futures, tasks that wait for tasks) comes to rest
 GLANCE = 0.001  # real seconds between two looks at a time that another thread may have moved
-LOOP_TIMEOUT = 1.0  # real seconds that a loop of another thread is given to come to rest
+LOOP_TIMEOUT = 5.0  # real seconds that a loop of another thread is given to come to rest
 
 
 class FakeClock(Kernel):
