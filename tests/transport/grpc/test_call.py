@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import grpc
+import grpc.experimental
 import pytest
 
 import svcmesh
