@@ -35,10 +35,10 @@ def test_successes_are_ends_that_were_not_unsuccessful() -> None:
 
 def test_successes_of_the_past_are_known_to_within_a_tick() -> None:
     member = Member(A, never)
-    assert member.edge == NEVER
+    assert member.due == NEVER
     member.keep_timeline(10.0, 1.0)
     for second in range(20):
-        if second >= member.edge:
+        if second >= member.due:
             member.roll(float(second))
         member.started += 1
         member.finished += 1
@@ -51,10 +51,10 @@ def test_the_next_look_is_the_sooner_of_sample_and_cluster() -> None:
     member = Member(A, lambda now: looked.append(now) or 7.5)  # type: ignore[func-returns-value]
 
     member.roll(7.0)
-    assert (looked, member.edge) == ([7.0], 7.5)
+    assert (looked, member.due) == ([7.0], 7.5)
     member.keep_timeline(1.0, 0.1)
     member.roll(7.0)
-    assert member.edge == 7.1
+    assert member.due == 7.1
 
 
 def test_what_is_kept_is_made_once_by_many_threads_and_closed_once() -> None:

@@ -268,7 +268,7 @@ class Cluster:
                 return
             self._due = when
             for member in self.members.values():
-                member.edge = min(member.edge, when)
+                member.due = min(member.due, when)
         if self._timers:
             self.runtime.call_at(when, lambda: self.look(self.runtime.clock.now()))
 

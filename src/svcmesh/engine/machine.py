@@ -162,7 +162,7 @@ class Call:
         if not isinstance(found, tuple):
             return found
         member, permits = found
-        if now >= member.edge:
+        if now >= member.due:
             member.roll(now)
         member.started += 1
         attempt = self._begin(member, permits, now)

@@ -47,7 +47,7 @@ class Member(Cell):
     """An endpoint and everything that lives as long as it does.
 
     Attributes:
-        edge: the instant of the next look by `roll`; the success path compares it on each call, nothing more.
+        due: instant from which `roll` has something to do; the success path compares it on each call, nothing more.
         since: the instant at which it came, or at which its registry last called it well again.
         unsuccessful: ended attempts that say nothing good of the endpoint; `succeeded` leaves them out.
         breakers: the breakers that have seen it fail, by configuration; none means closed.
@@ -61,14 +61,14 @@ class Member(Cell):
         "_replaced",
         "_timeline",
         "breakers",
-        "edge",
+        "due",
         "since",
         "unsuccessful",
     )
 
     def __init__(self, endpoint: Endpoint, look: Callable[[float], float]) -> None:
         super().__init__(endpoint)
-        self.edge = NEVER
+        self.due = NEVER
         self.since = -NEVER
         self.unsuccessful = 0
         self.breakers: dict[CircuitBreaker, Breaker] = {}
@@ -91,7 +91,7 @@ class Member(Cell):
     def keep_timeline(self, horizon: float, tick: float) -> None:
         """From now on remember successes for ``horizon`` seconds back, to within ``tick``."""
         self._timeline = Timeline(horizon, tick)
-        self.edge = -math.inf  # sample at the next call
+        self.due = -math.inf  # sample at the next call
 
     def roll(self, now: float) -> None:
         """Sample the totals and let the cluster do what is due; called once per tick by whoever comes first."""
@@ -99,7 +99,7 @@ class Member(Cell):
         if self._timeline is not None:
             self._timeline.roll(now, self.succeeded)
             next_sample = now + self._timeline.tick
-        self.edge = min(next_sample, self._look(now))
+        self.due = min(next_sample, self._look(now))
 
     def attachment(self, key: object, make: Callable[[], C]) -> C:
         """Return what a transport keeps here under ``key``, made by ``make`` at first need.

@@ -100,7 +100,7 @@ class View:
         if member is None:
             return None
         self.budget.calls += 1
-        if now >= member.edge:
+        if now >= member.due:
             member.roll(now)
         member.started += 1
         return member

@@ -34,7 +34,7 @@ _STRAIGHT = """\
     if member_ is None:
         return {await_}slowly_({arguments}, now_)
     view_.budget.calls += 1
-    if now_ >= member_.edge:
+    if now_ >= member_.due:
         member_.roll(now_)
     member_.started += 1
     token_ = put_(until_)
