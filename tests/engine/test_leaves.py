@@ -1,0 +1,61 @@
+"""Slow start in a service: who starts slowly, for how long, and that nothing is left of it afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from svcmesh.balance import LeastRequest, RoundRobin, SlowStart, WeightedRoundRobin
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.policy import Policy
+from tests.engine.hosts import ILL, near, shares, some, stage
+
+SLOW = SlowStart(10.0)
+
+
+@pytest.mark.parametrize("balancer", [RoundRobin(), WeightedRoundRobin(), LeastRequest()])
+def test_who_has_just_come_gets_more_calls_with_time(balancer) -> None:
+    """Two are warm; the third has a weight of 0.1 at first, 0.5 in the middle, and its own when the time is over."""
+    old = some(2)
+    found = stage(old, policy=Policy(load_balancer=balancer, slow_start=SLOW))
+    found.clock.advance(10.0)
+    found.cluster.look(found.clock.now())
+    new = Endpoint("new:80")
+    found.set(*old, new)
+
+    for elapsed, weight in ((0.0, 0.1), (5.0, 0.5), (10.0, 1.0)):
+        found.clock.advance(elapsed - (found.clock.now() - found.cluster.members[new.address].since))
+        found.cluster.look(found.clock.now())
+        share = shares(found, lambda endpoint: endpoint.address)[new.address]
+        assert share == near(100 * weight / (2 + weight))
+
+
+def test_once_all_are_warm_the_picker_is_the_balancers_own_again() -> None:
+    found = stage(some(3), policy=Policy(load_balancer=RoundRobin(), slow_start=SLOW))
+    assert type(found.view.picker) is not type(RoundRobin().picker(some(3)))
+
+    found.clock.advance(10.0)
+    found.view.enter(found.clock.now()).finished += 1  # the next call looks, where no worker does
+    assert type(found.view.picker) is type(RoundRobin().picker(some(3)))
+    assert found.view.selection.again_at == float("inf")
+
+
+def test_who_recovers_starts_slowly_too_and_who_stays_does_not() -> None:
+    found = stage(some(2), policy=Policy(load_balancer=RoundRobin(), slow_start=SLOW))
+    found.clock.advance(10.0)
+    ill = [replace(endpoint, health=ILL) for endpoint in some(2)[:1]]
+    found.set(*ill, *some(2)[1:])
+    found.clock.advance(10.0)
+    found.set(*some(2))
+
+    picks = shares(found, lambda endpoint: endpoint.address)
+    assert picks[some(2)[0].address] == near(100 * 0.1 / 1.1)
+
+
+def test_a_new_snapshot_does_not_start_anybody_anew() -> None:
+    found = stage(some(2), policy=Policy(load_balancer=RoundRobin(), slow_start=SLOW))
+    found.clock.advance(10.0)
+    found.set(*(replace(endpoint, metadata={"version": "2"}) for endpoint in some(2)))
+
+    assert found.view.selection.again_at == float("inf")

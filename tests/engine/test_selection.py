@@ -1,0 +1,328 @@
+"""Whom calls go to, by priority, health and panic, by keys and when they are repeated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from svcmesh.balance import (
+    LeastRequest,
+    LocalityFailover,
+    LocalityWeighted,
+    Maglev,
+    Priorities,
+    RingHash,
+    RoundRobin,
+    SlowStart,
+    ZoneAware,
+    hash_key,
+)
+from svcmesh.core.endpoint import Endpoint, Health, Locality
+from svcmesh.core.errors import NoEndpoints
+from svcmesh.policy import CircuitBreaker, OutlierDetection, Policy, Retry
+from tests.engine.hosts import (
+    CALLS,
+    DEGRADED,
+    FAR,
+    HERE,
+    ILL,
+    NEAR,
+    PANICKING,
+    WELL,
+    health,
+    near,
+    priority,
+    shares,
+    some,
+    stage,
+)
+from tests.engine.scripted import Exchange, Stage, drive, lost, unsent
+
+# -- priorities and panic ----------------------------------------------------------------------------------------------
+
+
+def test_one_priority_without_more_is_the_balancers_own_picker() -> None:
+    """So the success path is the same straight line as without any of this."""
+    found = stage(some(5))
+
+    assert type(found.view.picker) is type(RoundRobin().picker(some(5)))
+    assert found.view.choose is found.view.picker.choose
+    assert type(stage(some(5), policy=Policy()).view.picker) is type(LeastRequest().picker(some(5)))
+
+
+def test_a_standby_changes_nothing_while_it_is_not_needed() -> None:
+    found = stage(some(10), some(10, priority=1))
+
+    assert "__next__" in found.view.choose.__qualname__, "a step of the rotation itself"
+    assert shares(found, priority, 100) == {0: pytest.approx(100)}
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ([(10, 4), (10, 0)], {0: 84, 1: 16}),
+        ([(10, 7), (10, 6), (10, 5)], {0: 42, 1: 56, 2: 2}),
+        ([(10, 9), (10, 4)], {0: 15, 1: 85}),
+        ([(10, 8), (30, 24)], {0: 25, 1: 75}),
+        ([(10, 10), (10, 0)], {1: 100}),
+        ([(10, 0), (10, 10)], {0: 100}),
+    ],
+)
+def test_calls_go_where_the_reference_says(groups, expected) -> None:
+    found = stage(*(some(n, priority=place, ill=ill) for place, (n, ill) in enumerate(groups)))
+
+    assert {p: level.load for p, level in enumerate(found.view.selection.plan.levels) if level.load} == expected
+    assert shares(found, priority) == {p: near(percent) for p, percent in expected.items()}
+
+
+def test_numbers_of_priorities_need_not_be_consecutive() -> None:
+    found = stage(some(10, priority=3, ill=4), some(10, priority=7))
+
+    assert [(level.priority, level.load) for level in found.view.selection.plan.levels] == [(3, 84), (7, 16)]
+    assert shares(found, priority) == {3: near(84), 7: near(16)}
+
+
+def test_a_priority_in_panic_calls_all_its_endpoints_and_another_only_its_well_ones() -> None:
+    found = stage(some(10, ill=9), some(10, priority=1, ill=4))
+    picks = shares(found, lambda endpoint: (endpoint.priority, endpoint.health))
+
+    assert found.view.selection.panicking == {0}
+    assert picks == {(0, ILL): near(13.5), (0, WELL): near(1.5), (1, WELL): near(85)}
+
+
+def test_degraded_endpoints_take_what_the_healthy_ones_of_all_priorities_cannot() -> None:
+    alone = stage([*some(4), *some(4, degraded=4), *some(2, ill=2)])
+    assert shares(alone, health) == {WELL: near(56), DEGRADED: near(44)}
+
+    beside = stage([*some(4), *some(4, degraded=4), *some(2, ill=2)], some(10, priority=1))
+    assert shares(beside, lambda e: (e.priority, e.health)) == {(0, WELL): near(56), (1, WELL): near(44)}
+
+
+def test_degraded_endpoints_get_nothing_while_there_are_enough_healthy_ones() -> None:
+    found = stage([*some(8), *some(2, degraded=2)])
+
+    assert shares(found, health, 100) == {WELL: pytest.approx(100)}
+    assert len(found.view.picker.cells) == 10, "but they are there for retries"
+
+
+def test_those_of_weight_0_count_for_nothing() -> None:
+    """Seven are well of the seven that take traffic."""
+    found = stage([*some(7), *(replace(e, weight=0) for e in some(3, ill=3))])
+
+    assert found.view.selection.plan.levels[0].endpoints == 7
+    assert found.view.selection.plan.levels[0].load == 100
+
+
+@pytest.mark.parametrize(("weighted", "first"), [(False, 84), (True, 19)])
+def test_weights_count_where_they_are_asked_for(weighted: bool, first: int) -> None:
+    """Six of ten are well; of the weight only 6 of 44, and with the room of hosts that is 19.09 %."""
+    policy = PANICKING.replace(priorities=Priorities(weighted_priority_health=weighted))
+    heavy = [replace(endpoint, weight=9.5) for endpoint in some(4, ill=4)]
+    found = stage([*some(6), *heavy], some(10, priority=1), policy=policy)
+
+    assert [level.load for level in found.view.selection.plan.levels] == [first, 100 - first]
+
+
+def test_the_room_of_hosts_is_the_policys() -> None:
+    policy = PANICKING.replace(priorities=Priorities(overprovisioning_factor=100))
+
+    assert shares(stage(some(10, ill=4), some(10, priority=1), policy=policy), priority) == {0: near(60), 1: near(40)}
+
+
+def test_a_panic_that_fails_calls_has_nobody_for_them() -> None:
+    policy = PANICKING.replace(priorities=Priorities(fail_traffic_on_panic=True))
+    found = stage(some(10, ill=8), policy=policy)
+
+    assert found.view.picker.choose_from(None, ()) is None
+    assert found.view.choose() is None
+    assert isinstance(found.perform().error, NoEndpoints)
+    assert found.view.panicking
+
+
+def test_a_panic_that_fails_calls_fails_those_of_its_own_priority_only() -> None:
+    policy = PANICKING.replace(priorities=Priorities(fail_traffic_on_panic=True))
+    found = stage(some(10, ill=9), some(10, priority=1, ill=4), policy=policy)
+    picks = [found.view.choose() for _ in range(CALLS)]
+
+    assert 100 * sum(pick is None for pick in picks) / CALLS == near(15)
+    assert {pick.endpoint.priority for pick in picks if pick is not None} == {1}
+
+
+def test_without_a_threshold_those_who_are_ill_are_never_called() -> None:
+    assert stage(some(3, ill=3), policy=Policy()).view.choose() is None
+    assert isinstance(stage(some(3, ill=3), policy=Policy()).perform().error, NoEndpoints)
+
+
+def test_one_well_endpoint_is_called_although_rounding_leaves_it_no_percent() -> None:
+    """Envoy would have nobody: 140 * 1 // 200 is 0, so all calls are for priority 0, where nobody is well."""
+    found = stage(some(3, ill=3), some(200, priority=1, ill=199), policy=Policy())
+
+    assert shares(found, priority, 10) == {1: pytest.approx(100)}
+
+
+def test_panic_is_told_by_priority_as_it_comes_and_goes() -> None:
+    found = stage(some(10, ill=4), some(10, priority=1, ill=4)).listen("panic.*")
+    found.set(*some(10, ill=9), *some(10, priority=1, ill=4))
+    found.set(*some(10, ill=9), *some(10, priority=1, ill=8))
+    found.set(*some(10), *some(10, priority=1))
+
+    assert [(event.name, event.priority) for event in found.events] == [
+        ("panic.entered", 0),
+        ("panic.entered", 1),
+        ("panic.left", 0),
+        ("panic.left", 1),
+    ]
+
+
+def test_ejection_makes_the_next_priority_take_over() -> None:
+    policy = Policy(outlier_detection=OutlierDetection(), load_balancer=RoundRobin())
+    first, standby = some(2), some(2, priority=1)
+    found = stage(first, standby, policy=policy)
+    found.fail(first[0], 5)
+    assert shares(found, priority) == {0: near(70), 1: near(30)}
+
+    found.fail(first[1], 5)
+    assert shares(found, priority, 100) == {1: pytest.approx(100)}
+
+
+def test_open_breakers_make_the_next_priority_take_over_and_no_panic() -> None:
+    breaker = CircuitBreaker(consecutive=1, failure_rate=None)
+    first, standby = some(2), some(2, priority=1)
+    found = stage(first, standby, policy=PANICKING.replace(circuit_breaker=breaker))
+    for endpoint in first:
+        found.fail(endpoint, 1)
+
+    assert shares(found, priority, 100) == {1: pytest.approx(100)}
+    assert not found.view.panicking
+
+
+def test_open_breakers_of_all_leave_nobody() -> None:
+    breaker = CircuitBreaker(consecutive=1, failure_rate=None)
+    first, standby = some(1), some(1, priority=1)
+    found = stage(first, standby, policy=PANICKING.replace(circuit_breaker=breaker))
+    found.fail(first[0], 1)
+    found.fail(standby[0], 1)
+
+    assert found.view.picker.cells == ()
+
+
+def test_in_a_panic_those_who_refuse_connections_are_not_called_while_others_answer() -> None:
+    policy = Policy(outlier_detection=OutlierDetection(max_ejection_percent=100), panic_threshold=0.9)
+    first, standby = some(3), some(3, priority=1)
+    found = stage(first, standby, policy=policy)
+    for endpoint in [*first, *standby[:2]]:
+        member = found.cluster.members[endpoint.address]
+        for _ in range(5):
+            member.started += 1
+            found.view.settle(member, (), unsent(), found.clock.now(), 0.0)
+
+    assert found.view.panicking
+    assert shares(found, lambda endpoint: endpoint.address, 50) == {standby[2].address: pytest.approx(100)}
+
+
+# -- keys --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("balancer", [Maglev(1009), RingHash(64)])
+def test_a_key_chooses_its_priority_by_its_last_two_digits(balancer) -> None:
+    """As in Envoy: so a process in Python and a sidecar send a key to the same endpoint of the same priority."""
+    first, second = some(10, ill=4), some(10, priority=1)
+    found = stage(first, second, policy=Policy(load_balancer=balancer))
+    well = balancer.picker([endpoint for endpoint in first if endpoint.health is WELL])
+    others = balancer.picker(second)
+
+    for n in range(300):
+        key = hash_key(f"key {n}")
+        expected = (well if key % 100 < 84 else others).pick(key)
+        cell = found.view.picker.choose_from(key, ())
+        assert cell is not None
+        assert cell.endpoint.address == expected.address
+
+
+def test_keys_know_no_degraded_endpoints_while_others_are_there() -> None:
+    """Envoy's tables are made of the healthy ones; only where a priority has none, the degraded ones take its keys."""
+    found = stage([*some(4), *some(4, degraded=4), *some(2, ill=2)], policy=Policy(load_balancer=Maglev(1009)))
+    assert {pick.endpoint.health for n in range(200) if (pick := found.view.picker.choose_from(n, ()))} == {WELL}
+
+    found.set(*some(4, degraded=4))
+    assert {pick.endpoint.health for n in range(200) if (pick := found.view.picker.choose_from(n, ()))} == {DEGRADED}
+
+
+# -- retries -----------------------------------------------------------------------------------------------------------
+
+
+def met(found: Stage, failures: int) -> list[Endpoint]:
+    """Return whom a call meets that fails so often, and succeeds then."""
+    exchange = Exchange(*[lost()] * failures)
+    call = found.call(exchange)
+    assert drive(call, exchange, found.clock).error is None
+    return call.endpoints
+
+
+def test_a_retry_goes_to_the_standby_before_it_meets_an_endpoint_again() -> None:
+    found = stage(some(1), some(1, priority=1), policy=Policy(retry=Retry(), idempotent=True))
+
+    assert [endpoint.priority for endpoint in met(found, 1)] == [0, 1]
+
+
+def test_attempts_leave_out_the_priorities_that_they_have_met() -> None:
+    policy = Policy(retry=Retry(max_attempts=6, previous_priorities=1, budget=None), idempotent=True)
+    found = stage(*(some(5, priority=place) for place in range(3)), policy=policy)
+    endpoints = met(found, 5)
+
+    assert [endpoint.priority for endpoint in endpoints] == [0, 1, 2, 0, 1, 2]
+    assert len({endpoint.address for endpoint in endpoints}) == 6
+
+
+def test_without_that_attempts_stay_in_a_priority_that_can_take_them() -> None:
+    policy = Policy(retry=Retry(max_attempts=4, budget=None), idempotent=True)
+    found = stage(some(3), some(5, priority=1), policy=policy)
+
+    assert [endpoint.priority for endpoint in met(found, 3)] == [0, 0, 0, 1]
+
+
+# -- laws --------------------------------------------------------------------------------------------------------------
+
+ANY = st.lists(
+    st.tuples(st.integers(0, 2), st.sampled_from([HERE, NEAR, FAR, None]), st.sampled_from(Health), st.integers(0, 3)),
+    min_size=1,
+    max_size=12,
+)
+LOCALITIES = st.sampled_from(
+    [None, LocalityWeighted({HERE: 2, NEAR: 1, FAR: 1, Locality(): 1}), LocalityFailover(HERE)]
+    + [ZoneAware(HERE, {HERE: 1, NEAR: 1}, min_cluster_size=size) for size in (0, 6)]
+)
+
+
+@given(
+    ANY, LOCALITIES, st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([RoundRobin(), LeastRequest()]), st.booleans()
+)
+def test_whoever_is_there_somebody_well_is_called_if_anybody_is(hosts, locality, threshold, balancer, slow) -> None:
+    endpoints = [
+        Endpoint(f"10.0.0.{n}:80", priority=p, locality=zone, health=state, weight=weight)
+        for n, (p, zone, state, weight) in enumerate(hosts)
+    ]
+    policy = Policy(
+        load_balancer=balancer,
+        locality=locality,
+        panic_threshold=threshold,
+        slow_start=SlowStart(10.0) if slow else None,
+    )
+    found = stage(endpoints, policy=policy)
+    callable_ = [endpoint for endpoint in endpoints if endpoint.weight]
+    well = [endpoint for endpoint in callable_ if endpoint.health is not ILL]
+
+    picked = {cell.endpoint for _ in range(30) if (cell := found.view.choose_from(None, (), ()))}
+    assert picked <= set(callable_)
+    assert bool(picked) == bool(well or (callable_ and threshold))
+    if not found.view.panicking:
+        assert picked <= set(well)
+    assert sum(level.load + level.degraded_load for level in found.view.selection.plan.levels) == 100 * bool(callable_)
+    reached: list[Endpoint] = []
+    while cell := found.view.choose_from(None, reached, ()):
+        assert cell.endpoint not in reached
+        reached.append(cell.endpoint)
+    assert set(well) <= set(reached), "retries can reach everybody who is well"
