@@ -54,15 +54,18 @@ def test_overflow_of_a_key_always_goes_the_same_way(config):
     assert order[0] == order[1]
 
 
-def test_when_all_are_full_the_least_loaded_takes_it():
-    picker = RingHash(hash_balance_factor=100).picker(FIVE[:1] + FIVE[2:3])
-    loaded = [FIVE[0]] * 9 + [FIVE[2]] * 9
-    for endpoint in loaded:
+@pytest.mark.parametrize("config", [RingHash(hash_balance_factor=100), Maglev(table_size=101, hash_balance_factor=100)])
+def test_when_all_that_are_left_are_full_the_least_loaded_takes_it(config):
+    """There is always room for one call more, but it may be where the call has been already."""
+    idle, busy, busier = FIVE[0], FIVE[2], FIVE[4]
+    picker = config.picker([idle, busy, busier])
+    for endpoint in [busy] * 20 + [busier] * 30:
         picker.started(endpoint)
 
-    assert picker.pick(1) in {FIVE[0], FIVE[2]}
-    assert picker.pick(1, exclude=[FIVE[0]]) == FIVE[2]
-    assert picker.pick(1, exclude=[FIVE[0], FIVE[2]]) is None
+    for key in range(0, 2**64, 2**60):
+        assert picker.pick(key) == idle
+        assert picker.pick(key, exclude=[idle]) == busy, "both have more than their 17 slots"
+        assert picker.pick(key, exclude=[idle, busy, busier]) is None
 
 
 def test_the_shuffle_is_that_of_the_cpp_generator():

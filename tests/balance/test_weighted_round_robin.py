@@ -114,3 +114,12 @@ def test_what_is_excluded_leaves_the_others_their_shares():
     assert picker.pick(exclude=endpoints) is None
     assert WeightedRoundRobin().picker([]).pick() is None
     assert WeightedRoundRobin().picker(endpoints[3:]).pick() is None
+
+
+def test_the_few_that_are_left_of_many_keep_their_shares_too():
+    """Drawing again and again would hardly meet one of them, so they are looked for."""
+    endpoints = pool([1, 3, *[100] * 50])
+    picker = WeightedRoundRobin().picker(endpoints, rng=random.Random(1))
+    picks = Counter(picker.pick(exclude=endpoints[2:]) for _ in range(400))
+
+    assert picks == {endpoints[0]: 100, endpoints[1]: 300}
