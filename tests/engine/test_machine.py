@@ -440,6 +440,22 @@ def test_all_breakers_open_is_said_until_when() -> None:
     assert "all 2 endpoints of service 'service'" in str(refused)
 
 
+def test_a_breaker_and_an_ejection_are_both_named_and_the_first_to_end_is_waited_for() -> None:
+    breaker = CircuitBreaker(consecutive=7, failure_rate=None, open_for=60.0)
+    ejected = OutlierDetection(consecutive_gateway_failure=5)
+    stage = Stage(Policy(circuit_breaker=breaker, outlier_detection=ejected), (A, B))
+    stage.fail(A, 5)
+    stage.fail(B, 7)
+
+    refused = ended(stage)[0].error
+
+    assert isinstance(refused, CircuitOpen)
+    assert "from 1, ejections from 1 of the 2 endpoints" in str(refused)
+    assert refused.retry_after is not None
+    stage.clock.advance(refused.retry_after)
+    assert ended(stage)[0].kind is Kind.SUCCESS
+
+
 def test_a_call_whose_endpoints_are_all_being_probed_is_refused_as_such() -> None:
     breaker = CircuitBreaker(consecutive=1, failure_rate=None, open_for=5.0, probes=1)
     stage = Stage(Policy(circuit_breaker=breaker), (A,))

@@ -226,13 +226,13 @@ class Call:
             return self._finish(self._last, now)
         if cluster.runtime.closed:
             return self._reject(refusal.no_endpoints(cluster), "closed", now)
-        wait = self.view.retry_after(now)
-        held_back = breakers or wait is not None
-        if held_back and not self.exchange.patient:
-            return self._reject(refusal.endpoints_open(cluster, wait), "breaker", now)
+        held_back = self.view.held_back(now)
+        breakers = breakers or held_back.breaking > 0
+        if breakers and not self.exchange.patient:
+            return self._reject(refusal.endpoints_open(cluster, held_back), "breaker", now)
         if cluster.ready and not self.exchange.patient:
             return self._reject(refusal.no_endpoints(cluster), "no endpoints", now)
-        if held_back:  # breakers let a probe through by themselves, at the latest when their time is over
+        if breakers:  # they let a probe through by themselves, at the latest when their time is over
             self._wake = now + PATIENCE
             return Wait(min(self._wake, self.deadline))
         return Wait(self.deadline, seen=self._seen)

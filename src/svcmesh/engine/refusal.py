@@ -8,6 +8,7 @@ from svcmesh.core.endpoint import PICKED
 from svcmesh.core.errors import CircuitOpen, ConfigError, DeadlineExceeded, DiscoveryError, NoEndpoints
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.exchange import Attempt
+from svcmesh.engine.view import HeldBack
 
 
 def check_deadline(cluster: Cluster, deadline: float) -> None:
@@ -21,12 +22,16 @@ def service_open(cluster: Cluster, wait: float) -> CircuitOpen:
     return CircuitOpen(f"the circuit breaker of service {cluster.name!r} is open, {_until(wait)}", retry_after=wait)
 
 
-def endpoints_open(cluster: Cluster, wait: float | None) -> CircuitOpen:
-    """No endpoint is left whose breaker lets a call through; the first one does after ``wait`` seconds."""
-    known = len(cluster.members)
+def endpoints_open(cluster: Cluster, held_back: HeldBack) -> CircuitOpen:
+    """No endpoint is left whose breaker lets a call through."""
+    known, wait = len(cluster.members), held_back.wait
     if PICKED.address in cluster.members:  # no service: a policy around one function
         return CircuitOpen(f"the circuit breaker of {cluster.name!r} is open, {_until(wait)}", retry_after=wait)
-    text = f"circuit breakers keep calls from all {known} endpoints of service {cluster.name!r}, {_until(wait)}"
+    whom = f"all {known}"
+    if 0 < held_back.breaking < known:
+        ejected = f", ejections from {held_back.ejected}" if held_back.ejected else ""
+        whom = f"{held_back.breaking}{ejected} of the {known}"
+    text = f"circuit breakers keep calls from {whom} endpoints of service {cluster.name!r}, {_until(wait)}"
     return CircuitOpen(text, retry_after=wait)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import cast
+from typing import NamedTuple, cast
 
 from svcmesh.balance import hash_on
 from svcmesh.balance.picker import Learning, Picker
@@ -31,6 +31,19 @@ from svcmesh.policy.policy import Policy
 
 _ANSWERED = frozenset({Kind.SUCCESS, Kind.STATUS, Kind.ERROR})
 _NO_BUDGET = RetryBudget(ratio=0.0, per_second=0, window=1)
+
+
+class HeldBack(NamedTuple):
+    """Why endpoints take no calls.
+
+    Attributes:
+        breaking: how many have a breaker that is open, or lets only probes through. ejected: how many are.
+        wait: seconds until the first of them may take a call; None: none of them waits for a time.
+    """
+
+    breaking: int
+    ejected: int
+    wait: float | None
 
 
 class View:
@@ -206,10 +219,20 @@ class View:
             cell = self.selection.choose_elsewhere(key, exclude, tried, self._elsewhere)
         return cast("Member | None", cell)  # cells of an engine are members
 
-    def retry_after(self, now: float) -> float | None:
-        """Return the seconds until the first open breaker of an endpoint lets a probe through."""
-        waits = [b.retry_after(now) for m in self._members() for b in self.breakers_of(m)]
-        return min((wait for wait in waits if wait > 0), default=None)
+    def held_back(self, now: float) -> HeldBack:
+        """Return how many endpoints open breakers and ejections keep calls from, and when the first is free again."""
+        breaking = ejected = 0
+        waits: list[float] = []
+        for member in self._members():
+            opened = [breaker for breaker in self.breakers_of(member) if breaker.state != "closed"]
+            ejection = self.ejections().get(member.endpoint.address)
+            breaking += bool(opened)
+            ejected += ejection is not None
+            ends = [breaker.retry_after(now) for breaker in opened]
+            wait = max(ends if ejection is None else [*ends, ejection.until - now], default=0.0)
+            if wait > 0:
+                waits.append(wait)
+        return HeldBack(breaking, ejected, min(waits, default=None))
 
     def breakers_of(self, member: Member) -> list[Breaker]:
         """Return the breakers of ``member`` under this policy, as far as it has ever failed."""
