@@ -49,6 +49,9 @@ def test_breakers_faults_and_panic_are_told() -> None:
     panicking.fail(B, 5)
     panicking.cluster.arm(Fault(abort=Abort(503)))
     assert "panic: only 1 of 3 endpoints are well" in told(panicking)
+    assert "  priority 0: panic, 100 % of the calls to all its endpoints; 1 of 3 endpoints are well\n" in told(
+        panicking
+    )
     assert "1 faults are armed" in told(panicking)
 
     refused = Stage(Policy(circuit_breaker=CircuitBreaker(scope="service", consecutive=1, failure_rate=None)))

@@ -9,7 +9,16 @@ import pickle
 import pytest
 from tenacity import stop_after_attempt
 
-from svcmesh.balance import RoundRobin
+from svcmesh.balance import (
+    LocalityFailover,
+    LocalityWeighted,
+    Maglev,
+    PeakEwma,
+    RoundRobin,
+    SlowStart,
+    ZoneAware,
+)
+from svcmesh.core.endpoint import Locality
 from svcmesh.core.errors import ConfigError
 from svcmesh.policy import (
     Abort,
@@ -78,12 +87,25 @@ def test_the_standard_policy_is_one_object():
         ({"faults": "abort"}, "faults"),
         ({"faults": 7}, "faults"),
         ({"panic_threshold": 50}, "panic_threshold"),
+        ({"priorities": None}, "priorities"),
+        ({"locality": Locality("eu")}, "locality"),
+        ({"slow_start": 30.0}, "slow_start"),
+        ({"slow_start": SlowStart(30.0), "load_balancer": PeakEwma()}, "slow_start"),
+        ({"slow_start": SlowStart(30.0), "load_balancer": Maglev()}, "slow_start"),
         ({"timeout_ends_streams": None}, "timeout_ends_streams"),
     ],
 )
 def test_a_wrong_field_is_named(settings, named):
     with pytest.raises(ConfigError, match=f"^{named} "):
         Policy(**settings)
+
+
+def test_a_key_belongs_to_an_endpoint_and_not_to_a_zone():
+    """A table that knew zones would send a key to another endpoint in each of them."""
+    with pytest.raises(ConfigError, match=r"^locality: .*Maglev"):
+        Policy(load_balancer=Maglev(), locality=ZoneAware(Locality("eu"), {Locality("eu"): 1}))
+    Policy(load_balancer=Maglev(), locality=LocalityWeighted({Locality("eu"): 1}))
+    Policy(load_balancer=Maglev(), locality=LocalityFailover(Locality("eu")))
 
 
 class TestReplace:
@@ -127,11 +149,18 @@ def test_breakers_of_both_scopes_go_together():
 
 def test_policies_travel_to_other_processes():
     """With settings of one's own too, as long as these can be pickled."""
-    policy = Policy.standard().replace(faults=[FAULT], retry=Retry(on=[503, OSError], stop=stop_after_attempt(7)))
+    here = Locality("eu")
+    policy = Policy.standard().replace(
+        faults=[FAULT],
+        retry=Retry(on=[503, OSError], stop=stop_after_attempt(7)),
+        locality=ZoneAware(here, {here: 2, Locality("us"): 1}),
+        slow_start=SlowStart(30.0),
+    )
     copied = pickle.loads(pickle.dumps(policy))
 
     assert pickle.loads(pickle.dumps(Policy.standard())) == copy.deepcopy(Policy.standard()) == Policy.standard()
     assert (copied.faults, copied.retry.on) == (policy.faults, policy.retry.on)
+    assert (copied.locality, copied.slow_start) == (policy.locality, policy.slow_start)
     assert copied.retry.stop.max_attempt_number == 7
 
 

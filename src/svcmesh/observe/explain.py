@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from svcmesh.observe.explain_priorities import priorities, stands_by
+
 
 def explain(state: Mapping[str, Any]) -> str:
     """Return a description of a service's state (as `Mesh.state` has it) for people; several lines."""
     lines = [f"service {state['service']}: {_verdict(state)}", f"  discovery: {_discovery(state['discovery'])}"]
-    lines += [f"  {_endpoint(endpoint)}" for endpoint in state["endpoints"]]
+    lines += [f"  {line}" for line in priorities(state["priorities"])]
+    lines += [f"  {_endpoint(endpoint, state)}" for endpoint in state["endpoints"]]
     if state["draining"]:
         lines.append(f"  {state['draining']} endpoints left discovery and are finishing their calls")
     lines.append(f"  {_policy(state)}")
@@ -27,7 +30,8 @@ def _verdict(state: Mapping[str, Any]) -> str:
     usable = [e for e in endpoints if _why_not(e) is None]
     if state["panic"]:
         return f"panic: only {len(usable)} of {len(endpoints)} endpoints are well, so others that answer take calls too"
-    return f"{len(usable)} of {len(endpoints)} endpoints take calls"
+    called = [e for e in usable if not stands_by(e, state["priorities"])]
+    return f"{len(called)} of {len(endpoints)} endpoints take calls"
 
 
 def _why_not(endpoint: Mapping[str, Any]) -> str | None:
@@ -42,8 +46,11 @@ def _why_not(endpoint: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _endpoint(endpoint: Mapping[str, Any]) -> str:
-    status = _why_not(endpoint) or ("probed by its breaker" if "half-open" in endpoint["breakers"] else "takes calls")
+def _endpoint(endpoint: Mapping[str, Any], state: Mapping[str, Any]) -> str:
+    calls = "stands by" if stands_by(endpoint, state["priorities"]) else "takes calls"
+    status = _why_not(endpoint) or ("probed by its breaker" if "half-open" in endpoint["breakers"] else calls)
+    if len(state["priorities"]) > 1:
+        status = f"priority {endpoint['priority']}, {status}"
     counts = (
         f"{endpoint['in_flight']} in flight, {endpoint['started']} started, {endpoint['unsuccessful']} unsuccessful"
     )

@@ -1,0 +1,43 @@
+"""How calls are shared between priorities and localities, in words; nothing where there is nothing to share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+Level = Mapping[str, Any]
+
+
+def priorities(levels: Sequence[Level]) -> Iterator[str]:
+    """Yield a line for each priority, if there are several or one that is not simply well; and for its localities."""
+    for level in levels:
+        if len(levels) > 1 or level["panic"] or level["degraded"]:
+            yield f"priority {level['priority']}: {_calls(level)}; {_health(level)}"
+        if level["localities"]:
+            shares = ", ".join(f"{_name(each['locality'])} {100 * each['share']:.1f} %" for each in level["localities"])
+            yield f"localities of priority {level['priority']}: {shares}"
+
+
+def stands_by(endpoint: Mapping[str, Any], levels: Sequence[Level]) -> bool:
+    """Return whether calls go elsewhere although the endpoint is well: to a better priority, to healthy ones."""
+    for level in levels:
+        if level["priority"] == endpoint["priority"]:
+            degraded = endpoint["health"] == "degraded" and not level["panic"]
+            return not level["degraded_load" if degraded else "load"]
+    return False
+
+
+def _calls(level: Level) -> str:
+    if level["panic"]:
+        return f"panic, {level['load']} % of the calls to all its endpoints"
+    calls = f"{level['load']} % of the calls"
+    return f"{calls}, and {level['degraded_load']} % to degraded ones" if level["degraded_load"] else calls
+
+
+def _health(level: Level) -> str:
+    degraded = f" and {level['degraded']} degraded" if level["degraded"] else ""
+    return f"{level['healthy']} of {level['endpoints']} endpoints are well{degraded}"
+
+
+def _name(locality: Sequence[str]) -> str:
+    return "/".join(part for part in locality if part) or "without a locality"
