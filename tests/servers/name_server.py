@@ -179,7 +179,8 @@ class NameServer:
                 return  # nobody asks without a word: the socket was shut down
             reply = self._reply(wire, "udp")
             if reply is not None:
-                self._udp.sendto(reply, sender)
+                with suppress(OSError):  # the socket was shut down meanwhile
+                    self._udp.sendto(reply, sender)
 
     def _serve_tcp(self) -> None:
         while True:
