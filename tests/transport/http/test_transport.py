@@ -205,6 +205,16 @@ def test_a_connect_timeout_of_the_client_stays_httpxs(caller: Colour) -> None:
     assert not isinstance(caught.value, svcmesh.SvcmeshError)
 
 
+def test_a_timeout_of_zero_blames_no_server(caller: Colour, single: svcmesh.Service) -> None:
+    """It ends the request before anybody could have answered; the next caller finds the server where it was."""
+    with caller(single) as client:
+        for _ in range(12):
+            with pytest.raises(httpx.HTTPError):
+                client.get("/echo", timeout=0)
+    with caller(single) as client:
+        assert client.get("/echo").status_code == 200
+
+
 def test_an_answer_that_is_late_names_service_and_endpoint(caller: Colour, servers: Any) -> None:
     """Before its head and in its body alike."""
     address = servers[0].address

@@ -103,6 +103,7 @@ class Trip:
         """
         found = translated(error, self.request)
         outcome = of_error(found, reused=used)
+        outcome.blames = outcome.blames and self._patient
         if isinstance(found, httpx.TimeoutException) and self.until is not None and monotonic() >= self.until - MARGIN:
             outcome.blames = outcome.blames and not self.final
             missed = _MISSED.get(type(found), "answer from")
@@ -111,6 +112,13 @@ class Trip:
             ours.__cause__ = found
             outcome.error = as_httpx(ours, self.request, type(found))
         return outcome
+
+    @property
+    def _patient(self) -> bool:
+        """Whether the caller's own timeouts leave an endpoint any time at all; 0, to a socket, means not to wait."""
+        given = self.request.extensions.get("timeout", {})
+        times = [given.get(phase) for phase in ("connect", "write", "read")]
+        return all(seconds is None or seconds > 0 for seconds in times)
 
     @property
     def whom(self) -> str:
