@@ -133,6 +133,18 @@ def test_nobody_waits_where_connections_have_turned_out_to_carry_one_call() -> N
     assert pool.opened == 4
 
 
+def test_those_who_go_on_alone_take_the_places_of_idle_connections() -> None:
+    """Also the second of them, who finds the last free place taken by the first."""
+    pool = make(limit=3, room=1)
+    other = opened(pool, "b")
+    first = take(pool)
+    places = [wait(pool), wait(pool)]
+    pool.give("b", other, 0.0, keep=True)
+    open_up(pool, first)
+    assert all(place.connection is not None for place in places)
+    assert (pool.opened, pool.idle, pool.waiting, other.closed) == (3, 0, 0, True)
+
+
 def test_a_connection_is_idle_when_its_last_call_has_come_back() -> None:
     pool = make()
     first = opened(pool)

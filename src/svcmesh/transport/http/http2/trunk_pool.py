@@ -143,10 +143,11 @@ class SharingPool(Pool[K, T]):
         if key in self._opening:
             return
         for place in self._joining.pop(key, {}):
-            if self.opened >= self._limit and self._by_age:
-                self._evict(dead)
             self._queue[place] = None
         self._serve()
+        while self._queue and self._by_age:
+            self._evict(dead)
+            self._serve()
 
     def _hand(self, place: Place[K, T], connection: T) -> None:
         self._queue.pop(place, None)
