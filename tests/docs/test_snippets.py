@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SECONDS = 60
+SECONDS = 180
 REASON = re.compile(r"#\s*not run: \S+")
 FENCE = re.compile(r"^( *)```+(\S*) *(.*)$")
 
