@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -95,6 +96,103 @@ def test_leaving_in_a_listener_on_the_worker_waits_for_nothing_and_still_happens
         assert took[0] < 4  # seconds; a wait for itself would last for longer
         eventually(lambda: not registration.registered)
         eventually(lambda: not addresses(client))
+
+
+@pytest.mark.parametrize("how", ["cancelled", "timed out"])
+async def test_a_task_that_ends_while_it_leaves_harms_neither_the_leaving_nor_the_mesh(uri: str, how: str) -> None:
+    async with Mesh(uri) as client:
+        mesh = Mesh(uri)
+
+        async def serve() -> None:
+            async with mesh.register("greeter", port=50051, ttl=600):
+                await mesh.service("greeter").wait_ready_async(30)
+                asyncio.get_running_loop().call_soon(cancel)
+
+        def cancel() -> None:  # runs while `serve` waits for its registration to leave
+            if how == "cancelled":
+                task.cancel()
+            else:
+                limit.reschedule(0)
+
+        if how == "cancelled":
+            task = asyncio.create_task(serve())
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(None) as limit:
+                    await serve()
+        await mesh.aclose()
+        mesh.close()
+        eventually(lambda: not addresses(client))
+
+
+def test_a_listener_that_holds_the_worker_does_not_hold_who_leaves(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("svcmesh.registration.LONGEST_LEAVE", 0.1)
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold(_: Event) -> None:
+        held.set()
+        go_on.wait(30)
+
+    with Mesh(uri) as mesh:
+        registration = mesh.register("greeter", port=50051)
+        eventually(lambda: registration.registered)
+        mesh.events.subscribe(hold, "endpoints.changed")
+        mesh.service("greeter").endpoints  # noqa: B018 - the worker begins to watch, and tells of what it finds
+        assert held.wait(30)
+        registration.deregister()
+        assert registration.registered
+        go_on.set()
+
+
+_INTERRUPTED = {
+    "in an async with": """
+other = svcmesh.Mesh(uri)
+other.register("greeter", port=50052, ttl=600)
+async def main():
+    async with svcmesh.Mesh(uri) as mesh, mesh.register("greeter", port=50051, ttl=600):
+        await ready(mesh)
+        asyncio.get_running_loop().call_later(0.2, os.kill, os.getpid(), signal.SIGINT)
+asyncio.run(main())
+""",
+    "in close": """
+mesh = svcmesh.Mesh(uri)
+mesh.register("greeter", port=50051, ttl=600)
+other = svcmesh.Mesh(uri)
+other.register("greeter", port=50052, ttl=600)
+asyncio.run(ready(mesh))
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+mesh.close()
+""",
+    "at the end": """
+meshes = [svcmesh.Mesh(uri) for _ in range(3)]
+for number, mesh in enumerate(meshes):
+    mesh.register("greeter", port=50051 + number, ttl=600)
+asyncio.run(ready(meshes[0]))
+child = subprocess.Popen(["sh", "-c", f"sleep 0.2; kill -INT {os.getpid()}"])
+child.returncode = 0  # nobody waits for it
+""",
+}
+
+
+@pytest.mark.parametrize("when", _INTERRUPTED)
+def test_ctrl_c_while_leaving_leaves_nobody_registered(uri: str, when: str) -> None:
+    program = f"""
+import asyncio, os, signal, subprocess, svcmesh, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where the tests run
+uri, expected = {uri!r}, {3 if when == "at the end" else 2}
+async def ready(mesh):
+    while len(mesh.service("greeter").endpoints) < expected:
+        await asyncio.sleep(0.01)
+{_INTERRUPTED[when]}
+"""
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "KeyboardInterrupt" in ended.stderr
+    with Mesh(uri) as client, pytest.raises(NoEndpoints):
+        client.service("greeter").wait_ready(0.3)
 
 
 def test_draining_hides_it_while_it_stays_registered(uri: str) -> None:

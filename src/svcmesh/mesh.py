@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -235,9 +236,11 @@ class Mesh:
             self._runtime.closed = True
             self._runtime.worker.submit(self._close_later())
             return
-        self._leave()
-        self._finalizer()
-        self._runtime.worker.join()
+        try:
+            self._leave()
+        finally:  # somebody may press Ctrl-C meanwhile
+            self._finalizer()
+            self._runtime.worker.join()
 
     async def aclose(self) -> None:
         """Close without blocking the event loop."""
@@ -266,8 +269,7 @@ class Mesh:
         await self.aclose()
 
     async def _close_later(self) -> None:
-        for registration in self._registrations:
-            registration.begin_to_leave()
+        self._begin_to_leave()
         try:
             for registration in self._registrations:
                 async with registration:
@@ -280,11 +282,17 @@ class Mesh:
         registrations, self._registrations = self._registrations, []
         leave(registrations)
 
+    def _begin_to_leave(self) -> None:
+        for registration in self._registrations:
+            registration.begin_to_leave()
+
     def _end_with_interpreter(self) -> None:
         """Leave and stop the worker, but fail no call: threads that still make one are about to be frozen."""
-        self._leave()
-        self._runtime.worker.close()
-        self._runtime.worker.join()
+        try:
+            self._leave()
+        finally:
+            self._runtime.worker.close()
+            self._runtime.worker.join()
 
     def _reset_after_fork(self) -> None:
         self._lock = RLock()
@@ -312,9 +320,11 @@ def _shut(runtime: Runtime, clusters: dict[str, Cluster]) -> None:
 
 
 def _close_all() -> None:
-    """At the interpreter's end: leave registries and join workers while threads still run."""
-    for mesh in list(_meshes):
-        mesh._end_with_interpreter()  # noqa: SLF001 - this module's own
+    """At the interpreter's end: leave registries and join workers while threads still run, all at the same time."""
+    with ExitStack() as each:  # calls the others when one fails, or Ctrl-C ends the wait for it
+        for mesh in list(_meshes):
+            each.callback(mesh._end_with_interpreter)  # noqa: SLF001 - this module's own
+            mesh._begin_to_leave()  # noqa: SLF001 - this module's own
 
 
 def _reset_all() -> None:

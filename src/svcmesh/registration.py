@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Future, wait
+from contextlib import suppress
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
 from svcmesh.core import checks
 from svcmesh.core.address import join_address, parse_port
+from svcmesh.core.clock import SYSTEM, wait_for
 from svcmesh.core.endpoint import Endpoint, Locality
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.announced import LONGEST_TTL, check_locality, check_size, text_by_text, texts
@@ -39,6 +40,7 @@ class Registration:
         self._pid = os.getpid()
         self._lock = Lock()
         self._leaving: Future[bool] | None = None
+        self._leave_by = 0.0
         self._running: Future[None] | None = runtime.worker.submit(announcer.run())  # kept: loops hold tasks weakly
 
     @property
@@ -73,15 +75,13 @@ class Registration:
     def deregister(self) -> None:
         """Drain and leave; returns when the registry knows: within 5 s, or 2 s when the registry is down.
 
-        In a listener, which the mesh's own thread may call, it returns at once there and leaves in the background.
+        In a listener, which the mesh's own thread may call, it returns at once there and leaves in the background. A
+        wait that is interrupted, or cancelled at the end of an ``async with`` block, does not end the leaving.
         """
         leaving = self._leave()
-        if leaving is None or self._runtime.worker.current:
-            return
-        try:
-            leaving.result(LONGEST_LEAVE + 1.0)
-        except FutureTimeoutError:  # the worker is stuck in somebody's listener: the TTL will do it
-            leaving.cancel()
+        if leaving is not None and not self._runtime.worker.current:
+            wait([leaving], max(0.0, self._leave_by - SYSTEM.now()))
+            _raise_error_of(leaving)
 
     def __enter__(self) -> Self:
         """Return the registration."""
@@ -101,22 +101,47 @@ class Registration:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Drain and leave, without blocking the event loop."""
-        import asyncio
-
         leaving = self._leave()
         if leaving is not None:
-            await asyncio.wrap_future(leaving)
+            await _ended(leaving, self._leave_by)
+            _raise_error_of(leaving)
 
     def _leave(self) -> Future[bool] | None:
         if not self._is_mine():
             return None
         with self._lock:
             if self._leaving is None:
+                self._leave_by = SYSTEM.now() + LONGEST_LEAVE
                 self._leaving = self._runtime.worker.submit(self._announcer.leave(DRAIN))
             return self._leaving
 
     def _is_mine(self) -> bool:
         return os.getpid() == self._pid
+
+
+async def _ended(leaving: Future[bool], until: float) -> None:
+    """Await the end of ``leaving``, at most to ``until``; it goes on when the caller is cancelled."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def note() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    def tell(_: object) -> None:
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody is left to tell
+            loop.call_soon_threadsafe(note)
+
+    leaving.add_done_callback(tell)
+    await wait_for(SYSTEM, ended, until)
+
+
+def _raise_error_of(leaving: Future[bool]) -> None:
+    """Raise what leaving raised; where it is not done somebody's listener holds the worker, and the TTL will do it."""
+    if leaving.done() and not leaving.cancelled():
+        leaving.result()
 
 
 _EVERYWHERE = {"0.0.0.0", "::", "[::]"}  # noqa: S104 - refused

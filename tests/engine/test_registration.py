@@ -307,6 +307,25 @@ def test_who_gives_up_waiting_does_not_stop_the_leaving():
     assert not registry.registered
 
 
+def test_a_loop_that_ends_during_the_drain_still_deregisters():
+    """As the worker's does when somebody is too impatient to wait: all of its tasks are cancelled, and awaited."""
+    registry = Registry()
+
+    async def script(s):
+        await s.sleep(1.0)
+        leaving = asyncio.ensure_future(s.announcer.leave(60.0))
+        await s.sleep(1.0)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert leaving.cancelled()
+        assert s.clock.now() == 2.0
+
+    assert scene(registry, script).names() == ["registered", "left"]
+    assert not registry.registered
+
+
 def test_running_after_leaving_does_nothing():
     registry = Registry()
 

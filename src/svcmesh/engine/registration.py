@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from svcmesh.balance.picker import Rng
@@ -85,7 +86,8 @@ class Announcer:
         """Drain for ``drain`` seconds, then deregister; return whether the registry knows.
 
         It takes at most 5 s, and 2 s when the registry is down; ``drain`` is cut to leave a second for deregistering.
-        Heartbeats go on until then. Harmless when repeated: all callers wait for the same end.
+        Heartbeats go on until then. Harmless when repeated: all callers wait for the same end. One that is cancelled
+        stops waiting, no more; when all tasks of the loop are cancelled, the rest of the drain is left out.
         """
         if self._leaving is None:
             self._leaving = asyncio.ensure_future(self._leave(drain))
@@ -148,9 +150,10 @@ class Announcer:
     async def _leave(self, drain: float) -> bool:
         started = self._clock.now()
         end = started + LONGEST_FAILING_LEAVE
-        if drain > 0 and self.registered and await self.drain():
-            await sleep_until(self._clock, min(started + drain, started + LONGEST_LEAVE - 1.0))
-            end = min(started + LONGEST_LEAVE, self._clock.now() + LONGEST_FAILING_LEAVE)
+        with suppress(asyncio.CancelledError):  # the loop ends: there is no time to drain, but there is to deregister
+            if drain > 0 and self.registered and await self.drain():
+                await sleep_until(self._clock, min(started + drain, started + LONGEST_LEAVE - 1.0))
+                end = min(started + LONGEST_LEAVE, self._clock.now() + LONGEST_FAILING_LEAVE)
         if self._heart is not None:
             await self._ended(self._heart)  # else a heartbeat could bring back what is taken away now
         clean = await self._deregister(end)
