@@ -129,7 +129,7 @@ def test_weight_zero_owns_nothing():
     assert all(picker.pick(key) == without.pick(key) for key in map(hash_key, map(str, range(500))))
 
 
-@pytest.mark.parametrize("light", [1, 1e-6])
+@pytest.mark.parametrize("light", [1, 1e-6, 1e-320])
 def test_weights_far_apart_do_not_fill_the_memory(light):
     """A registry may say anything: the ring stays small, and the light endpoint may own nothing."""
     endpoints = [Endpoint("10.0.0.1:80", weight=2**32), Endpoint("10.0.0.2:80", weight=light)]

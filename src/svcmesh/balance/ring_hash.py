@@ -93,7 +93,9 @@ class RingHash(Configuration):
         """Return the points in their order: Envoy's sums, whose fractions carry over from one endpoint to the next."""
         digest, least = HASHES[self.hash_function], min(shares)
         most = self.maximum_ring_size or max(USUAL, self.minimum_ring_size, len(cells))
-        scale = min(ceil(least * self.minimum_ring_size) / least, most)
+        scale = (
+            min(ceil(least * self.minimum_ring_size) / least, most) if least else most
+        )  # a share too small for a float
         points: list[tuple[int, Cell]] = []
         target = 0.0
         for cell, share in zip(cells, shares, strict=True):

@@ -39,6 +39,15 @@ def test_clients_are_stock_clients(mesh: svcmesh.Mesh) -> None:
     asyncio.run(async_client.aclose())
 
 
+def test_a_base_url_is_one_of_the_service(mesh: svcmesh.Mesh) -> None:
+    """With a path or TLS it may be; one of another host would have every request refused."""
+    with mesh.service("orders").http_client(base_url="http://orders/v1") as client:
+        assert client.get("/echo").json()["target"] == "/v1/echo"
+    with pytest.raises(svcmesh.ConfigError, match="base_url: the host 'else' is not service 'orders'") as caught:
+        mesh.service("orders").http_client(base_url="http://user:secret@else")
+    assert "secret" not in str(caught.value)
+
+
 def test_the_clients_own_arguments_reach_the_client(mesh: svcmesh.Mesh) -> None:
     """Headers, parameters, cookies, auth, hooks and redirects are the client's business and stay there."""
     hooked: list[str] = []

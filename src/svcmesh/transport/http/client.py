@@ -100,7 +100,13 @@ def _sorted(kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _client_arguments(service: ServiceLike, dialing: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
-    rest.setdefault("base_url", f"http://{host_of(service.name)}")
+    ours = httpx.URL(f"http://{host_of(service.name)}")
+    base = httpx.URL(rest.setdefault("base_url", ours))
+    if base.raw_host not in {b"", ours.raw_host}:
+        raise ConfigError(
+            f"base_url: the host {base.host!r} is not service {service.name!r}, to which all requests of this client "
+            f"go: leave it out, or begin it with {str(ours)!r}"
+        )
     if "trust_env" in dialing:  # the client itself reads .netrc by it
         rest["trust_env"] = dialing["trust_env"]
     return rest
