@@ -1,15 +1,19 @@
-"""Slow start in a service: who starts slowly, for how long, and that nothing is left of it afterwards."""
+"""Pickers over sets of a service: slow start and what is left of it, and a table for each set."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from svcmesh.balance import LeastRequest, RoundRobin, SlowStart, WeightedRoundRobin
+from svcmesh.balance import LeastRequest, LocalityWeighted, Maglev, RoundRobin, SlowStart, WeightedRoundRobin
+from svcmesh.balance.cell import Cell
+from svcmesh.balance.picker import Picker, Rng
+from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.policy import Policy
-from tests.engine.hosts import ILL, near, shares, some, stage
+from tests.engine.hosts import HERE, ILL, NEAR, near, shares, some, stage
 
 SLOW = SlowStart(10.0)
 
@@ -59,3 +63,48 @@ def test_a_new_snapshot_does_not_start_anybody_anew() -> None:
     found.set(*(replace(endpoint, metadata={"version": "2"}) for endpoint in some(2)))
 
     assert found.view.selection.again_at == float("inf")
+
+
+def test_a_child_does_not_start_its_endpoints_anew() -> None:
+    """They are no newer for its being forked."""
+    found = stage(some(2), policy=Policy(load_balancer=RoundRobin(), slow_start=SLOW))
+    found.clock.advance(10.0)
+    found.cluster.reset_after_fork()
+
+    assert found.view.selection.again_at == float("inf")
+
+
+@dataclass(frozen=True)
+class Counted(Maglev):
+    """A table that says over how many each one was made."""
+
+    table_size: int = 251
+    made: list[int] = field(default_factory=list, compare=False)
+
+    def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:
+        self.made.append(len(cells))
+        return super().over(cells, rng, clock)
+
+
+def test_each_priority_has_a_table_of_its_own_and_one_that_stays_is_not_made_anew() -> None:
+    balancer = Counted()
+    found = stage(some(5), some(3, priority=1), policy=Policy(load_balancer=balancer))
+    assert balancer.made == [5, 3]
+
+    found.set(*some(5), *some(2, priority=1))
+    assert balancer.made == [5, 3, 2]
+    found.set(*some(5))
+    found.set(*some(5), *some(2, priority=1))
+    assert balancer.made == [5, 3, 2, 2], "a priority that was gone begins anew"
+
+
+def test_a_table_by_shares_is_made_anew_only_for_other_shares() -> None:
+    balancer = Counted()
+    policy = Policy(load_balancer=balancer, locality=LocalityWeighted({HERE: 3, NEAR: 1}))
+    found = stage(some(2, zone=HERE), some(2, zone=NEAR), policy=policy)
+    found.cluster.rebuild()
+    assert balancer.made == [4]
+
+    moved = replace(some(2, zone=NEAR)[1], locality=HERE)
+    found.set(*some(2, zone=HERE), some(2, zone=NEAR)[0], moved)
+    assert balancer.made == [4, 4], "three share what two had, although nobody came or went"

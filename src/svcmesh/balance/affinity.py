@@ -62,9 +62,21 @@ def host_key(cell: Cell) -> str:
     return named if isinstance(named, str) and named else cell.endpoint.address
 
 
+def placed_by(cell: Cell) -> tuple[str, float]:
+    """Return all of an endpoint that a table depends on: its host key, and its weight or its part of all calls."""
+    share = share_of(cell)
+    return host_key(cell), cell.endpoint.weight if share is None else share
+
+
+def share_of(cell: Cell) -> float | None:
+    """Return the part of all calls that localities have given an endpoint, if they have (`Weighed`)."""
+    share: float | None = getattr(cell, "share", None)
+    return share
+
+
 def normalized(cells: Sequence[Cell]) -> list[float]:
     """Return the weights as parts of 1, or the parts themselves where localities have given them."""
-    shares = [share for cell in cells if (share := getattr(cell, "share", None)) is not None]
+    shares = [share for cell in cells if (share := share_of(cell)) is not None]
     if shares:
         return shares
     weights = [cell.endpoint.weight for cell in cells]

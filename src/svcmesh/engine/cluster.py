@@ -355,11 +355,10 @@ class Cluster:
         self._reports.clear()
         self._rebuilding = self._stale = False
         self.draining = set()
-        endpoints = [m.endpoint for m in self.members.values()]
+        of_parent, self.members = self.members, {}
         self._detectors, self._shared = {}, {}
         self._due = NEVER
-        self.members = {}
-        self.members = {e.address: self._member(e, self.runtime.clock.now()) for e in endpoints}
+        self.members = {address: self._member(old.endpoint, old.since) for address, old in of_parent.items()}
         if self.follower is not None:
             self.follower.reset_after_fork()
         for view in list(self._views):

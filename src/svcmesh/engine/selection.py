@@ -137,15 +137,8 @@ class Selection:
         self._leaves.begin(now)
         splits = {part: split for part, split in self._splits(found, is_open) if split[0].cells}
         self._leaves.end()
-        pickers = [picker for picker, _ in splits.values()]
         parts = {part: number for number, part in enumerate(splits)}
-        slots = self._slots(found.loads, parts, closed)
-        if not pickers:
-            picker: Picker = EmptyPicker(())
-        elif len(pickers) == 1 and not closed:
-            picker = pickers[0]
-        else:
-            picker = Slotted(pickers, slots, self._rng)
+        picker = self._picker(found.loads, splits, parts, closed)
         places = {group.priority: place for place, group in enumerate(found.groups)}
         self.plan = Plan(picker, self._levels(found, splits), found.available, places, parts, closed)
 
@@ -163,6 +156,14 @@ class Selection:
             if group.degraded and not found.panicking[place]:
                 splits.append(((place, True), over(group.degraded, group, degraded=True, first=not place)))
         return splits
+
+    def _picker(
+        self, loads: Loads, splits: Mapping[Part, Split], parts: Mapping[Part, int], closed: Collection[int]
+    ) -> Picker:
+        pickers = [picker for picker, _ in splits.values()]
+        if len(pickers) == 1 and not closed:
+            return pickers[0]
+        return Slotted(pickers, self._slots(loads, parts, closed), self._rng) if pickers else EmptyPicker(())
 
     def _slots(self, loads: Loads, parts: Mapping[Part, int], closed: Collection[int]) -> list[int | None]:
         """Return for each percent of the calls the part that they go to.

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from threading import RLock
 
-from svcmesh.balance.affinity import host_key
+from svcmesh.balance.affinity import placed_by
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.picker import LoadBalancer, Picker
 from svcmesh.balance.redraw import EmptyPicker
@@ -50,7 +50,7 @@ class Tables:
 
     def over(self, cells: Sequence[Cell]) -> Picker:
         """Return a picker over ``cells``, as far as there is a table with them; see to it that there will be one."""
-        self._wanted = wanted = tuple((cell, host_key(cell), cell.endpoint.weight) for cell in cells)
+        self._wanted = wanted = tuple((cell, *placed_by(cell)) for cell in cells)
         if wanted == self._made:
             return self._table
         known = set(self._table.cells)
