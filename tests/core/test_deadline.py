@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from svcmesh import ConfigError, deadline, in_context, remaining
 from svcmesh.core.clock import SYSTEM
-from svcmesh.core.deadline import ambient_on, at
+from svcmesh.core.deadline import DeadlineInSteps, ambient_on, at
 from svcmesh.testing import FakeClock
 
 
@@ -197,3 +197,92 @@ def test_a_block_that_a_generator_left_open_does_not_outlive_the_one_around_it()
         left_behind.close()
         assert 6 < remaining() <= 7
     assert remaining() is None
+
+
+def in_steps(steps, generator):
+    """Run a generator as servers run a streamed answer: each step under ``steps``, and others in between."""
+    while True:
+        with steps:
+            try:
+                found = next(generator)
+            except StopIteration:
+                return
+        yield found
+
+
+@given(st.lists(st.one_of(st.floats(0, 100), st.just("leave"), st.just("yield")), max_size=12))
+def test_what_runs_in_steps_has_at_each_of_them_what_it_would_have_in_one_go(course):
+    """Blocks that begin in one step and end in another, in whatever order; and nobody in between notices."""
+    clock = FakeClock()
+
+    def steps():
+        blocks = []
+        for one in course:
+            if one == "yield":
+                yield ambient_on(clock)
+            elif one == "leave":
+                if blocks:
+                    blocks.pop().__exit__(None, None, None)
+            else:
+                blocks.append(deadline(one))
+                blocks[-1].__enter__()
+        while blocks:
+            blocks.pop().__exit__(None, None, None)
+            yield ambient_on(clock)
+
+    with deadline(50):
+        at_once = list(steps())
+    for found, expected in zip(in_steps(DeadlineInSteps(50), steps()), at_once, strict=True):
+        assert found == expected
+        assert remaining() is None
+
+
+def test_a_budget_in_steps_runs_down_from_when_it_was_made():
+    clock = FakeClock()
+    budget = DeadlineInSteps(10)
+    clock.advance(4)
+    with budget:
+        assert ambient_on(clock) == 10
+        assert remaining() == 6
+    clock.advance(10)
+    with budget:
+        assert remaining() == 0
+
+
+def test_a_step_is_shortened_by_what_is_outside_and_for_that_step_only():
+    """Whoever stands around it may give each step a time of its own."""
+    clock = FakeClock()
+    budget = DeadlineInSteps(10)
+    for _ in range(3):
+        with deadline(2), budget:
+            assert ambient_on(clock) == clock.now() + 2
+        assert remaining() is None
+        clock.advance(3)
+    with deadline(2), budget:
+        assert ambient_on(clock) == clock.now() + 1
+
+
+def test_steps_may_be_on_several_threads():
+    """As those of a plain generator on an asyncio server are; a block that began on one of them holds on the next."""
+    budget = DeadlineInSteps(1000)
+
+    def steps():
+        with deadline(100):
+            yield remaining()
+            yield remaining()
+        yield remaining()
+
+    source = steps()
+
+    def step():
+        with budget:
+            found = next(source)
+        assert remaining() is None
+        return found
+
+    found = []
+    for _ in range(3):
+        with ThreadPoolExecutor(1) as pool:
+            found.append(pool.submit(step).result())
+    assert 0 < found[1] <= found[0] <= 100
+    assert 100 < found[2] <= 1000

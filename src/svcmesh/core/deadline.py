@@ -72,6 +72,51 @@ class deadline:  # noqa: N801 - reads as a statement: `with deadline(2.0):`
             block = outer  # a generator's, which has been left behind inside
 
 
+class DeadlineInSteps:
+    """A `deadline` for what runs in steps, and shares its thread with others in between: the parts of an answer.
+
+    It begins when it is made, and each ``with`` block is a step. A shorter `deadline` that is begun within one step, as
+    a generator does around its ``yield``, is in force in those that follow, until the step that ends it.
+
+    Args:
+        seconds: at least 0, finite.
+
+    Threads: one step at a time; each may be on another thread.
+    """
+
+    __slots__ = ("_blocks", "_given", "_inside", "_outside")
+
+    def __init__(self, seconds: float) -> None:
+        self._inside: float | Instants | None = _earliest(
+            None, {clock: clock.now() + seconds for clock in (SYSTEM, *virtual_clocks)}
+        )
+        self._given: float | Instants | None = None
+        self._blocks: _Outer | None = None
+        self._outside: tuple[float | Instants | None, _Outer | None] = None, None
+
+    def __enter__(self) -> Self:
+        """Begin a step, with what the last one has left."""
+        outer, inside = AMBIENT.get(), self._inside
+        self._outside = outer, _OUTER.get()
+        if outer is not None and inside is not None:
+            inside = _earliest(outer, {**inside} if isinstance(inside, dict) else {SYSTEM: inside})
+        self._given = inside
+        AMBIENT.set(inside)
+        if self._blocks is not None:
+            _OUTER.set(self._blocks)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remember what the step has left, and return to what was outside."""
+        left, self._blocks = AMBIENT.get(), _OUTER.get()
+        if left is not self._given:  # else the budget is still ours: one that is shorter outside may be longer later
+            self._inside = left
+        AMBIENT.set(self._outside[0])
+        _OUTER.set(self._outside[1])
+
+
 def remaining() -> float | None:
     """Return the seconds left of the ambient deadline, never negative; None when there is none."""
     ambient = AMBIENT.get()

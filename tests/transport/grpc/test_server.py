@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent import futures
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -90,15 +91,42 @@ def ask(channel: grpc.Channel, kind: str, timeout: float | None) -> list[bytes]:
     return list(answer) if kind.endswith("stream") else [answer]
 
 
-@pytest.fixture
-def blocking_channel() -> Iterator[grpc.Channel]:
+class Hurrying(Blocking):
+    """Streams that give themselves less time than they have, for all but the last message."""
+
+    def unary_stream(self, request: bytes, context: Any) -> Iterator[bytes]:
+        with deadline(2):
+            yield left()
+            yield left()
+        yield left()
+
+
+class HurryingAwaiting(Awaiting):
+    """The same on asyncio."""
+
+    async def unary_stream(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        with deadline(2):
+            yield left()
+            yield left()
+        yield left()
+
+
+@contextmanager
+def blocking_server(handlers: Any, *interceptors: Any) -> Iterator[grpc.Channel]:
+    """Yield a channel to a server of these handlers."""
     with futures.ThreadPoolExecutor(2) as pool:
-        server = grpc.server(pool, [generic(Blocking())], interceptors=server_interceptors())
+        server = grpc.server(pool, [generic(handlers)], interceptors=interceptors)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield channel
         server.stop(None).wait()
+
+
+@pytest.fixture
+def blocking_channel() -> Iterator[grpc.Channel]:
+    with blocking_server(Blocking(), *server_interceptors()) as channel:
+        yield channel
 
 
 @pytest.mark.parametrize("kind", CALLS)
@@ -114,7 +142,7 @@ def test_a_blocking_handler_runs_under_its_caller_s_deadline(blocking_channel: g
 def test_the_thread_of_a_handler_is_left_as_it_was(blocking_channel: grpc.Channel) -> None:
     """Pools run one handler after the other on it: a stream that was dropped half-way leaves no deadline behind."""
     for _ in range(4):
-        stream = blocking_channel.unary_stream("/test/unary_stream")(b"", timeout=5)
+        stream = blocking_channel.unary_stream("/test/unary_stream")(b"", timeout=60)
         next(stream)
         stream.cancel()
         assert ask(blocking_channel, UNARY, None) == [b"None"]
@@ -144,6 +172,109 @@ async def test_an_asyncio_server_s_handler_runs_under_its_caller_s_deadline(hand
         pool.shutdown()
 
 
+def test_a_shorter_deadline_of_a_handler_holds_from_one_message_to_the_next() -> None:
+    """It is only ever shortened; when the block ends, what the caller gave is back."""
+    with blocking_server(Hurrying(), *server_interceptors()) as channel:
+        first, second, last = map(float, ask(channel, DOWN, 60))
+        assert ask(channel, UNARY, None) == [b"None"]
+
+    assert 0 <= second <= first <= 2
+    assert 2 < last <= SLACK * 60
+
+
+@pytest.mark.parametrize("handlers", [HurryingAwaiting(), Hurrying()], ids=lambda found: type(found).__name__)
+async def test_a_shorter_deadline_holds_on_asyncio_servers_too(handlers: Any) -> None:
+    """Also where a plain generator runs on threads."""
+    pool = futures.ThreadPoolExecutor(2)
+    server = grpc.aio.server(pool, [generic(handlers)], interceptors=aio_server_interceptors())
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_stream("/test/unary_stream")(b"", timeout=60)
+            first, second, last = [float(answer) async for answer in call]
+    finally:
+        await server.stop(None)
+        pool.shutdown()
+
+    assert 0 <= second <= first <= 2
+    assert 2 < last <= SLACK * 60
+
+
+class Context:
+    """What a handler is given, as far as the interceptors look at it."""
+
+    def time_remaining(self) -> float:
+        return 60.0
+
+
+def streamed(behavior: Callable[..., Any]) -> Any:
+    """Return what a handler answers with the interceptor around it."""
+    handler = grpc.unary_stream_rpc_method_handler(behavior)
+    return ServerInterceptor().intercept_service(lambda _: handler, None).unary_stream(b"", Context())
+
+
+def test_an_answer_dropped_half_way_is_closed_under_the_deadline() -> None:
+    """What a generator does in its end may call others, too."""
+    seen: list[float | None] = []
+
+    def answers(request: bytes, context: Any) -> Iterator[bytes]:
+        try:
+            yield b""
+            yield b""
+        finally:
+            seen.append(remaining())
+
+    messages = streamed(answers)
+    next(messages)
+    del messages
+
+    assert seen[0] is not None
+    assert remaining() is None
+
+
+def test_an_iterator_of_the_handlers_own_is_only_iterated() -> None:
+    """As gRPC does: it may have a `close` that means something else."""
+
+    class Answers:
+        closed = False
+        left = 2
+
+        def __next__(self) -> bytes:
+            if not self.left:
+                raise StopIteration
+            self.left -= 1
+            return b"answer"
+
+        def close(self) -> None:
+            self.closed = True
+
+    answers = Answers()
+
+    assert list(streamed(lambda request, context: answers)) == [b"answer", b"answer"]
+    assert not answers.closed
+
+
+class Listing(Blocking):
+    """An answer that is no iterator."""
+
+    def unary_stream(self, request: bytes, context: Any) -> Any:
+        return [b"a", b"b"]
+
+
+@pytest.mark.parametrize("timeout", [60, None])
+def test_what_is_no_iterator_is_refused_as_without_us(timeout: float | None) -> None:
+    """In gRPC's words, whether there is a deadline or not."""
+    said = []
+    for interceptors in ([], server_interceptors()):
+        with blocking_server(Listing(), *interceptors) as channel, pytest.raises(grpc.RpcError) as caught:
+            ask(channel, DOWN, timeout)
+        said.append((caught.value.code(), caught.value.details()))
+
+    assert said[0] == said[1]
+    assert said[0][0] is grpc.StatusCode.UNKNOWN
+
+
 def test_a_method_that_nobody_serves_stays_unimplemented(blocking_channel: grpc.Channel) -> None:
     """There is no handler to put anything around."""
     with pytest.raises(grpc.RpcError) as caught:
@@ -154,10 +285,6 @@ def test_a_method_that_nobody_serves_stays_unimplemented(blocking_channel: grpc.
 
 def test_what_grpc_marks_handlers_with_stays() -> None:
     """Attributes of the function, serializers, and the deadline that is already there, if it is shorter."""
-
-    class Context:
-        def time_remaining(self) -> float:
-            return 7.0
 
     def behavior(request: Any, context: Any) -> float | None:
         return remaining()
@@ -170,4 +297,4 @@ def test_what_grpc_marks_handlers_with_stays() -> None:
     assert (wrapped.request_deserializer, wrapped.response_serializer) == (bytes.decode, str.encode)
     with deadline(2):
         assert wrapped.unary_unary("", Context()) <= 2
-    assert 6 < wrapped.unary_unary("", Context()) <= 7
+    assert 30 < wrapped.unary_unary("", Context()) <= 60

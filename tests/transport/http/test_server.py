@@ -127,6 +127,24 @@ def test_answers_of_wsgi_that_are_complete_are_handed_on_as_they_are() -> None:
         assert WSGIMiddleware(lambda environ, start, answer=answer: answer)(environ, None) is answer  # type: ignore[arg-type,misc]
 
 
+def test_a_shorter_deadline_of_an_application_holds_from_one_part_to_the_next() -> None:
+    """It is only ever shortened; when the block ends, what the caller gave is back."""
+
+    def app(environ: Any, start: Any) -> Iterator[bytes]:
+        with svcmesh.deadline(2):
+            yield repr(svcmesh.remaining()).encode()
+            yield repr(svcmesh.remaining()).encode()
+        yield repr(svcmesh.remaining()).encode()
+
+    environ: dict[str, Any] = {"HTTP_GRPC_TIMEOUT": "60S"}
+    found = []
+    for part in WSGIMiddleware(app)(environ, None):  # type: ignore[arg-type]
+        assert svcmesh.remaining() is None
+        found.append(float(part))
+    assert 0 <= found[1] <= found[0] <= 2
+    assert 2 < found[2] <= 60
+
+
 class Wrapped:
     """Stands for a server's file wrapper."""
 

@@ -10,13 +10,13 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from types import GeneratorType
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from svcmesh.core.clock import SYSTEM
-from svcmesh.core.deadline import deadline
+from svcmesh.core.deadline import DeadlineInSteps
 from svcmesh.transport.grpc.line import WIRE_LIMIT
 from svcmesh.transport.grpc.method import Kind
 
@@ -43,7 +43,7 @@ class ServerInterceptor(grpc.ServerInterceptor):
 
     def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Return the handler with the deadline around it; None where the server has none."""
-        return _wrapped(continuation(handler_call_details))
+        return _wrapped(continuation(handler_call_details), _itself)
 
 
 class AioServerInterceptor(grpc.aio.ServerInterceptor):
@@ -51,7 +51,7 @@ class AioServerInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Return the handler with the deadline around it; None where the server has none."""
-        return _wrapped(await continuation(handler_call_details))
+        return _wrapped(await continuation(handler_call_details), iter)
 
 
 _REMAKE: dict[tuple[bool, bool], tuple[Kind, Callable[..., Any]]] = {
@@ -62,16 +62,17 @@ _REMAKE: dict[tuple[bool, bool], tuple[Kind, Callable[..., Any]]] = {
 }
 
 
-def _wrapped(handler: Any) -> Any:
+def _wrapped(handler: Any, iterate: Behavior) -> Any:
+    """Return ``handler`` with the deadline around it; ``iterate``: what its server does to a plain streamed answer."""
     if handler is None:
         return None
     kind, remake = _REMAKE[bool(handler.request_streaming), bool(handler.response_streaming)]
     behavior = getattr(handler, kind)
-    timed = _timed(behavior, streams=bool(handler.response_streaming))
+    timed = _timed(behavior, iterate if handler.response_streaming else None)
     return remake(timed, handler.request_deserializer, handler.response_serializer)
 
 
-def _timed(behavior: Behavior, *, streams: bool) -> Behavior:
+def _timed(behavior: Behavior, iterate: Behavior | None) -> Behavior:
     """Return ``behavior`` under its caller's deadline, in the form that it has: servers look at that."""
     inner = getattr(behavior, "__call__", behavior)  # noqa: B004 - which one, for objects that are called
     if inspect.isasyncgenfunction(behavior) or inspect.isasyncgenfunction(inner):
@@ -79,24 +80,26 @@ def _timed(behavior: Behavior, *, streams: bool) -> Behavior:
     elif inspect.iscoroutinefunction(behavior) or inspect.iscoroutinefunction(inner):
         timed = _awaiting(behavior)
     else:
-        timed = _calling(behavior, streams=streams)
+        timed = _calling(behavior, iterate)
     attributes = ("__dict__",) if hasattr(behavior, "__dict__") else ()
     return functools.wraps(behavior, updated=attributes)(timed)  # gRPC marks some handlers by attributes
 
 
-def _calling(behavior: Behavior, *, streams: bool) -> Behavior:
+def _calling(behavior: Behavior, iterate: Behavior | None) -> Behavior:
     def call(request: Any, context: Any, *rest: Any) -> Any:
-        until = _until(context)
-        with _under(until):
+        budget = _budget(context)
+        with budget:
             result = behavior(request, context, *rest)
-        return result if until is None or not streams or result is None else _each(result, until)
+        if iterate is None or result is None or isinstance(budget, nullcontext):
+            return result
+        return _each(result, iterate, budget)
 
     return call
 
 
 def _awaiting(behavior: Behavior) -> Behavior:
     async def answer(request: Any, context: Any) -> Any:
-        with _under(_until(context)):
+        with _budget(context):
             return await behavior(request, context)
 
     return answer
@@ -104,44 +107,46 @@ def _awaiting(behavior: Behavior) -> Behavior:
 
 def _generating(behavior: Behavior) -> Behavior:
     async def generate(request: Any, context: Any) -> Any:
-        until = _until(context)
+        budget = _budget(context)
         messages = behavior(request, context)
         try:
             while True:
-                with _under(until):
+                with budget:
                     try:
                         message = await anext(messages)
                     except StopAsyncIteration:
                         return
                 yield message
         finally:
-            await messages.aclose()
+            with budget:
+                await messages.aclose()
 
     return generate
 
 
-def _each(messages: Any, until: float) -> Iterator[Any]:
+def _each(messages: Any, iterate: Behavior, budget: AbstractContextManager[Any]) -> Iterator[Any]:
     """Yield the messages of a streamed answer, each made under the deadline: the thread is not ours in between."""
-    iterator = iter(messages)
+    with budget:
+        iterator = iterate(messages)
     try:
         while True:
-            with _under(until):
+            with budget:
                 try:
                     message = next(iterator)
                 except StopIteration:
                     return
             yield message
     finally:
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            close()
+        if isinstance(iterator, GeneratorType):  # what else there is, gRPC drops without a word
+            with budget:
+                iterator.close()
 
 
-def _until(context: Any) -> float | None:
-    """Return the instant at which the caller gives up; None for never, which gRPC says in two ways."""
+def _itself(messages: Any) -> Any:
+    return messages
+
+
+def _budget(context: Any) -> AbstractContextManager[Any]:
+    """Return the time for which the caller still waits; nothing where it is for ever, which gRPC says in two ways."""
     seconds = context.time_remaining()
-    return None if seconds is None or seconds > WIRE_LIMIT else SYSTEM.now() + seconds
-
-
-def _under(until: float | None) -> AbstractContextManager[Any]:
-    return nullcontext() if until is None else deadline(max(0.0, until - SYSTEM.now()))
+    return nullcontext() if seconds is None or seconds > WIRE_LIMIT else DeadlineInSteps(max(0.0, seconds))

@@ -10,8 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapp
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from svcmesh.core.clock import SYSTEM
-from svcmesh.core.deadline import deadline
+from svcmesh.core.deadline import DeadlineInSteps, deadline
 from svcmesh.transport.http.deadline import GRPC_HEADER, HEADER, remaining_of
 
 Scope = MutableMapping[str, Any]
@@ -64,27 +63,27 @@ class WSGIMiddleware:
         seconds = remaining_of(environ.get(_ENVIRON), environ.get(_GRPC_ENVIRON))
         if seconds is None:
             return self.app(environ, start_response)
-        until = SYSTEM.now() + seconds
-        with deadline(seconds):
+        budget = DeadlineInSteps(seconds)
+        with budget:
             answer = self.app(environ, start_response)
         if isinstance(answer, list | tuple) or _is_file(answer, environ):
             return answer  # nothing is left to be made, and servers send these faster as they are
-        return _Answer(answer, until)
+        return _Answer(answer, budget)
 
 
 class _Answer:
-    """The parts of an answer, each of them made before ``until``."""
+    """The parts of an answer, each of them made within ``budget``."""
 
-    def __init__(self, parts: Iterable[bytes], until: float) -> None:
+    def __init__(self, parts: Iterable[bytes], budget: DeadlineInSteps) -> None:
         self._given = parts
         self._parts: Iterator[bytes] | None = None
-        self._until = until
+        self._budget = budget
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        with self._deadline():
+        with self._budget:
             if self._parts is None:
                 self._parts = iter(self._given)
             return next(self._parts)
@@ -93,11 +92,8 @@ class _Answer:
         """Close the application's answer, as WSGI asks of whoever stands in between."""
         close = getattr(self._given, "close", None)
         if close is not None:
-            with self._deadline():
+            with self._budget:
                 close()
-
-    def _deadline(self) -> deadline:
-        return deadline(max(0.0, self._until - SYSTEM.now()))
 
 
 def _of_scope(scope: Scope) -> float | None:
