@@ -97,7 +97,7 @@ def test_events_of_making_a_service_are_told_with_no_lock_held(ask: str) -> None
         def listener(_: Event) -> None:
             other = threading.Thread(target=mesh.service, args=("another",))
             other.start()
-            other.join(5)
+            other.join(30)
             blocked.append(other.is_alive())
 
         mesh.events.subscribe(listener, "endpoints.changed")

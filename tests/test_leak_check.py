@@ -116,7 +116,7 @@ def test_silent_on_what_is_cleaned_up(run) -> None:
 
         async def test_executor_of_the_loop():
             await asyncio.to_thread(int)
-        """
+        """,
     )
 
     result.assert_outcomes(passed=4)
@@ -202,7 +202,7 @@ async def _call_both_ways() -> None:
         target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         server.start()
         with grpc.insecure_channel(target) as channel:
-            assert channel.unary_unary("/echo.Echo/Say")(b"blocking", timeout=5) == b"blocking"
+            assert channel.unary_unary("/echo.Echo/Say")(b"blocking", timeout=30) == b"blocking"
         async with grpc.aio.insecure_channel(target) as channel:
-            assert await channel.unary_unary("/echo.Echo/Say")(b"awaited", timeout=5) == b"awaited"
+            assert await channel.unary_unary("/echo.Echo/Say")(b"awaited", timeout=30) == b"awaited"
         server.stop(None).wait()

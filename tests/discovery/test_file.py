@@ -340,7 +340,7 @@ def test_a_large_content_is_parsed_beside_the_loop(tmp_path, monkeypatch):
     def slow(content, where):
         threads.append(threading.current_thread())
         if len(threads) == 2:
-            assert may_end.wait(10)
+            assert may_end.wait(30)
         return decode(content, where)
 
     async def main():
@@ -352,7 +352,7 @@ def test_a_large_content_is_parsed_beside_the_loop(tmp_path, monkeypatch):
         while len(threads) < 2:  # noqa: ASYNC110 - a thread and a file have no event of this loop
             await asyncio.sleep(0.01)
         may_end.set()  # by a loop that runs: parsing on it would have waited in vain
-        second = await asyncio.wait_for(coming, 10)
+        second = await asyncio.wait_for(coming, 30)
         await snapshots.aclose()
         return [first.endpoints[0].address, second.endpoints[0].address]
 

@@ -115,7 +115,7 @@ async def test_a_function_that_blocks_does_so_on_a_thread_of_its_own():
 
     def fn(_):
         held.set()
-        released.wait(10)
+        released.wait(30)
         return ["a:1"]
 
     task = asyncio.create_task(first_of(poll(fn, 1.0)))
@@ -137,7 +137,7 @@ def test_a_mesh_closes_while_a_function_hangs():
     mesh = svcmesh.Mesh(poll(fn, 1.0))
     with pytest.raises(svcmesh.NoEndpoints):
         mesh.service("web").wait_ready(0.05)
-    held.wait(10)
+    held.wait(30)
     mesh.close()
     try:
         assert not any(thread.name == "svcmesh-worker" for thread in threading.enumerate())
@@ -156,13 +156,13 @@ def test_a_mesh_follows_a_function_and_outlives_its_failures():
     with svcmesh.Mesh(poll(fn, 0.01)) as mesh:
         changed, failed = threading.Event(), threading.Event()
         service = mesh.service("web")
-        service.wait_ready(10)
+        service.wait_ready(30)
         mesh.events.subscribe(lambda _: changed.set(), "endpoints.changed")
         mesh.events.subscribe(lambda _: failed.set(), "discovery.failed")
         listed.append("10.0.0.2:80")
-        assert changed.wait(10)
+        assert changed.wait(30)
         listed.clear()
-        assert failed.wait(10)
+        assert failed.wait(30)
         assert len(service.endpoints) == 2
 
 

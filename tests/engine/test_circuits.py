@@ -52,7 +52,7 @@ def turn(runtime: Runtime) -> None:
     for _ in range(3):
         done = threading.Event()
         runtime.worker.call(lambda _, done=done: done.set())  # type: ignore[misc]
-        assert done.wait(5)
+        assert done.wait(30)
 
 
 def test_it_is_named_for_what_it_guards() -> None:
@@ -129,7 +129,7 @@ def test_a_host_that_is_back_is_called_before_its_breaker_would_probe_it() -> No
         runtime.events.subscribe(lambda event: event.new == "half-open" and half_open.set(), "breaker.changed")  # type: ignore[attr-defined]
         try:
             settle(view, unsent())
-            assert half_open.wait(10)
+            assert half_open.wait(30)
         finally:
             runtime.close()
             runtime.worker.join()

@@ -108,7 +108,7 @@ class ConsulProcess(Api):
     def kill(self) -> None:
         """End it at once, with SIGKILL; harmless when repeated."""
         self._process.send_signal(signal.SIGKILL)
-        self._process.wait(10)
+        self._process.wait(60)
         if self._process.stdin is not None:
             self._process.stdin.close()
 

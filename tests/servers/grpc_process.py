@@ -72,7 +72,7 @@ class GrpcServer:
             if credentials is None
             else grpc.secure_channel(self.address, credentials, options)
         ) as channel:
-            answer = pb_grpc.ProbeStub(channel).Unary(pb.Ping(text="?stats"), timeout=5)  # type: ignore[no-untyped-call]
+            answer = pb_grpc.ProbeStub(channel).Unary(pb.Ping(text="?stats"), timeout=30)  # type: ignore[no-untyped-call]
         found: dict[str, Any] = json.loads(answer.text)
         return found
 
@@ -96,7 +96,7 @@ class GrpcServer:
 
     def _end(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
-        self.process.wait(10)
+        self.process.wait(60)
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()

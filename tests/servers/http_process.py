@@ -63,7 +63,7 @@ class HttpServer:
     def kill(self) -> None:
         """End it at once, with SIGKILL."""
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -78,7 +78,7 @@ class HttpServer:
 
     def stats(self) -> dict[str, Any]:
         """Return what it has seen, this question's own connection included."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request("GET", "/stats")
             found: dict[str, Any] = json.loads(connection.getresponse().read())

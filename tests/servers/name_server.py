@@ -87,7 +87,7 @@ class Bind:
     def kill(self) -> None:
         """End it at once; harmless when repeated."""
         self._process.send_signal(signal.SIGKILL)
-        self._process.wait(10)
+        self._process.wait(60)
 
     def freeze(self) -> None:
         """Stop it from running: it answers nothing any more."""

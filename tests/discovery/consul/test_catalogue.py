@@ -28,7 +28,7 @@ def many(monkeypatch):
         with svcmesh.Mesh(f"{consul.uri}?wait=2s") as mesh:
             services = [mesh.service(f"s{number}") for number in range(COUNT)]
             for service in services:
-                service.wait_ready(10)
+                service.wait_ready(30)
             until(lambda: {"/v1/health/state/any", "/v1/catalog/services"} <= held(consul))
             yield consul, services
         until(lambda: consul.connections == 0)

@@ -126,7 +126,7 @@ def test_a_thread_that_waits_for_the_caller_hands_over_what_it_gets() -> None:
 
     def messages() -> Iterator[bytes]:
         reading.set()
-        assert go.wait(5)
+        assert go.wait(30)
         yield b"a"
         yield b"b"
 
@@ -134,13 +134,13 @@ def test_a_thread_that_waits_for_the_caller_hands_over_what_it_gets() -> None:
     old = request.again()
     waiting = threading.Thread(target=lambda: next(old))
     waiting.start()
-    assert reading.wait(5)
+    assert reading.wait(30)
     new, got = request.again(), []
     sending = threading.Thread(target=lambda: got.extend(new))
     sending.start()
     go.set()
-    waiting.join(5)
-    sending.join(5)
+    waiting.join(30)
+    sending.join(30)
 
     assert got == [b"a", b"b"]
 

@@ -61,7 +61,7 @@ MESHES = {"local": _local, "dict": _dict, "file": _file, "files": _files, "servi
 def _register(mesh: svcmesh.Mesh, server: HttpServer, name: str) -> svcmesh.Registration:
     """Register, and wait until it is listed."""
     found = mesh.register(name, port=server.port, host="127.0.0.1")
-    mesh.service(name).wait_ready(10)
+    mesh.service(name).wait_ready(30)
     return found
 
 

@@ -114,7 +114,7 @@ def test_what_a_caller_is_told_of_a_silent_server(caller: Colour) -> None:
     with (
         blackhole_port() as port,
         svcmesh.Mesh({"orders": [f"localhost:{port}"]}, policy=Policy()) as mesh,
-        caller(mesh.service("orders"), timeout=0.2) as client,
+        caller(mesh.service("orders"), timeout=0.7) as client,
         pytest.raises(httpx.ConnectTimeout, match="timed out"),
     ):
         client.get("/")
@@ -127,7 +127,7 @@ def test_one_name_is_asked_for_once_at_a_time(resolver: Resolver) -> None:
 
     def answer(host: str, port: int, **_: object) -> list[Any]:
         resolver.asked.append(host)
-        slow.wait(10)
+        slow.wait(30)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(8) as threads:
