@@ -104,6 +104,28 @@ def test_a_circuit_that_one_process_opens_is_open_in_the_other_within_a_second(
     assert views[1].enter(clock.now()) is None
 
 
+def test_a_storage_that_cannot_be_made_takes_nothing_from_calls(runtimes: list[Runtime], clock: FakeClock) -> None:
+    """It is made on the worker, with no lock held; callers get the errors of their calls, and an event tells of it."""
+
+    def storage(name: str) -> pybreaker.CircuitMemoryStorage:
+        made_by.append(threading.current_thread())
+        raise OSError("no route to storage")
+
+    made_by: list[threading.Thread] = []
+    told: list[Any] = []
+    runtimes[0].events.subscribe(told.append, "listener.failed")
+    cluster = Cluster("service", runtimes[0])
+    cluster.apply(Snapshot((A,)))
+    view = View(cluster, Policy(circuit_breaker=CircuitBreaker(consecutive=1, failure_rate=None, storage=storage)))
+
+    settle(view, lost())
+    turn(runtimes[0])
+
+    assert [b.state for b in view.breakers_of(cluster.members[A.address])] == ["open"]
+    assert threading.current_thread() not in made_by
+    assert "OSError: no route to storage" in {event.error for event in told}
+
+
 def test_a_breaker_that_is_dropped_is_not_kept_by_its_storage(runtimes: list[Runtime], clock: FakeClock) -> None:
     """Endpoints come and go; each leaves nothing that looks at a storage for ever."""
     storage = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pybreaker
 
-from svcmesh.policy.bridge import Ledger, Scribe
+from svcmesh.policy.bridge import Foreign, Ledger, Scribe
 from svcmesh.policy.relay import Relay
 
 
@@ -41,7 +41,8 @@ def test_a_stock_machine_opens_when_the_ledger_says_so_and_not_before():
 def test_writes_reach_the_users_storage_when_delivered_and_not_before():
     outbox = relay()
     ledger = Ledger(3, outbox)
-    ledger.foreign = users = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
+    users = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
+    ledger.foreign = Foreign(users, "breaker")
     opened_at = datetime(2026, 11, 22, tzinfo=UTC)
     ledger.state = pybreaker.STATE_OPEN
     ledger.opened_at = opened_at

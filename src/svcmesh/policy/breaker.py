@@ -17,8 +17,8 @@ from threading import Lock
 
 import pybreaker
 
-from svcmesh.core.errors import ConfigError, SvcmeshError
-from svcmesh.policy.bridge import Ledger, Scribe
+from svcmesh.core.errors import SvcmeshError
+from svcmesh.policy.bridge import Foreign, Ledger, Scribe
 from svcmesh.policy.circuit import CircuitBreaker
 from svcmesh.policy.relay import Deed, Relay
 from svcmesh.policy.traffic import Traffic
@@ -39,7 +39,7 @@ class Breaker:
         name: what pybreaker, its listeners and storages call it.
         on_change: told of the old and the new state, outside every lock, in order.
         on_listener_error: given what a user's listener, storage or exclusion raised; default: dropped.
-        defer: carries out what talks to the user's storage, on a thread where it may block; default: at once.
+        defer: carries out what makes and writes the user's storage, on a thread where it may block; default: at once.
 
     Attributes:
         state: ``"closed"``, ``"open"`` or ``"half-open"``.
@@ -85,8 +85,9 @@ class Breaker:
             name=name,
             throw_new_error_on_trip=False,
         )
-        self._ledger.foreign = _storage(config, name)
-        self._read: str | None = None  # what the user's storage said last
+        if config.storage is not None:
+            self._ledger.foreign = Foreign(config.storage, name)  # last: what the machine wrote by now is no news
+        self._read: str = pybreaker.STATE_CLOSED  # what the user's storage said last; that is also how it begins
 
     def admit(self, now: float) -> int | None:
         """Return a permit for one call, or None when it is refused.  Cost: a lock unless closed."""
@@ -169,7 +170,7 @@ class Breaker:
         if not self._stored.idle:
             return  # another thread is writing there; what would be read now may be older than what is here
         try:
-            found = foreign.state
+            found = foreign.get().state
         except Exception as error:  # noqa: BLE001 - user code: a storage that fails leaves the circuit as it is
             self._on_listener_error(error)
             return
@@ -274,13 +275,3 @@ def _succeed() -> None:
 def _fail(error: Exception) -> None:
     """Be a failure, for pybreaker to count."""
     raise error
-
-
-def _storage(config: CircuitBreaker, name: str) -> pybreaker.CircuitBreakerStorage | None:
-    storage = config.storage
-    if storage is None or isinstance(storage, pybreaker.CircuitBreakerStorage):
-        return storage
-    made = storage(name)
-    if not isinstance(made, pybreaker.CircuitBreakerStorage):
-        raise ConfigError(f"storage made {made!r} for {name}, which is not a pybreaker storage")
-    return made

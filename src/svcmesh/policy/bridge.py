@@ -9,12 +9,44 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
 import pybreaker
 from pybreaker import CircuitBreakerListener, CircuitBreakerStorage
 
+from svcmesh.core.errors import ConfigError
+from svcmesh.policy.circuit import StorageFactory
 from svcmesh.policy.relay import Relay
+
+
+class Foreign:
+    """A storage of the user's. One that is given as a function is made at first need: making it may block, and fail.
+
+    Threads: any that may block.
+    """
+
+    def __init__(self, given: CircuitBreakerStorage | StorageFactory, name: str) -> None:
+        self._given = given
+        self._name = name
+        self._made: CircuitBreakerStorage | None = None
+        self._lock = Lock()
+
+    def get(self) -> CircuitBreakerStorage:
+        """Return the storage.
+
+        Raises:
+            ConfigError: the function made something else. What it raises itself comes through; it is asked again.
+        """
+        with self._lock:
+            if self._made is None:
+                made: object = self._given
+                if not isinstance(made, CircuitBreakerStorage):
+                    made = self._given(self._name)  # type: ignore[operator]  # not a storage, so the function
+                if not isinstance(made, CircuitBreakerStorage):
+                    raise ConfigError(f"storage made {made!r} for {self._name}, which is not a pybreaker storage")
+                self._made = made
+            return self._made
 
 
 class Ledger(CircuitBreakerStorage):
@@ -30,7 +62,7 @@ class Ledger(CircuitBreakerStorage):
         super().__init__("svcmesh")
         self.tripped = False
         self.failures = 0
-        self.foreign: CircuitBreakerStorage | None = None
+        self.foreign: Foreign | None = None
         self._fail_max = fail_max
         self._outbox = outbox
         self._state: str = pybreaker.STATE_CLOSED
@@ -97,7 +129,7 @@ class Ledger(CircuitBreakerStorage):
     def _mirror(self, write: Callable[[CircuitBreakerStorage], object]) -> None:
         foreign = self.foreign
         if foreign is not None:
-            self._outbox.note(lambda: write(foreign))
+            self._outbox.note(lambda: write(foreign.get()))
 
 
 class Scribe(CircuitBreakerListener):

@@ -56,7 +56,8 @@ class CircuitBreaker:
         listeners: pybreaker listeners. They hear of failures, of probes and of changes of state; a success while
             closed is not announced, since telling would cost every call. One that raises harms nobody.
         storage: pybreaker storages that share the state with others. For scope ``service`` a storage or a function
-            of the breaker's name that makes one; for scope ``endpoint`` such a function.
+            of the breaker's name that makes one; for scope ``endpoint`` such a function. It is called when a storage
+            is first needed, on the mesh's own thread; ``listener.failed`` tells what it raises, and it is asked again.
 
     Raises:
         ConfigError: a value outside its range, neither ``failure_rate`` nor ``consecutive`` nor ``slow``, something
