@@ -12,12 +12,16 @@ import pytest
 from svcmesh.cli.demo.interruption import ENDING, Interrupted, Interruptible
 
 
+USUAL = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
+
 @pytest.fixture(autouse=True)
-def hangup() -> Iterator[None]:
-    """Let a hang-up end this process, as is usual, also where the tests run under nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def usual() -> Iterator[None]:
+    """Let signals end this process, as is usual, also where the tests run under nohup or in a shell's background."""
+    before = {number: signal.signal(number, handler) for number, handler in USUAL.items()}
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", ENDING)
