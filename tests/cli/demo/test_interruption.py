@@ -11,7 +11,6 @@ import pytest
 
 from svcmesh.cli.demo.interruption import ENDING, Interrupted, Interruptible
 
-
 USUAL = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 
