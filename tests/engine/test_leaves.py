@@ -57,6 +57,26 @@ def test_who_recovers_starts_slowly_too_and_who_stays_does_not() -> None:
     assert picks[some(2)[0].address] == near(100 * 0.1 / 1.1)
 
 
+def test_weights_that_a_rotation_ignores_it_ignores_in_slow_start_too() -> None:
+    found = stage(
+        [Endpoint("light:80"), Endpoint("heavy:80", weight=9)],
+        policy=Policy(load_balancer=RoundRobin(), slow_start=SLOW),
+    )
+
+    assert shares(found, lambda endpoint: endpoint.address) == {"light:80": near(50), "heavy:80": near(50)}
+
+
+def test_degraded_endpoints_do_not_start_slowly() -> None:
+    """As in Envoy: they are called where others cannot take the calls."""
+    policy = Policy(load_balancer=RoundRobin(), slow_start=SLOW)
+    found = stage(some(1, degraded=1), policy=policy)
+    found.clock.advance(10.0)
+    found.set(*some(2, degraded=2))
+
+    assert found.view.selection.again_at == float("inf")
+    assert shares(found, lambda endpoint: endpoint.address) == {each.address: near(50) for each in some(2, degraded=2)}
+
+
 def test_a_new_snapshot_does_not_start_anybody_anew() -> None:
     found = stage(some(2), policy=Policy(load_balancer=RoundRobin(), slow_start=SLOW))
     found.clock.advance(10.0)

@@ -52,6 +52,13 @@ def test_zones_keep_their_calls_as_far_as_their_servers_allow() -> None:
     assert dict(found.view.selection.plan.levels[0].localities)[HERE] == pytest.approx(0.45)
 
 
+def test_zones_count_those_of_their_servers_that_are_healthy() -> None:
+    policy = Policy(load_balancer=RoundRobin(), locality=ZoneAware(HERE, {HERE: 4, NEAR: 2}))
+    found = stage(some(4, zone=HERE, ill=1), some(5, zone=NEAR), some(2, zone=FAR), policy=policy)
+
+    assert shares(found, where) == {HERE: near(45), NEAR: near(25), FAR: near(30)}
+
+
 def test_where_all_calls_stay_in_the_zone_nothing_stands_in_between() -> None:
     policy = Policy(load_balancer=RoundRobin(), locality=ZoneAware(HERE, {HERE: 2, NEAR: 2}))
     found = stage(some(5, zone=HERE), some(5, zone=NEAR), policy=policy)
@@ -68,7 +75,7 @@ def test_zones_count_in_the_first_priority_and_not_in_a_panic() -> None:
     found = stage(some(6, zone=HERE, ill=6), second, policy=policy)
     assert shares(found, where) == {HERE: near(50), NEAR: near(50)}
 
-    found.set(*some(6, zone=HERE, ill=4), *some(6, zone=NEAR, ill=4))
+    found.set(*some(20, zone=HERE, ill=12), *some(20, zone=NEAR, ill=12))
     assert found.view.panicking
     assert shares(found, where) == {HERE: near(50), NEAR: near(50)}
 

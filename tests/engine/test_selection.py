@@ -199,6 +199,27 @@ def test_open_breakers_make_the_next_priority_take_over_and_no_panic() -> None:
     assert not found.view.panicking
 
 
+def test_open_breakers_are_no_reason_to_panic() -> None:
+    """They keep calls away for a while; an endpoint whose breaker is open is not one whose health is in doubt."""
+    breaker = CircuitBreaker(consecutive=1, failure_rate=None)
+    found = stage(some(4), policy=PANICKING.replace(circuit_breaker=breaker))
+    for endpoint in some(4)[:3]:
+        found.fail(endpoint, 1)
+
+    assert not found.view.panicking
+    assert [cell.endpoint for cell in found.view.picker.cells] == some(4)[3:]
+
+
+def test_where_all_are_ejected_and_nobody_panics_they_are_called_all_the_same() -> None:
+    """No detector ejects the last endpoint, but it may be the last one of those that a caller can use."""
+    policy = Policy(outlier_detection=OutlierDetection(), load_balancer=RoundRobin())
+    found = stage([Endpoint("a:80"), Endpoint("b:81")], policy=policy)
+    found.fail(Endpoint("a:80"), 5)
+
+    assert [cell.endpoint.address for cell in found.view.picker.cells] == ["b:81"]
+    assert [cell.endpoint.address for cell in found.view.on_port(80).picker.cells] == ["a:80"]
+
+
 def test_open_breakers_of_all_leave_nobody() -> None:
     breaker = CircuitBreaker(consecutive=1, failure_rate=None)
     first, standby = some(1), some(1, priority=1)
@@ -315,6 +336,8 @@ def test_whoever_is_there_somebody_well_is_called_if_anybody_is(hosts, locality,
     callable_ = [endpoint for endpoint in endpoints if endpoint.weight]
     well = [endpoint for endpoint in callable_ if endpoint.health is not ILL]
 
+    cells = found.view.picker.cells
+    assert len(cells) == len(set(cells))
     picked = {cell.endpoint for _ in range(30) if (cell := found.view.choose_from(None, (), ()))}
     assert picked <= set(callable_)
     assert bool(picked) == bool(well or (callable_ and threshold))

@@ -37,6 +37,12 @@ def test_shares_and_panic_are_told_by_priority() -> None:
     assert "service service: panic: only 7 of 20 endpoints are well" in text
 
 
+def test_in_a_panic_degraded_endpoints_take_calls_like_all_others() -> None:
+    text = told(stage([*some(2, degraded=2), *some(8, ill=8)]))
+
+    assert "degraded.x.p0.n0:80: takes calls;" in text
+
+
 def test_degraded_endpoints_are_told_with_what_they_get() -> None:
     text = told(stage([*some(4), *some(4, degraded=4), *some(2, ill=2)]))
     line = "priority 0: 56 % of the calls, and 44 % to degraded ones; 4 of 10 endpoints are well and 4 degraded"
