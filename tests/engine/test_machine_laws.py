@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import tenacity
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,8 @@ from svcmesh.engine.effects import Discard, Done, Start, Wait
 from svcmesh.engine.machine import Call
 from svcmesh.engine.member import NEVER
 from svcmesh.policy import Abort, CircuitBreaker, Delay, Fault, FullJitter, OutlierDetection, Policy, Retry
-from tests.engine.scripted import A, Exchange, Stage, drive, error, late, lost, status, success, unsent
+from svcmesh.policy.breaker import Breaker
+from tests.engine.scripted import A, B, C, Exchange, Stage, drive, error, late, lost, status, success, unsent
 
 OUTCOMES = (success, unsent, lost, late, status, error)
 BREAKERS = st.sampled_from(
@@ -87,8 +89,30 @@ class Ledger:
 @given(policies(), st.data())
 def test_each_admission_is_settled_exactly_once(policy: Policy, data: st.DataObject) -> None:
     """Whatever outcomes come, and wherever callers leave: nothing in flight, every permit given back."""
+    _make_calls(policy, data)
+
+
+def test_that_law_meets_probes_of_every_kind_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Permits are only worth something while half-open, which calls that begin with closed breakers seldom come to."""
+    met: set[tuple[str, bool | None]] = set()
+    real = Breaker.settle
+
+    def settle(self: Breaker, permit: int | None, good: bool | None, *args: Any) -> None:
+        if permit in self._permits:
+            met.add((self._config.scope, good))
+        real(self, permit, good, *args)
+
+    monkeypatch.setattr(Breaker, "settle", settle)
+    settings(max_examples=150, derandomize=True)(given(policies(), st.data())(_make_calls))()
+
+    assert met == {(scope, good) for scope in ("endpoint", "service") for good in (True, False, None)}
+
+
+def _make_calls(policy: Policy, data: st.DataObject) -> None:
     stage = Stage(policy)
     ledger = Ledger(stage)
+    if data.draw(st.booleans(), label="breakers are due"):
+        _open_breakers(stage)
     deferred = data.draw(st.booleans(), label="deferred")
     for _ in range(data.draw(st.integers(1, 6), label="calls")):
         exchange = Exchange(idempotent=data.draw(st.booleans()), deferred=deferred)
@@ -103,6 +127,21 @@ def test_each_admission_is_settled_exactly_once(policy: Policy, data: st.DataObj
     ledger.check()
 
 
+def _open_breakers(stage: Stage) -> None:
+    """Have all breakers opened by failures, and wait until probes may go through them."""
+    for address in (A, B, C):
+        stage.fail(address, 2)
+    now = stage.clock.now()
+    for breaker in stage.view.service_breakers:
+        for _ in range(3):
+            breaker.settle(breaker.admit(now), False, now, stage.view.traffic)
+    everyone = [*stage.view.service_breakers]
+    for member in stage.cluster.members.values():
+        everyone += member.breakers.values()
+    assert all(breaker.state == "open" for breaker in everyone)
+    stage.clock.advance(1.0)
+
+
 def _perform(stage: Stage, call: Call, data: st.DataObject, exchange: Exchange) -> None:
     clock = stage.clock
     for _ in range(60):
@@ -113,7 +152,7 @@ def _perform(stage: Stage, call: Call, data: st.DataObject, exchange: Exchange) 
         if isinstance(effect, Discard):
             exchange.discard(effect.outcome)
             continue
-        if data.draw(st.integers(0, 9), label="leave") == 0:
+        if data.draw(st.integers(0, 3), label="leave") == 0:
             break
         if isinstance(effect, Start):
             _end(stage, call, effect.attempt, data, exchange)
@@ -127,7 +166,7 @@ def _perform(stage: Stage, call: Call, data: st.DataObject, exchange: Exchange) 
 
 def _end(stage: Stage, call: Call, attempt: Any, data: st.DataObject, exchange: Exchange) -> None:
     stage.clock.advance(data.draw(st.sampled_from([0.0, 0.01, 0.6, 3.0]), label="took"))
-    outcome = data.draw(st.sampled_from(OUTCOMES), label="outcome")()
+    outcome = data.draw(st.sampled_from((*OUTCOMES, success, success)), label="outcome")()
     if exchange.deferred and outcome.kind in {Kind.SUCCESS, Kind.STATUS}:
         outcome.value, outcome.error = attempt.member, None
     call.ended(attempt, outcome, stage.clock.now())
