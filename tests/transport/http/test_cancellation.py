@@ -39,7 +39,7 @@ async def service(server: HttpServer) -> AsyncIterator[svcmesh.Service]:
 
 def pools(client: httpx.AsyncClient) -> list[Any]:
     transport: Any = client._transport
-    return [each.pool for by_origin in transport._loops.values() for each in by_origin.values()]
+    return [each.pool for home in transport._loops.values() for each in home.connections.values()]
 
 
 def assert_nothing_is_held(client: httpx.AsyncClient, service: svcmesh.Service) -> None:

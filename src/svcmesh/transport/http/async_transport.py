@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 from typing import Any, Self
-from weakref import WeakKeyDictionary
 
 import httpx
 
@@ -16,17 +15,17 @@ from svcmesh.engine.exchange import Attempt
 from svcmesh.engine.machine import Call
 from svcmesh.engine.member import NEVER
 from svcmesh.engine.view import View
+from svcmesh.transport.http.by_loop import Loops
 from svcmesh.transport.http.connection.awaiting import AsyncConnections
 from svcmesh.transport.http.connection.line import Dialing
 from svcmesh.transport.http.exchange import HttpExchange
 from svcmesh.transport.http.fork import forget_after_fork
 from svcmesh.transport.http.inner import AsyncInner
 from svcmesh.transport.http.library import speaker
-from svcmesh.transport.http.message import OriginKey, origin_key
+from svcmesh.transport.http.message import origin_key
+from svcmesh.transport.http.passed_on import AsyncPassedOn
 from svcmesh.transport.http.patched import ASYNC_STOCK, shown_async, unseen_async
 from svcmesh.transport.http.route import Route, await_snapshot_async, is_unknown, on_port
-
-ByOrigin = dict[OriginKey, AsyncConnections]
 
 
 class AsyncMeshTransport(httpx.AsyncBaseTransport):
@@ -44,9 +43,8 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
         self._dialing = dialing
         self._given = inner
         self._inner = None if inner is None else AsyncInner(inner)
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, ByOrigin] = WeakKeyDictionary()
+        self._loops = Loops()
         self._plain_arguments = plain
-        self._plain: httpx.AsyncBaseTransport | None = inner
         forget_after_fork(self)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -97,14 +95,10 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
         """Return what carries ``request``: the user's own transport, or our connections for its origin and loop."""
         if self._inner is not None:
             return self._inner
-        by_origin = self._loops.get(loop)
-        if by_origin is None:
-            self._close_ended()
-            by_origin = self._loops.setdefault(loop, {})
-        key = origin_key(request)
-        found = by_origin.get(key)
+        connections, key = self._loops.home(loop).connections, origin_key(request)
+        found = connections.get(key)
         if found is None:
-            found = by_origin[key] = self._connections_for(request)
+            found = connections[key] = self._connections_for(request)
         return found
 
     def _connections_for(self, request: httpx.Request) -> AsyncConnections:
@@ -116,9 +110,9 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close all connections of this transport; those in use when their answer has been read."""
-        self._close_own()
-        if self._plain is not None:
-            await self._plain.aclose()
+        await self._loops.aclose()
+        if self._given is not None:
+            await self._given.aclose()
 
     async def __aenter__(self) -> Self:
         """Enter the transport that was given as ``inner``, too: some start what they need only then."""
@@ -136,21 +130,12 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
         if self._given is None:
             await self.aclose()
         else:
-            self._close_own()
+            await self._loops.aclose()
             await self._given.__aexit__(exc_type, exc_value, traceback)
 
     def forget(self) -> None:
-        """In a forked child: the connections are the parent's."""
-        loops, self._loops = self._loops, WeakKeyDictionary()
-        for by_origin in loops.values():
-            for each in by_origin.values():
-                each.forget()
-
-    def _close_own(self) -> None:
-        loops, self._loops = self._loops, WeakKeyDictionary()
-        for by_origin in loops.values():
-            for each in by_origin.values():
-                each.close()
+        """In a forked child: the connections are the parent's. A transport that was given is the user's to see to."""
+        self._loops.forget()
 
     async def _call(self, view: View, exchange: AwaitingHttp, now: float, deadline: float) -> httpx.Response:
         if self._route.passthrough:
@@ -171,17 +156,12 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
         return on_port(view, request, passthrough=self._route.passthrough)
 
     async def _pass_on(self, request: httpx.Request) -> httpx.Response:
-        if self._plain is None:
-            self._plain = httpx.AsyncHTTPTransport(**self._plain_arguments)
-        return await unseen_async(self._plain, request)
-
-    def _close_ended(self) -> None:
-        """Close what loops have left that ended without closing their client."""
-        for loop, by_origin in list(self._loops.items()):
-            if loop.is_closed():
-                del self._loops[loop]
-                for each in by_origin.values():
-                    each.close()
+        if self._given is not None:
+            return await unseen_async(self._given, request)
+        home = self._loops.home(_running_loop())
+        if home.passed_on is None:
+            home.passed_on = AsyncPassedOn(self._plain_arguments)
+        return await home.passed_on.send(request)
 
 
 class AwaitingHttp(HttpExchange):

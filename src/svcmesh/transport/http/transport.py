@@ -20,6 +20,7 @@ from svcmesh.transport.http.fork import forget_after_fork
 from svcmesh.transport.http.inner import Inner
 from svcmesh.transport.http.library import speaker
 from svcmesh.transport.http.message import OriginKey, origin_key
+from svcmesh.transport.http.passed_on import PassedOn
 from svcmesh.transport.http.patched import STOCK, shown, unseen
 from svcmesh.transport.http.route import Route, await_snapshot, is_unknown, on_port
 
@@ -40,8 +41,7 @@ class MeshTransport(httpx.BaseTransport):
         self._given = inner
         self._inner = None if inner is None else Inner(inner)
         self._connections: dict[OriginKey, Connections] = {}
-        self._plain_arguments = plain
-        self._plain: httpx.BaseTransport | None = inner
+        self._passed_on = PassedOn(plain)
         forget_after_fork(self)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -102,8 +102,8 @@ class MeshTransport(httpx.BaseTransport):
     def close(self) -> None:
         """Close all connections of this transport; those in use when their answer has been read."""
         self._close_own()
-        if self._plain is not None:
-            self._plain.close()
+        if self._given is not None:
+            self._given.close()
 
     def __enter__(self) -> Self:
         """Enter the transport that was given as ``inner``, too: some start what they need only then."""
@@ -125,15 +125,17 @@ class MeshTransport(httpx.BaseTransport):
             self._given.__exit__(exc_type, exc_value, traceback)
 
     def forget(self) -> None:
-        """In a forked child: the connections are the parent's."""
+        """In a forked child: the connections are the parent's. A transport that was given is the user's to see to."""
         connections, self._connections = self._connections, {}
         for each in connections.values():
             each.forget()
+        self._passed_on.forget()
 
     def _close_own(self) -> None:
         connections, self._connections = self._connections, {}
         for each in connections.values():
             each.close()
+        self._passed_on.close()
 
     def _call(self, view: View, exchange: BlockingHttp, now: float, deadline: float) -> httpx.Response:
         if self._route.passthrough:
@@ -154,9 +156,7 @@ class MeshTransport(httpx.BaseTransport):
         return on_port(view, request, passthrough=self._route.passthrough)
 
     def _pass_on(self, request: httpx.Request) -> httpx.Response:
-        if self._plain is None:
-            self._plain = httpx.HTTPTransport(**self._plain_arguments)
-        return unseen(self._plain, request)
+        return self._passed_on.send(request) if self._given is None else unseen(self._given, request)
 
 
 class BlockingHttp(HttpExchange):

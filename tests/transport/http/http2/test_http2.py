@@ -120,8 +120,8 @@ def test_cancelled_at_random_moments_nothing_is_lost(orders: svcmesh.Service) ->
             answers = await asyncio.gather(*(client.get("/path") for _ in range(6)))
             assert {answer.status_code for answer in answers} == {200}
             transport: Any = client._transport
-            (by_origin,) = transport._loops.values()
-            (connections,) = by_origin.values()
+            (home,) = transport._loops.values()
+            (connections,) = home.connections.values()
             assert (connections.pool.opened, connections.pool.waiting) == (connections.pool.idle, 0)
 
     asyncio.run(check())

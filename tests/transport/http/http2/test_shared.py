@@ -82,7 +82,8 @@ def pool_of(client: Any) -> Any:
     """Return the one pool of a client."""
     transport = client._transport
     kept = getattr(transport, "_connections", None)
-    by_origin = kept if kept is not None else next(iter(transport._loops.values()), {})
+    homes = [] if kept is not None else transport._loops.values()
+    by_origin = kept or (homes[0].connections if homes else {})
     found = [connections.pool for connections in by_origin.values()]
     return found[0] if found else SharingPool(Trunk, TaskPlace)  # nothing has been asked for yet
 
