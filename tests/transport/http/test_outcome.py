@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from types import SimpleNamespace
@@ -113,6 +115,25 @@ def test_answers_that_policies_look_at(status: int) -> None:
 def test_retry_after(value: str, seconds: float | None) -> None:
     """Both forms of RFC 9110 are read, a date against the time of day; nonsense is as if the header were not there."""
     assert retry_after(value, wall) == seconds
+
+
+@pytest.fixture
+def far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock on the wall is eight hours behind."""
+    monkeypatch.setenv("TZ", "America/Los_Angeles")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_from_greenwich")
+@pytest.mark.parametrize(
+    "value", ["Sun, 22 Nov 2026 12:00:30 GMT", "Sunday, 22-Nov-26 12:00:30 GMT", "Sun Nov 22 12:00:30 2026"]
+)
+def test_a_date_is_of_greenwich_whether_it_says_so_or_not(value: str) -> None:
+    """asctime's form cannot say it, and means it. Source: RFC 9110, 5.6.7."""
+    assert retry_after(value, wall) == 30.0
 
 
 @given(st.text(max_size=60))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 import httpcore
@@ -52,7 +53,7 @@ def of_response(response: httpx.Response, wall: Callable[[], float]) -> Outcome:
 def retry_after(value: str | None, wall: Callable[[], float]) -> float | None:
     """Return the seconds that a ``Retry-After`` header asks for, in either form; None without a readable one.
 
-    A date in the past means now. Source: RFC 9110, 10.2.3.
+    A date in the past means now, and one that names no zone is of GMT. Source: RFC 9110, 10.2.3 and 5.6.7.
     """
     if value is None:
         return None
@@ -60,10 +61,11 @@ def retry_after(value: str | None, wall: Callable[[], float]) -> float | None:
     if text.isascii() and text.isdigit():
         return float(text) if len(text) < 10 else float(LONGEST_DELAY)
     try:
-        when = parsedate_to_datetime(text).timestamp()
+        when = parsedate_to_datetime(text)
+        seconds = (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
-    return max(0.0, when - wall())
+    return max(0.0, seconds - wall())
 
 
 def of_error(error: Exception, *, reused: bool = False) -> Outcome:
