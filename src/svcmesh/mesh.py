@@ -6,6 +6,7 @@ needs them, so a mesh may be a module-level constant, may be made before a fork,
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -244,8 +245,6 @@ class Mesh:
 
     async def aclose(self) -> None:
         """Close without blocking the event loop."""
-        import asyncio
-
         await asyncio.to_thread(self.close)
 
     def __enter__(self) -> Self:

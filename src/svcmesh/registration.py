@@ -6,7 +6,6 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import suppress
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +15,7 @@ from svcmesh.core.address import join_address, parse_port
 from svcmesh.core.clock import SYSTEM, wait_for
 from svcmesh.core.endpoint import Endpoint, Locality
 from svcmesh.core.errors import ConfigError
+from svcmesh.core.wakeup import wakeup
 from svcmesh.discovery.announced import LONGEST_TTL, check_locality, check_size, text_by_text, texts
 from svcmesh.discovery.base import Announcement, Discovery, Particular, Registrar
 from svcmesh.discovery.local.registry import LocalRegistry
@@ -121,19 +121,7 @@ class Registration:
 
 async def _ended(leaving: Future[bool], until: float) -> None:
     """Await the end of ``leaving``, at most to ``until``; it goes on when the caller is cancelled."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
-
-    def note() -> None:
-        if not ended.done():
-            ended.set_result(None)
-
-    def tell(_: object) -> None:
-        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody is left to tell
-            loop.call_soon_threadsafe(note)
-
+    ended, tell = wakeup()
     leaving.add_done_callback(tell)
     await wait_for(SYSTEM, ended, until)
 

@@ -7,12 +7,11 @@ Waits end with a closed mesh too, which is news.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from threading import Event
 
 from svcmesh.core.clock import wait_for
+from svcmesh.core.wakeup import wakeup
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.member import NEVER
 
@@ -30,17 +29,7 @@ def block_until_news(cluster: Cluster, seen: int, until: float) -> None:
 
 async def await_news(cluster: Cluster, seen: int, until: float) -> None:
     """Await what `block_until_news` blocks for."""
-    loop = asyncio.get_running_loop()
-    changed: asyncio.Future[object] = loop.create_future()
-
-    def note() -> None:
-        if not changed.done():
-            changed.set_result(None)
-
-    def wake() -> None:
-        with suppress(RuntimeError):  # the loop was closed with the caller still waiting: nobody is left to tell
-            loop.call_soon_threadsafe(note)
-
+    changed, wake = wakeup()
     cluster.add_waiter(wake)
     try:
         if cluster.news == seen:

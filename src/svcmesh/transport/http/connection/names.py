@@ -8,18 +8,17 @@ time, however many connections want it, and a thread that is stuck holds up neit
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import os
 import socket
 from collections import deque
 from concurrent.futures import Future
-from contextlib import suppress
 from threading import Lock, Thread
 from time import monotonic
 from typing import Any
 
 from svcmesh.core.address import Address
+from svcmesh.core.wakeup import wakeup
 
 Target = tuple[int, Any]
 """A family and a socket address, to connect to."""
@@ -68,9 +67,8 @@ class Names:
         """Return the same; a cancellation ends the wait, and leaves nothing behind on the loop."""
         asked = self._ask(address)
         if not asked.done():
-            loop = asyncio.get_running_loop()
-            there: asyncio.Future[None] = loop.create_future()
-            asked.add_done_callback(lambda _: _wake(loop, there))
+            there, wake = wakeup()
+            asked.add_done_callback(wake)
             await there
         return _said(asked.result())
 
@@ -145,13 +143,3 @@ def _answered(answer: list[Target]) -> _Asked:
     found: _Asked = Future()
     found.set_result(answer)
     return found
-
-
-def _wake(loop: asyncio.AbstractEventLoop, there: asyncio.Future[None]) -> None:
-    with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
-        loop.call_soon_threadsafe(_settle, there)
-
-
-def _settle(there: asyncio.Future[None]) -> None:
-    if not there.done():
-        there.set_result(None)
