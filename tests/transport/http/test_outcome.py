@@ -132,7 +132,7 @@ def far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     "value", ["Sun, 22 Nov 2026 12:00:30 GMT", "Sunday, 22-Nov-26 12:00:30 GMT", "Sun Nov 22 12:00:30 2026"]
 )
 def test_a_date_is_of_greenwich_whether_it_says_so_or_not(value: str) -> None:
-    """asctime's form cannot say it, and means it. Source: RFC 9110, 5.6.7."""
+    """The form of asctime cannot say it, and means it. Source: RFC 9110, 5.6.7."""
     assert retry_after(value, wall) == 30.0
 
 
