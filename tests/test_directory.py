@@ -111,5 +111,5 @@ def test_a_closed_mesh_makes_no_service_and_knows_those_it_made() -> None:
     mesh.close()
 
     assert mesh.service("a") is service
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(RuntimeError, match="service 'b' was asked of a mesh that has been closed"):
         mesh.service("b")

@@ -121,7 +121,7 @@ class Directory:
         return [name]
 
     def _made(self, name: str, policy: Policy | None) -> tuple[Service, Follower]:
-        self._runtime.check_open()
+        self._runtime.check_open(f"service {redacted(name)!r}")
         own, configured = self._settings.get(name, (None, None))
         if policy is not None and configured is not None and policy != configured:
             raise ConfigError(f"service {name!r} has another policy in Mesh(services=…); give it in one place")

@@ -152,7 +152,7 @@ class Mesh:
         Raises:
             ConfigError: a field that can never be registered, or a discovery that nothing can be registered with.
         """
-        self._runtime.check_open()
+        self._runtime.check_open(f"registering {name!r}")
         source = self._discovery
         if uri is not None:
             source = open_discovery(uri, clock=self._runtime.clock, emit=self._runtime.events.emit)

@@ -36,10 +36,10 @@ class Runtime:
         self.worker.call(timer.start)
         return timer.cancel
 
-    def check_open(self) -> None:
-        """Raise RuntimeError when the mesh has been closed."""
+    def check_open(self, wanted: str) -> None:
+        """Raise RuntimeError when the mesh has been closed; ``wanted`` is what was asked of it."""
         if self.closed:
-            raise RuntimeError("this mesh has been closed")
+            raise RuntimeError(f"{wanted} was asked of a mesh that has been closed: ask before, or make another")
 
     def close(self) -> None:
         """Stop the worker, without waiting for it; nothing can be started any more."""

@@ -76,7 +76,7 @@ class View:
         self.selection = Selection(policy, self.runtime, lambda: cluster.lock, cluster.rebuild)
         self._learning = self.selection.balancer if isinstance(self.selection.balancer, Learning) else None
         self.learns = self._learning is not None
-        self._elsewhere = None if policy.retry is None else policy.retry.previous_priorities
+        self._previous_priorities = None if policy.retry is None else policy.retry.previous_priorities
         self._outliers = policy.outlier_detection
         self._breakers = tuple(b for b in policy.breakers if b.scope == "endpoint")
         self._service_breakers = tuple(b for b in policy.breakers if b.scope == "service")
@@ -213,10 +213,10 @@ class View:
 
     def choose_from(self, key: int | None, exclude: Collection[Endpoint], tried: Sequence[Endpoint]) -> Member | None:
         """Return whom to ask next, not one of the excluded ones; None when there is nobody. ``tried``: so far."""
-        if self._elsewhere is None:
+        if self._previous_priorities is None:
             cell = self.picker.choose_from(key, exclude)
         else:
-            cell = self.selection.choose_elsewhere(key, exclude, tried, self._elsewhere)
+            cell = self.selection.choose_elsewhere(key, exclude, tried, self._previous_priorities)
         return cast("Member | None", cell)  # cells of an engine are members
 
     def held_back(self, now: float) -> HeldBack:
