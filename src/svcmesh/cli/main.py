@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from svcmesh.cli.demo import command as demo
+from svcmesh.cli.endpoints import command as endpoints
 
 DESCRIPTION = "svcmesh: what a service mesh gives a cluster, inside the process."
 EPILOG = "'svcmesh COMMAND --help' explains a command and its options, all of which have defaults."
@@ -57,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--version", action="version", version=f"svcmesh {_version()}")
     commands = found.add_subparsers(title="commands", metavar="COMMAND", required=True)
     demo.add_to(commands)
+    endpoints.add_to(commands)
     return found
 
 

@@ -1,0 +1,1 @@
+"""`svcmesh resolve` and `svcmesh watch`: what a registry says, without a program around it."""
