@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from svcmesh.balance import LocalityFailover, LocalityWeighted, ZoneAware
+from svcmesh.balance import LocalityFailover, LocalityWeighted, Priorities, ZoneAware
 from svcmesh.core.endpoint import Endpoint, Health, Locality
 from svcmesh.engine.state import describe
 from svcmesh.observe.explain import explain
 from svcmesh.policy import Policy
-from tests.engine.hosts import FAR, HERE, NEAR, some, stage
+from tests.engine.hosts import FAR, HERE, NEAR, PANICKING, some, stage
 from tests.engine.scripted import Stage
 
 
@@ -35,6 +35,14 @@ def test_shares_and_panic_are_told_by_priority() -> None:
     assert "  priority 0: panic, 15 % of the calls to all its endpoints; 1 of 10 endpoints are well\n" in text
     assert "  priority 1: 85 % of the calls; 6 of 10 endpoints are well\n" in text
     assert "service service: panic: only 7 of 20 endpoints are well" in text
+
+
+def test_a_panic_that_fails_calls_is_told() -> None:
+    policy = PANICKING.replace(priorities=Priorities(fail_traffic_on_panic=True))
+    found = stage(some(10, ill=9), some(10, priority=1, ill=4), policy=policy)
+
+    assert "  priority 0: panic, 15 % of the calls, which are refused; 1 of 10 endpoints are well\n" in told(found)
+    assert [level["closed"] for level in describe(found.view)["priorities"]] == [True, False]
 
 
 def test_in_a_panic_degraded_endpoints_take_calls_like_all_others() -> None:
@@ -80,4 +88,7 @@ def test_where_distance_decides_the_state_has_its_priorities() -> None:
     found = stage(endpoints, policy=failover)
 
     assert [endpoint["priority"] for endpoint in describe(found.view)["endpoints"]] == [1, 0]
-    assert "far:1: priority 1, takes calls" in told(found)
+    assert "far:1 in us/a: priority 1, takes calls" in told(found)
+    assert "here:1 in eu/a: priority 0, unhealthy in the registry" in told(found)
+    assert "LeastRequest, LocalityFailover" in told(found)
+    assert told(stage(endpoints)).endswith("RoundRobin")

@@ -40,7 +40,7 @@ class Level:
 
     Attributes:
         priority: its number. endpoints: how many take traffic. healthy, degraded: of them.
-        panic: whether it is in panic.
+        panic: whether it is in panic. closed: and takes no calls in it.
         load: the percent of the calls for its healthy endpoints, in a panic for all. degraded_load: for degraded ones.
         localities: the parts of 1 that localities get of ``load``; empty where localities are ignored.
     """
@@ -50,6 +50,7 @@ class Level:
     healthy: int
     degraded: int
     panic: bool
+    closed: bool
     load: int
     degraded_load: int
     localities: Shares
@@ -140,7 +141,7 @@ class Selection:
         parts = {part: number for number, part in enumerate(splits)}
         picker = self._picker(found.loads, splits, parts, closed)
         places = {group.priority: place for place, group in enumerate(found.groups)}
-        self.plan = Plan(picker, self._levels(found, splits), found.available, places, parts, closed)
+        self.plan = Plan(picker, self._levels(found, splits, closed), found.available, places, parts, closed)
 
     def _splits(self, found: Standing, is_open: IsOpen) -> list[tuple[Part, Split]]:
         """Return a picker for each part: first the healthy endpoints of all priorities, then the degraded ones."""
@@ -179,7 +180,7 @@ class Selection:
                 slots += [None if place in closed else parts.get(wanted, 0)] * percent
         return slots
 
-    def _levels(self, found: Standing, splits: Mapping[Part, Split]) -> tuple[Level, ...]:
+    def _levels(self, found: Standing, splits: Mapping[Part, Split], closed: Collection[int]) -> tuple[Level, ...]:
         return tuple(
             Level(
                 priority=group.priority if self._failover is None else place,
@@ -187,6 +188,7 @@ class Selection:
                 healthy=len(group.healthy),
                 degraded=len(group.degraded),
                 panic=found.panicking[place],
+                closed=place in closed,
                 load=found.loads.healthy[place],
                 degraded_load=found.loads.degraded[place],
                 localities=splits[place, False][1] if (place, False) in splits else (),

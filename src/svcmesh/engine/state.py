@@ -43,6 +43,7 @@ def describe(view: View) -> dict[str, Any]:
             "per_try_timeout": policy.per_try_timeout,
             "max_attempts": 1 if policy.retry is None else int(policy.retry.max_attempts),
             "load_balancer": type(view.selection.balancer).__name__,
+            "locality": None if policy.locality is None else type(policy.locality).__name__,
             "panic_threshold": policy.panic_threshold,
         },
     }

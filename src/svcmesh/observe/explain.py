@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from svcmesh.observe.explain_priorities import priorities, stands_by
+from svcmesh.observe.explain_priorities import place, priorities, stands_by
 
 
 def explain(state: Mapping[str, Any]) -> str:
@@ -54,7 +54,8 @@ def _endpoint(endpoint: Mapping[str, Any], state: Mapping[str, Any]) -> str:
     counts = (
         f"{endpoint['in_flight']} in flight, {endpoint['started']} started, {endpoint['unsuccessful']} unsuccessful"
     )
-    return f"{endpoint['address']}: {status}; {counts}"
+    where = "" if endpoint["locality"] is None else f" in {place(endpoint['locality'])}"
+    return f"{endpoint['address']}{where}: {status}; {counts}"
 
 
 def _discovery(discovery: Mapping[str, Any]) -> str:
@@ -70,9 +71,10 @@ def _discovery(discovery: Mapping[str, Any]) -> str:
 def _policy(state: Mapping[str, Any]) -> str:
     policy = state["policy"]
     tokens = "" if state["retry_tokens"] is None else f", {state['retry_tokens']:.1f} retries in the budget"
+    locality = "" if policy["locality"] is None else f", {policy['locality']}"
     return (
         f"policy: timeout {_seconds(policy['timeout'])}, per try {_seconds(policy['per_try_timeout'])}, "
-        f"{policy['max_attempts']} attempts{tokens}, {policy['load_balancer']}"
+        f"{policy['max_attempts']} attempts{tokens}, {policy['load_balancer']}{locality}"
     )
 
 

@@ -14,7 +14,7 @@ def priorities(levels: Sequence[Level]) -> Iterator[str]:
         if len(levels) > 1 or level["panic"] or level["degraded"]:
             yield f"priority {level['priority']}: {_calls(level)}; {_health(level)}"
         if level["localities"]:
-            shares = ", ".join(f"{_name(each['locality'])} {100 * each['share']:.1f} %" for each in level["localities"])
+            shares = ", ".join(f"{place(each['locality'])} {100 * each['share']:.1f} %" for each in level["localities"])
             yield f"localities of priority {level['priority']}: {shares}"
 
 
@@ -27,17 +27,18 @@ def stands_by(endpoint: Mapping[str, Any], levels: Sequence[Level]) -> bool:
     return False
 
 
+def place(locality: Sequence[str]) -> str:
+    """Return the name of a locality: its parts from wide to narrow."""
+    return "/".join(part for part in locality if part) or "without a locality"
+
+
 def _calls(level: Level) -> str:
-    if level["panic"]:
-        return f"panic, {level['load']} % of the calls to all its endpoints"
     calls = f"{level['load']} % of the calls"
+    if level["panic"]:
+        return f"panic, {calls}, which are refused" if level["closed"] else f"panic, {calls} to all its endpoints"
     return f"{calls}, and {level['degraded_load']} % to degraded ones" if level["degraded_load"] else calls
 
 
 def _health(level: Level) -> str:
     degraded = f" and {level['degraded']} degraded" if level["degraded"] else ""
     return f"{level['healthy']} of {level['endpoints']} endpoints are well{degraded}"
-
-
-def _name(locality: Sequence[str]) -> str:
-    return "/".join(part for part in locality if part) or "without a locality"
