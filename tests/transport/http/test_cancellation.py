@@ -91,7 +91,7 @@ async def test_steps_of_the_loop_are_all_safe_moments(service: svcmesh.Service) 
             assert_nothing_is_held(client, service)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(patience=st.lists(st.floats(0, 0.02), min_size=4, max_size=24))
 def test_any_pattern_of_impatience(server: HttpServer, patience: list[float]) -> None:
     """Whoever gives up when, the pool adds up afterwards."""
