@@ -14,7 +14,7 @@ from svcmesh.engine.runtime import Runtime
 from svcmesh.engine.view import View
 from svcmesh.policy import Abort, CircuitBreaker, Fault, OutlierDetection, Policy
 from tests.engine.scripted import A, B, C, Stage, lost
-from tests.engine.test_member import Kept
+from tests.engine.test_member import Kept, Renewed
 
 STANDARD = Policy.standard()
 
@@ -79,17 +79,25 @@ def test_those_who_left_are_closed_when_their_last_call_has_ended() -> None:
     assert stage.cluster.draining == set()
 
 
-def test_draining_ends_after_its_time() -> None:
+def test_no_call_is_cut_off_because_its_endpoint_left() -> None:
+    """Connections that no call needs are closed after half a minute; the others when the last call has ended."""
     stage = Stage(STANDARD)
     stage.runtime.call_at = lambda when, do: stage.clock.at(when, do).cancel  # type: ignore[method-assign]
     member = stage.cluster.members[A.address]
-    kept = member.attachment("key", Kept)
+    pooled, channel = member.attachment("pool", Kept), member.attachment("channel", Renewed)
     member.started += 1
 
     stage.set(B)
-    stage.clock.advance(30.0)
+    stage.clock.advance(29.0)
+    assert (pooled.closed, channel.closed) == (0, 0)
+    stage.clock.advance(3600.0)
+    assert (pooled.closed, channel.closed) == (1, 0)
+    assert stage.cluster.draining == {member}
+    member.finished += 1
+    stage.clock.advance(10.0)
 
-    assert kept.closed == 1
+    assert (pooled.closed, channel.closed) == (1, 1)
+    assert stage.cluster.draining == set()
 
 
 def test_closing_closes_all_that_is_kept() -> None:
@@ -201,6 +209,8 @@ def test_an_ejection_that_is_over_ends_every_back_off() -> None:
     class Waiting:
         def renew(self) -> bool:
             return True
+
+        def retire(self) -> None: ...
 
         def close(self) -> None: ...
 

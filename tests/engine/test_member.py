@@ -110,8 +110,13 @@ def test_what_is_taken_back_is_not_closed() -> None:
 
 
 class Renewed(Kept):
+    retired = 0
+
     def renew(self) -> bool:
         return True
+
+    def retire(self) -> None:
+        self.retired += 1
 
 
 @pytest.mark.parametrize("end", ["close", "detach"])
@@ -136,9 +141,11 @@ def test_what_was_made_anew_is_let_go_of_when_nothing_runs_on_it() -> None:
     """At the next look, and in the long run even below calls that never end."""
     member = Member(A, never)
     member.started = 1
+    made = []
     for _ in range(MOST_REPLACED + 3):
-        member.attachment("key", Renewed)
+        made.append(member.attachment("key", Renewed))
         member.renew()
+    assert [kept.retired for kept in made] == [1] * 3 + [0] * MOST_REPLACED
     latest = member.attachment("key", Renewed)
     assert len(member.detach("key")) == MOST_REPLACED + 1
 
@@ -146,7 +153,23 @@ def test_what_was_made_anew_is_let_go_of_when_nothing_runs_on_it() -> None:
     member.renew()
     member.finished = 1
     member.renew()
+    assert latest.retired == 1
     assert member.detach("key") == []
+
+
+def test_idle_connections_are_closed_below_calls_and_what_carries_calls_stays() -> None:
+    """Later ones are not kept, and the rest ends with `close`."""
+    member = Member(A, never)
+    member.started = 1
+    pooled, channel = member.attachment("pool", Kept), member.attachment("channel", Renewed)
+    member.close_idle()
+
+    assert (pooled.closed, channel.closed) == (1, 0)
+    assert member.attached("channel") is channel
+    assert member.attachment("pool", Kept) is not pooled
+    assert member.attached("pool") is None
+    member.close()
+    assert (pooled.closed, channel.closed) == (1, 1)
 
 
 def test_a_host_that_answers_again_needs_no_back_off() -> None:
@@ -156,6 +179,8 @@ def test_a_host_that_answers_again_needs_no_back_off() -> None:
         def __init__(self, renew: Callable[[], bool]) -> None:
             super().__init__()
             self.renew = renew
+
+        def retire(self) -> None: ...
 
     member = Member(A, never)
     stale = member.attachment("stale", lambda: Waiting(lambda: True))

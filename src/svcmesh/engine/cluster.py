@@ -26,6 +26,8 @@ S = TypeVar("S")
 Report = tuple[str, dict[str, Any]]
 """An event to emit once no lock is held: its name and its fields."""
 TICKS_PER_WINDOW = 10
+QUICK_LOOK, LONG_LOOK = 0.25, 5.0
+"""Seconds between two looks at endpoints that left and are finishing their calls: at first, and when it takes long."""
 
 
 class Subscriber(Protocol):
@@ -65,7 +67,7 @@ class Cluster:
         asleep: the endpoints are those of the process that forked this one, and nothing follows them yet.
 
     Args:
-        drain: seconds after which the connections to an endpoint that left are closed in any case.
+        drain: seconds after which idle connections to an endpoint that left are closed although others carry calls.
         timers: whether the worker looks after what is due when no call does; only listeners and readers of the state
             can tell.
     """
@@ -187,15 +189,18 @@ class Cluster:
         return member
 
     def _retire(self, left: list[Member], until: float) -> None:
-        """Close what left, once its calls in flight have ended or the drain time is over; look again meanwhile."""
+        """Close what left once its calls in flight have ended, however long they take; look again meanwhile."""
         now = self.runtime.clock.now()
-        waiting = [m for m in left if m.in_flight > 0 and now < until]
+        waiting = [m for m in left if m.in_flight > 0]
         for member in left:
             if member not in waiting:
                 self.draining.discard(member)
                 member.close()
+            elif now >= until:
+                member.close_idle()
         if waiting and not self.runtime.closed:
-            self.runtime.call_at(min(until, now + 0.25), lambda: self._retire(waiting, until))
+            again = now + LONG_LOOK if now >= until else min(until, now + QUICK_LOOK)
+            self.runtime.call_at(again, lambda: self._retire(waiting, until))
 
     # -- waiting for endpoints -------------------------------------------------------------------------------------
 

@@ -33,11 +33,17 @@ class Closable(Protocol):
 
 
 @runtime_checkable
-class Reconnecting(Protocol):
-    """Something closable that dials by itself, and after a failure waits before it does so again."""
+class Reconnecting(Closable, Protocol):
+    """Something closable that dials by itself, and after a failure waits before it does so again.
+
+    Closing it ends the calls on it, too.
+    """
 
     def renew(self) -> bool:
         """Stop waiting, for there is an answer now; return whether it is of no use any more and has to be made anew."""
+
+    def retire(self) -> object:
+        """Let go of it: the calls on it go on, and it ends with the last one. Any thread."""
 
 
 C = TypeVar("C", bound=Closable)
@@ -75,7 +81,7 @@ class Member(Cell):
         self._timeline: Timeline | None = None
         self._look = look
         self._attachments: dict[object, Closable] = {}
-        self._replaced: dict[object, list[Closable]] = {}
+        self._replaced: dict[object, list[Reconnecting]] = {}
         self._gone = False
         self._lock = Lock()
 
@@ -128,7 +134,7 @@ class Member(Cell):
         """
         found = self._attachments.pop(key, None)  # first this, then those: `renew` goes the other way round
         replaced = self._replaced.pop(key, [])
-        return replaced if found is None else [found, *replaced]
+        return [*replaced] if found is None else [found, *replaced]
 
     def renew(self) -> None:
         """Let the next call dial at once, whatever back-off a transport is in: the host was seen to answer.
@@ -137,20 +143,41 @@ class Member(Cell):
         the channel already tries in vain to make the next one. So it is kept, to be closed with the rest.
         """
         if self.in_flight == 0:
-            self._replaced.clear()
+            _retire([self._replaced.pop(key, []) for key in list(self._replaced)])
         for key, kept in list(self._attachments.items()):
             with suppress(Exception):  # one that cannot be asked goes on as it is
                 if isinstance(kept, Reconnecting) and kept.renew() and self._attachments.get(key) is kept:
                     replaced = self._replaced.setdefault(key, [])
                     replaced.append(kept)
+                    oldest = replaced[:-MOST_REPLACED]
                     del replaced[:-MOST_REPLACED]
                     self._attachments.pop(key, None)
+                    _retire([oldest])
 
     def close(self) -> None:
         """Close everything that transports keep here; later attachments are not kept."""
         with self._lock:
             self._gone = True
             kept = [found for key in [*self._attachments, *self._replaced] for found in self.detach(key)]
-        for attachment in kept:
-            with suppress(Exception):  # one that cannot be closed must not keep the others open
-                attachment.close()
+        _close(kept)
+
+    def close_idle(self) -> None:
+        """Close what can be closed without an end to calls: connections that none is using. Nothing is kept later."""
+        with self._lock:
+            self._gone = True
+            idle = [key for key, kept in list(self._attachments.items()) if not isinstance(kept, Reconnecting)]
+            kept = [found for key in idle for found in self.detach(key)]
+        _close(kept)
+
+
+def _close(kept: list[Closable]) -> None:
+    for attachment in kept:
+        with suppress(Exception):  # one that cannot be closed must not keep the others open
+            attachment.close()
+
+
+def _retire(groups: list[list[Reconnecting]]) -> None:
+    for group in groups:
+        for attachment in group:
+            with suppress(Exception):  # as above
+                attachment.retire()

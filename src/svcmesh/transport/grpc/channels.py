@@ -64,7 +64,7 @@ class EndpointChannel:
         return found
 
     def retire(self) -> None:
-        """Let go of the channel: the calls on it keep it alive, and it ends with the last one."""
+        """Let go of the channel: nothing is to be done, since the calls on it keep it alive."""
 
     def renew(self) -> bool:
         """Return whether the channel waits out its back-off. Only calls on a connection that it had are under way."""

@@ -57,14 +57,9 @@ class LoopChannels:
             del kept  # the loop's is the last reference
 
     def renew(self) -> bool:
-        """Let go of channels that wait out their back-off, as `retire` does; False: each loop makes its own anew."""
-        for loop in list(self._by_loop):
-            channel = self.here(loop)
-            if channel is not None and channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-                with suppress(RuntimeError, KeyError):  # the loop has ended, or was the quicker one
-                    loop.call_soon_threadsafe(_let_go, [self._by_loop.pop(loop)])
-            del channel
-        return False
+        """Return whether some channel waits out its back-off. All loops' are made anew, and calls end on these."""
+        waiting = grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        return any(kept.channel.get_state() is waiting for kept in list(self._by_loop.values()))
 
     async def aclose(self, loop: asyncio.AbstractEventLoop) -> None:
         """Close the channel of ``loop``, which is running, now, and the others as `close` does."""
