@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,6 +173,119 @@ def test_the_context_serves_stock_clients_and_keeps_its_settings(plain: HttpServ
     with httpx.Client(verify=context) as client:
         answer = client.get(f"https://127.0.0.1:{plain.port}/echo", extensions={"sni_hostname": "orders"})
     assert answer.status_code == 200
+
+
+CIPHER = "ECDHE-ECDSA-AES128-GCM-SHA256"
+
+
+def with_one_cipher(context: ssl.SSLContext) -> None:
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # those of 1.3 cannot be chosen
+    context.set_ciphers(CIPHER)
+
+
+def with_any_name(context: ssl.SSLContext) -> None:
+    context.check_hostname = False
+
+
+def with_anybody(context: ssl.SSLContext) -> None:
+    with_any_name(context)
+    context.verify_mode = ssl.CERT_NONE
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after the first connection"])
+def test_only_the_ciphers_that_were_set_are_offered(plain: HttpServer, pki: Pki, tmp_path: Path, late: bool) -> None:
+    """And they still are when the files have changed."""
+    root = tmp_path / "root.pem"
+    root.write_bytes(pki.roots)
+    context: Any = rotating_context(root)
+    if late:
+        handshake(context, plain)
+    with_one_cipher(context)
+    assert handshake(context, plain) == CIPHER
+    root.write_bytes(pki.roots + b"\n")
+    assert handshake(context, plain) == CIPHER
+    assert CIPHER in {each["name"] for each in context.current().get_ciphers()}
+    with pytest.raises(ssl.SSLError, match="No cipher"):
+        context.set_ciphers("nonsense")
+
+
+def test_what_is_not_to_be_verified_is_not(plain: HttpServer, pki: Pki, tmp_path: Path) -> None:
+    """In the order that Python's own contexts ask for, there and back again."""
+    strange = rotating_context(Pki(tmp_path).ca)
+    context = rotating_context(pki.ca)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(context, plain, name="elsewhere")
+    with_any_name(context)
+    handshake(context, plain, name="elsewhere")
+    context.check_hostname = True
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(context, plain, name="elsewhere")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(strange, plain)
+    with_anybody(strange)
+    handshake(strange, plain)
+    strange.verify_mode = ssl.CERT_REQUIRED
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(strange, plain)
+
+
+@pytest.mark.parametrize(
+    ("load", "instead"),
+    [
+        (lambda context, pki: context.load_verify_locations(pki.ca), "root="),
+        (lambda context, pki: context.load_default_certs(), "root="),
+        (lambda context, pki: context.set_default_verify_paths(), "root="),
+        (lambda context, pki: context.load_cert_chain(pki.pair("x").both), "key= and chain="),
+    ],
+)
+def test_other_files_are_refused(pki: Pki, load: Any, instead: str) -> None:
+    """Nobody would follow them."""
+    with pytest.raises(svcmesh.ConfigError, match=f"give .* to rotating_context as {instead}"):
+        load(rotating_context(pki.ca), pki)
+
+
+def test_a_certificate_beside_the_context_is_refused(pki: Pki) -> None:
+    """httpx loads its ``cert=`` into the context that it was given."""  # noqa: D403 - that is its name
+    pair = pki.pair("client")
+    with (
+        svcmesh.Mesh({"orders": ["127.0.0.1:1"]}) as mesh,
+        pytest.warns(DeprecationWarning, match="cert="),
+        pytest.raises(svcmesh.ConfigError, match="key= and chain="),
+    ):
+        mesh.service("orders").http_client(verify=rotating_context(pki.ca), cert=(str(pair.chain), str(pair.key)))
+
+
+def test_it_tells_what_is_in_force(pki: Pki) -> None:
+    """Which authorities, which ciphers."""
+    context: Any = rotating_context(pki.ca)
+    made = context.current()
+    assert context.get_ca_certs() == made.get_ca_certs() != []
+    assert context.get_ca_certs(binary_form=True) == made.get_ca_certs(binary_form=True)
+    assert context.cert_store_stats() == made.cert_store_stats()
+    assert context.cert_store_stats()["x509_ca"] == 1
+
+
+def test_without_files_of_authorities_a_log_of_keys_stays_on(
+    pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What httpx's own context is made with holds, as long as nothing else is set."""
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    mine = pki.pair("client")
+    made: Any = rotating_context(key=mine.key, chain=mine.chain)
+    stock = httpx.create_ssl_context()
+    for each in ("keylog_filename", "verify_flags", "options", "minimum_version"):
+        assert getattr(made.current(), each) == getattr(stock, each) == getattr(made, each), each
+
+
+def handshake(context: ssl.SSLContext, server: HttpServer, name: str = "orders") -> str:
+    """Shake hands with a server; return the cipher that was agreed upon."""
+    with (
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname=name) as encrypted,
+    ):
+        chosen = encrypted.cipher()
+        assert chosen is not None
+        return chosen[0]
 
 
 def test_without_a_root_file_the_default_authorities_are_trusted(pki: Pki) -> None:
