@@ -119,10 +119,14 @@ def test_what_is_not_there_is_empty(zone, uri, authoritative):
 
 def test_a_zone_that_is_not_served_is_a_failure(zone, mesh):
     """REFUSED is no empty answer."""
+    failed = []
+    mesh.events.subscribe(failed.append, "discovery.failed")
     service = mesh.service(f"dns://{zone.address}/web.example.org:80")
 
-    with pytest.raises(svcmesh.NoEndpoints, match="REFUSED"):
-        service.wait_ready(1)
+    with pytest.raises(svcmesh.NoEndpoints):
+        service.wait_ready(0.01)
+    until(lambda: failed)
+    assert "REFUSED" in failed[0].error
 
 
 def test_instances_come_and_go(zone, mesh):

@@ -16,7 +16,7 @@ from typing import Any
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.dns.hosts import listed
 from svcmesh.discovery.dns.question import PORT, Question
-from svcmesh.discovery.dns.records import TYPES, Reply, read
+from svcmesh.discovery.dns.records import AAAA, SRV, TYPES, A, Reply, read
 
 TIMEOUT = 2.0
 """Seconds that one server is given for one answer."""
@@ -27,6 +27,7 @@ LIFETIME = 5.0
 PAYLOAD = 1232
 """Bytes that an answer by UDP may have: what no path breaks into pieces (DNS Flag Day 2020)."""
 
+_WORDS = {A: "A", AAAA: "AAAA", SRV: "SRV"}
 _TOLD = 300  # characters of dnspython's text that an error shows
 
 
@@ -97,7 +98,7 @@ class Client:
         servers = self._question.servers
         asked = ", ".join(f"{host}:{port}" for host, port in servers) or ", ".join(map(str, resolver.nameservers))
         why = " ".join(str(error).split())[:_TOLD] or type(error).__name__
-        return f"DNS: no answer for {name!r} (type {kind}) from {asked}: {why}"
+        return f"DNS: no answer for {name!r} ({_WORDS.get(kind, kind)}) from {asked}: {why}"
 
 
 def resolver_for(question: Question, servers: Sequence[tuple[str, int]]) -> Any:
