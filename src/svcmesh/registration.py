@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from svcmesh.core import checks
-from svcmesh.core.address import join_address, parse_port
+from svcmesh.core.address import join_address, parse_address, parse_port
 from svcmesh.core.clock import SYSTEM, wait_for
-from svcmesh.core.endpoint import Endpoint, Locality
+from svcmesh.core.endpoint import Locality
 from svcmesh.core.errors import ConfigError
 from svcmesh.core.wakeup import wakeup
 from svcmesh.discovery.announced import LONGEST_TTL, check_locality, check_size, text_by_text, texts
@@ -165,29 +165,46 @@ def announce(
         raise ConfigError(f"weight must be at least 0, not {weight!r}")
     if not 0 < checks.number("ttl", ttl) <= LONGEST_TTL:
         raise ConfigError(f"ttl must be more than 0 and at most {LONGEST_TTL:g} seconds, not {ttl!r}")
-    if not isinstance(host, str | None):
-        raise ConfigError(f"host must be a string, not {host!r}")
-    if id is not None and id != "":
-        quote_name("id", id)
     check_locality(locality)
-    listed, described = texts("tags", tags), text_by_text("meta", meta)
-    if host in _EVERYWHERE:
-        raise ConfigError(
-            f"host {host!r} is where one listens, not where others dial: leave it out, or give an address"
-        )
-    host = host or _own_host(discovery)
-    address = join_address(host, parse_port(port, f"{host}:{port}"))
-    Endpoint(address, weight=weight)
-    identity = id or f"{name}-{address.replace('[', '').replace(']', '')}-{os.getpid()}"
-    quote_name("id", identity)
+    address = _address(discovery, host, port)
     announcement = Announcement(
-        name, identity, address, tags=listed, meta=described, weight=weight, locality=locality, ttl=ttl, check=check
+        name,
+        _identity(id, name, address),
+        address,
+        tags=texts("tags", tags),
+        meta=text_by_text("meta", meta),
+        weight=weight,
+        locality=locality,
+        ttl=ttl,
+        check=check,
     )
     check_size(announcement)
     if isinstance(discovery, Particular):
         discovery.check_announcement(announcement)
     announcer = Announcer(discovery, announcement, clock=runtime.clock, rng=runtime.rng, emit=runtime.events.emit)
     return Registration(mesh, runtime, announcer)
+
+
+def _address(discovery: Discovery, host: str | None, port: int) -> str:
+    """Return what others dial."""
+    if not isinstance(host, str | None):
+        raise ConfigError(f"host must be a string, not {host!r}")
+    if host in _EVERYWHERE:
+        raise ConfigError(
+            f"host {host!r} is where one listens, not where others dial: leave it out, or give an address"
+        )
+    host = host or _own_host(discovery)
+    address = join_address(host, parse_port(port, f"{host}:{port}"))
+    parse_address(address)
+    return address
+
+
+def _identity(given: str | None, name: str, address: str) -> str:
+    """Return what it is registered as: the id that was given, or else one that no other instance has."""
+    if given is None or given == "":
+        given = f"{name}-{address.replace('[', '').replace(']', '')}-{os.getpid()}"
+    quote_name("id", given)
+    return given
 
 
 def _own_host(discovery: Discovery) -> str:
