@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from svcmesh.core.endpoint import PICKED
+from svcmesh.balance import LocalityWeighted, SlowStart
+from svcmesh.core.endpoint import PICKED, Locality
 from svcmesh.engine.alone import alone
 from svcmesh.engine.runtime import Runtime
 from svcmesh.engine.view import View
@@ -21,3 +22,13 @@ def test_it_has_its_one_endpoint_from_the_start() -> None:
     member.finished += 1
     assert cluster.ready
     assert not runtime.worker.running
+
+
+def test_what_a_policy_says_of_localities_is_nothing_to_a_function() -> None:
+    """One policy may stand around a service and a function."""
+    elsewhere = LocalityWeighted({Locality("eu"): 1})
+    view = View(alone("alone", Runtime()), Policy(locality=elsewhere, slow_start=SlowStart(30.0)))
+    member = view.enter(0.0)
+
+    assert member is not None
+    member.finished += 1

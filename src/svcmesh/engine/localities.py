@@ -12,7 +12,7 @@ from svcmesh.balance.priority import Priorities
 from svcmesh.balance.redraw import EmptyPicker
 from svcmesh.balance.several import Several
 from svcmesh.balance.zone_aware import ZoneAware
-from svcmesh.core.endpoint import Locality
+from svcmesh.core.endpoint import PICKED, Locality
 from svcmesh.engine.group import Group, by_locality
 from svcmesh.engine.leaves import Leaves
 from svcmesh.engine.member import Member
@@ -62,6 +62,8 @@ class Localities:
             degraded: they are the degraded ones. panic: they are all. first: the priority is the first one.
         """
         config, name = self._config, (group.priority, degraded)
+        if members and members[0].endpoint is PICKED:
+            config = None  # no service: a policy around one function, which is nowhere
         if isinstance(config, LocalityWeighted) and self._leaves.affinity:
             return self._by_share(config, name, members)
         if isinstance(config, LocalityWeighted) and not panic:
