@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager
 
 import pytest
 
-from svcmesh import PICKED, ConfigError, Endpoint, Health, Mesh, NoEndpoints, Policy, Snapshot, deadline
+from svcmesh import (
+    PICKED,
+    ConfigError,
+    Endpoint,
+    Health,
+    Mesh,
+    NoEndpoints,
+    OutlierDetection,
+    Policy,
+    Snapshot,
+    deadline,
+)
+from svcmesh.balance import LeastRequest, LoadBalancer, PeakEwma, Random, RingHash, RoundRobin, WeightedRoundRobin
 from svcmesh.testing import FakeClock
 
-A, B = Endpoint("127.0.0.1:1"), Endpoint("127.0.0.1:2")
+A, B, C = Endpoint("127.0.0.1:1"), Endpoint("127.0.0.1:2"), Endpoint("127.0.0.1:3")
 PATIENCE = 0.5
 """Real seconds in which a worker begins to wait, before virtual time jumps without it."""
 
@@ -46,6 +60,72 @@ def test_picking_is_a_peek() -> None:
         assert all(member.started == 0 for member in service.view.cluster.members.values())
         with pytest.raises(NoEndpoints, match="wait_ready"):
             mesh.service("nobody").pick()
+
+
+@pytest.mark.parametrize(
+    "balancer",
+    [
+        RoundRobin(),
+        WeightedRoundRobin(),
+        LeastRequest(),
+        LeastRequest(choice_count=3),
+        PeakEwma(),
+        Random(),
+        RingHash(),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("zoned", [False, True])
+def test_picking_steers_no_call(balancer: LoadBalancer, zoned: bool) -> None:
+    """Whoever looks before each call neither draws calls to an endpoint nor takes it out of its turn."""
+    took: list[list[str]] = []
+    endpoints = [A, B] if not zoned else [A, B, Endpoint(C.address, weight=2, priority=1)]
+    for looks in (0, 1):
+        rng = ByReader()
+        policy = Policy(load_balancer=balancer)
+        with Mesh({"service": endpoints}, policy=policy, rng=rng, clock=FakeClock()) as mesh:
+            service = mesh.service("service")
+            call = service.guard(_where)
+            took.append([])
+            for _ in range(40):
+                for _ in range(looks):
+                    with rng.by_another():
+                        service.pick()
+                took[-1].append(call())
+    assert took[0] == took[1]
+
+
+def _where(*, endpoint: Endpoint = PICKED) -> str:
+    return endpoint.address
+
+
+class ByReader:
+    """Chance that is one sequence for calls, and another one for those who only look."""
+
+    def __init__(self) -> None:
+        self._now = self._calls = random.Random(1)
+
+    @contextmanager
+    def by_another(self) -> Generator[None]:
+        self._now = random.Random(2)
+        yield
+        self._now = self._calls
+
+    def random(self) -> float:
+        return self._now.random()
+
+
+def test_a_pick_sees_what_has_changed() -> None:
+    """Ejections, breakers and snapshots."""
+    policy = Policy(outlier_detection=OutlierDetection(consecutive_gateway_failure=1))
+    with Mesh({"service": [A, B]}, policy=policy) as mesh:
+        service = mesh.service("service")
+        assert {service.pick() for _ in range(20)} == {A, B}
+        with pytest.raises(ConnectionResetError), service.attempt() as attempt:
+            raise ConnectionResetError
+        assert {service.pick() for _ in range(20)} == {A, B} - {attempt.endpoint}
+        service.view.cluster.apply(Snapshot((C,)))
+        assert {service.pick() for _ in range(20)} == {C}
 
 
 def test_waiting_for_endpoints_returns_when_they_come() -> None:

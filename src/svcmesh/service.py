@@ -12,6 +12,7 @@ from svcmesh.core.errors import NoEndpoints
 from svcmesh.engine import refusal
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.news import await_until, block_until
+from svcmesh.engine.peek import Peek
 from svcmesh.engine.view import View
 from svcmesh.policy.policy import Policy, check_policy
 from svcmesh.transport.block import Block
@@ -38,6 +39,7 @@ class Service:
         self._mesh = mesh  # only to keep it alive
         self._cluster = cluster
         self.view = View(cluster, policy)
+        self._peek = Peek(self.view)
 
     def __repr__(self) -> str:
         """Name the service and what is known of it; secrets have no place in it."""
@@ -74,11 +76,13 @@ class Service:
     def pick(self, key: int | None = None) -> Endpoint:
         """Return an endpoint that a call would go to now. It is a peek: nothing is counted, nothing waits.
 
+        Nor does it take the turn of a call, so that the next call need not go to the same one.
+
         Raises:
             NoEndpoints: none is known yet, or none may take traffic.
         """
         self._cluster.need()
-        cell = self.view.picker.choose_from(checks.hashed("key", key), ())
+        cell = self._peek.choose(checks.hashed("key", key))
         if cell is None:
             raise NoEndpoints(f"service {self.name!r} has no endpoint to pick now; wait_ready(timeout) waits for one")
         return cell.endpoint

@@ -191,6 +191,14 @@ class View:
             failed = lesson.failed(outcome)
             if failed or not begun:
                 self._learning.learn(member, 0.0 if begun else seconds, now, failed)
+        self._tell_breakers(member, permits, outcome, good, now, seconds)
+        if outcome.blames:
+            self._blame(member, outcome, now)
+
+    def _tell_breakers(
+        self, member: Member, permits: Permits, outcome: Outcome, good: bool | None, now: float, seconds: float
+    ) -> None:
+        """Tell the endpoint's breakers, which exist from its first failure on."""
         held = dict(permits)
         for config in self._breakers:
             breaker = member.breakers.get(config)
@@ -202,8 +210,6 @@ class View:
             breaker.settle(held.get(breaker), good, now, member, outcome.error, seconds)
             if outcome.refused and breaker.state == "open":
                 self._knocker.knock(breaker, member)
-        if outcome.blames:
-            self._blame(member, outcome, now)
 
     def _blame(self, member: Member, outcome: Outcome, now: float) -> None:
         if outcome.refused:
@@ -223,7 +229,7 @@ class View:
         """Return how many endpoints open breakers and ejections keep calls from, and when the first is free again."""
         breaking = ejected = 0
         waits: list[float] = []
-        for member in self._members():
+        for member in self.members():
             opened = [breaker for breaker in self.breakers_of(member) if breaker.state != "closed"]
             ejection = self.ejections().get(member.endpoint.address)
             breaking += bool(opened)
@@ -253,7 +259,7 @@ class View:
             return "open" in states
 
         before = self.selection.panicking
-        self.selection.update(self._members(), self.ejections(), is_open, now)
+        self.selection.update(self.members(), self.ejections(), is_open, now)
         self.cluster.look_at(self.selection.again_at)
         reports = _panics(before, self.selection.panicking)
         self.picker = self.selection.plan.picker
@@ -270,7 +276,8 @@ class View:
                 self._by_port[port] = View(self.cluster, self.policy, port=port)
             return self._by_port[port]
 
-    def _members(self) -> list[Member]:
+    def members(self) -> list[Member]:
+        """Return all endpoints that calls may go to, well or not."""
         members = list(self.cluster.members.values())
         return members if self.port is None else [m for m in members if m.endpoint.port == self.port]
 
