@@ -14,6 +14,7 @@ import httpx
 
 import svcmesh
 from svcmesh import PICKED, CallInfo, Endpoint, Health, Locality, Mesh, Policy, Registration, Service, Snapshot, events
+from svcmesh.discovery import first, poll, union
 
 
 class Orders:
@@ -46,6 +47,19 @@ def composition() -> None:
     backend: svcmesh.Discovery = Registry()
     Mesh(discovery=backend)
     Mesh(discovery=80)  # type: ignore[arg-type]
+
+
+async def _ask(service: str) -> list[str]:
+    return [f"{service}:80"]
+
+
+def registries() -> None:
+    """What a registry can be made of."""
+    polled: svcmesh.Discovery = poll(_ask, 10)
+    Mesh(first("consul://", polled, {"orders": [Endpoint("127.0.0.1:80")]}))
+    Mesh(union(poll(lambda service: [Endpoint(f"{service}:80")], 1.5), Registry(), priorities=(0, 1)))
+    poll(_ask, "often")  # type: ignore[arg-type]
+    first(80)  # type: ignore[arg-type]
 
 
 def announcement(mesh: Mesh) -> None:
