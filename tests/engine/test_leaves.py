@@ -36,13 +36,25 @@ def test_who_has_just_come_gets_more_calls_with_time(balancer) -> None:
 
 
 def test_once_all_are_warm_the_picker_is_the_balancers_own_again() -> None:
-    found = stage(some(3), policy=Policy(load_balancer=RoundRobin(), slow_start=SLOW))
-    assert type(found.view.picker) is not type(RoundRobin().picker(some(3)))
+    found = stage(some(2), policy=Policy(load_balancer=RoundRobin(), slow_start=SLOW))
+    found.clock.advance(10.0)
+    found.set(*some(3))
+    own = type(RoundRobin().picker(some(3)))
+    assert type(found.view.picker) is not own
 
     found.clock.advance(10.0)
     found.view.enter(found.clock.now()).finished += 1  # the next call looks, where no worker does
-    assert type(found.view.picker) is type(RoundRobin().picker(some(3)))
+    assert type(found.view.picker) is own
     assert found.view.selection.again_at == float("inf")
+
+
+def test_where_all_are_new_nothing_stands_in_between() -> None:
+    """As when a process starts: lowered all alike, weights have the same ratios."""
+    found = stage([*some(3), Endpoint("heavy:80", weight=7)], policy=Policy(slow_start=SLOW))
+
+    assert type(found.view.picker) is type(LeastRequest().picker([*some(3), Endpoint("heavy:80", weight=7)]))
+    assert shares(found, lambda endpoint: endpoint.address)["heavy:80"] == near(70)
+    assert found.view.selection.again_at == SLOW.step
 
 
 def test_who_recovers_starts_slowly_too_and_who_stays_does_not() -> None:

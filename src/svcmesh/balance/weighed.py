@@ -7,7 +7,6 @@ policy weighs otherwise, its pickers are made over stand-ins, and hand out the c
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 from svcmesh.balance.cell import Cell
@@ -21,7 +20,7 @@ class Weighed:
     Two for one cell are equal, so that a table that was made of one knows the other.
 
     Attributes:
-        cell: which. endpoint: the endpoint with the weight. share: its part of all calls, where that is known; see
+        cell: which. endpoint: what pickers read of its endpoint. share: its part of all calls, where that is known; see
             `svcmesh.balance.affinity.normalized`.
     """
 
@@ -29,8 +28,18 @@ class Weighed:
 
     def __init__(self, cell: Cell, weight: float, share: float | None = None) -> None:
         self.cell = cell
-        self.endpoint = cell.endpoint if weight == cell.endpoint.weight else replace(cell.endpoint, weight=weight)
+        self.endpoint = cell.endpoint if weight == cell.endpoint.weight else _OtherWeight(cell.endpoint, weight)
         self.share = share
+
+    @property
+    def started(self) -> int:
+        """Attempts to the cell that ever started; picks read it, and so it is not left to `__getattr__`."""
+        return self.cell.started
+
+    @property
+    def finished(self) -> int:
+        """Attempts to the cell that ever ended."""
+        return self.cell.finished
 
     def __eq__(self, other: object) -> bool:
         """Whether it stands for the same cell."""
@@ -42,6 +51,17 @@ class Weighed:
     def __getattr__(self, name: str) -> Any:
         """Read everything else from the cell."""
         return getattr(self.cell, name)
+
+
+class _OtherWeight:
+    """What pickers read of an endpoint, with another weight; a whole endpoint would be checked anew, at each change."""
+
+    __slots__ = ("address", "metadata", "weight")
+
+    def __init__(self, endpoint: Endpoint, weight: float) -> None:
+        self.address = endpoint.address
+        self.metadata = endpoint.metadata
+        self.weight = weight
 
 
 def as_cells(stand_ins: Sequence[Weighed]) -> Sequence[Cell]:

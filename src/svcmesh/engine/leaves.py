@@ -55,12 +55,13 @@ class Leaves:
         self._publish = publish
         self._tables: dict[Hashable, Tables] = {}
         self._used: set[Hashable] = set()
+        self._factors: dict[float, float] = {}  # by instant: those that came together start together
         self._now = 0.0
 
     def begin(self, now: float) -> None:
         """Begin anew: the pickers that follow are all there will be, as of ``now``."""
         self._now, self.again_at = now, NEVER
-        self._used = set()
+        self._used, self._factors = set(), {}
 
     def end(self) -> None:
         """Drop the tables of sets that are no more."""
@@ -73,7 +74,7 @@ class Leaves:
     def over(self, name: Hashable, members: Sequence[Member]) -> Picker:
         """Return a picker over these; ``name`` tells one set from another, so that each has a table of its own."""
         factors = [] if self._slow_start is None else [self._factor(member) for member in members]
-        if not any(factor < 1 for factor in factors):
+        if len(set(factors)) < 2:  # all warm or all new: weights in the same ratios
             return self._made(name, members)
         stand_in = self._slowed
         weights = [member.endpoint.weight if stand_in is self._balancer else 1.0 for member in members]
@@ -97,7 +98,11 @@ class Leaves:
         slow_start = self._slow_start
         if slow_start is None or member.endpoint.health is not Health.HEALTHY:
             return 1.0
+        known = self._factors.get(member.since)
+        if known is not None:
+            return known
         factor = slow_start.factor(self._now - member.since)
         if factor < 1:
             self.again_at = min(self.again_at, self._now + slow_start.step)
-        return max(LEAST, round(factor, DIGITS))
+        self._factors[member.since] = rounded = max(LEAST, round(factor, DIGITS))
+        return rounded
