@@ -26,8 +26,8 @@ S = TypeVar("S")
 Report = tuple[str, dict[str, Any]]
 """An event to emit once no lock is held: its name and its fields."""
 TICKS_PER_WINDOW = 10
-QUICK_LOOK, LONG_LOOK = 0.25, 5.0
-"""Seconds between two looks at endpoints that left and are finishing their calls: at first, and when it takes long."""
+QUICK_LOOK, LONG_LOOK, LONG_TIME = 0.25, 5.0, 30.0
+"""Seconds between two looks at endpoints that left and are finishing their calls: at first, and after a long time."""
 
 
 class Subscriber(Protocol):
@@ -67,12 +67,11 @@ class Cluster:
         asleep: the endpoints are those of the process that forked this one, and nothing follows them yet.
 
     Args:
-        drain: seconds after which idle connections to an endpoint that left are closed although others carry calls.
         timers: whether the worker looks after what is due when no call does; only listeners and readers of the state
             can tell.
     """
 
-    def __init__(self, name: str, runtime: Runtime, *, drain: float = 30.0, timers: bool = True) -> None:
+    def __init__(self, name: str, runtime: Runtime, *, timers: bool = True) -> None:
         self.name = name
         self.runtime = runtime
         self.lock = RLock()
@@ -88,7 +87,6 @@ class Cluster:
         self.need: Callable[[], object] = _nothing
         self.asleep = False
         self.follower: Followed | None = None
-        self._drain = drain
         self._timers = timers
         self._shared: dict[Hashable, Any] = {}
         self._detectors: dict[OutlierDetection, OutlierDetector] = {}
@@ -158,7 +156,7 @@ class Cluster:
                 age=age,
             )
         if left:
-            self._retire(left, now + self._drain)
+            self._retire(left, now + LONG_TIME)
 
     def _forget(self, left: list[Member]) -> list[Endpoint]:
         """Drop the history of those who left; return whom that brings back, since fewer may be ejected of fewer."""
@@ -188,19 +186,22 @@ class Cluster:
         member.endpoint = endpoint
         return member
 
-    def _retire(self, left: list[Member], until: float) -> None:
-        """Close what left once its calls in flight have ended, however long they take; look again meanwhile."""
+    def _retire(self, left: list[Member], long: float) -> None:
+        """Close what no call needs of those who left, all of it once their calls in flight have ended; look again.
+
+        Calls may take as long as they like; ``long`` is the instant from which that is looked at less often.
+        """
         now = self.runtime.clock.now()
         waiting = [m for m in left if m.in_flight > 0]
         for member in left:
             if member not in waiting:
                 self.draining.discard(member)
                 member.close()
-            elif now >= until:
+            else:
                 member.close_idle()
         if waiting and not self.runtime.closed:
-            again = now + LONG_LOOK if now >= until else min(until, now + QUICK_LOOK)
-            self.runtime.call_at(again, lambda: self._retire(waiting, until))
+            again = now + (LONG_LOOK if now >= long else QUICK_LOOK)
+            self.runtime.call_at(again, lambda: self._retire(waiting, long))
 
     # -- waiting for endpoints -------------------------------------------------------------------------------------
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gc
+import math
 import sys
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 import svcmesh
 from svcmesh import Policy
 from svcmesh.balance import RoundRobin
+from svcmesh.engine.member import Member
+from svcmesh.transport.http.connection.pool import Pool
+from svcmesh.transport.http.connection.tenancy import Tenancy
 from tests.servers.http_process import HttpServer
 from tests.transport.http.colours import in_flight
 
@@ -57,6 +62,38 @@ def test_an_endpoint_that_leaves_is_drained(server: HttpServer) -> None:
                 assert response.read() == b"part 0;part 1;part 2;"
             assert pool.opened == 0
             assert in_flight(orders) == 0
+
+
+def test_idle_connections_end_when_their_endpoint_leaves_although_others_are_busy(server: HttpServer) -> None:
+    """A server that is on its way out is not held up by connections that nobody will use again."""
+    with svcmesh.Mesh({"orders": [server.address]}) as mesh:
+        orders = mesh.service("orders")
+        with orders.http_client() as client:
+            client.get("/echo")
+            with client.stream("GET", "/chunks/3") as response:
+                client.get("/echo")
+                transport: Any = client._transport
+                pool = next(iter(transport._connections.values())).pool
+                assert (pool.opened, pool.idle) == (2, 1)
+                orders.view.cluster.apply(svcmesh.Snapshot(()))
+                assert (pool.opened, pool.idle) == (1, 0)
+                assert response.read() == b"part 0;part 1;part 2;"
+            assert pool.opened == 0
+
+
+def test_a_call_that_was_still_to_begin_keeps_nothing_of_an_endpoint_that_has_left() -> None:
+    """It may connect, as it has been sent there; the connection ends with it."""
+    member = Member(svcmesh.Endpoint("127.0.0.1:1"), lambda now: math.inf)
+    pool: Pool[Member, Any] = Pool(Mock, Mock)
+    tenancy = Tenancy(pool)
+    tenancy.begin(member)
+    member.close_idle()
+    tenancy.begin(member)
+    connection: Any = pool.take(member, 0.0)
+    pool.give(member, connection, 0.0, keep=True)
+    assert (pool.opened, member in pool) == (0, False)
+    connection.close.assert_called_once()
+    tenancy.end()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8 on its loopback")

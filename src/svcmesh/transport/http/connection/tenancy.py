@@ -29,12 +29,14 @@ class Tenancy:
         self._finalizer.atexit = False  # nobody needs it when the interpreter ends
 
     def begin(self, member: Member) -> None:
-        """Keep connections to ``member`` from now on."""
+        """Keep connections to ``member`` from now on, unless it has left while a call was on its way to it."""
         while _ended:
             _leave(*_ended.popleft())
         self._pool.join(member)
         self._members.add(member)
-        member.attachment(self._key, lambda: Lease(self._pool, self._members, member))
+        lease = member.attachment(self._key, lambda: Lease(self._pool, self._members, member))
+        if member.attached(self._key) is not lease:
+            lease.close()
 
     def end(self) -> None:
         """Close everything; connections in use are closed when they come back."""
