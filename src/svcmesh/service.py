@@ -152,7 +152,8 @@ class Service:
             ConfigError: when decorating: no function, a generator function, or an ``endpoint`` parameter without
                 that default. When calling: a plain function returned a coroutine (a lambda around one, say), which it
                 is asked about until it has once returned something else; write it as ``async def``.
-            TypeError: when calling: arguments that the function does not take, or an ``endpoint``; nothing is counted.
+            TypeError: when calling: arguments that the function does not take, or an ``endpoint``. That is not
+                repeated, and counts neither for nor against anybody.
             NoEndpoints, CircuitOpen, DeadlineExceeded: when calling: svcmesh refused. What the function itself raises
                 comes through unchanged.
         """

@@ -171,11 +171,30 @@ class _FunctionExchange:
 
     def classify(self, error: Exception) -> Outcome:
         """Read the exception; what the policy retries is also held against the endpoint."""
+        if isinstance(error, TypeError) and self._is_misused():
+            return Outcome(Kind.REJECTED, error, reason="arguments")
         outcome = plain_outcome.classify(error)
         retry = self._traits.view.policy.retry
         if outcome.kind is Kind.ERROR and not isinstance(error, SvcmeshError):
             outcome.blames = self._traits.blame_all or (retry is not None and _wants(retry, outcome))
         return outcome
+
+    def _is_misused(self) -> bool:
+        """Whether the function does not take these arguments.
+
+        Most functions are found out before anything is counted, as the straight line has their parameters. This is for
+        all others, and asked only once they have raised: what a wrapper says of its parameters need not be true.
+        """
+        fn, picked = self._traits.fn, {"endpoint": PICKED} if self._traits.picks else {}
+        try:
+            signature = inspect.signature(fn)
+        except (TypeError, ValueError):
+            return False  # a builtin that does not tell
+        try:
+            signature.bind(*self._args, **{**self._kwargs, **picked})
+        except TypeError:
+            return True
+        return False
 
     def refusal(self, error: SvcmeshError) -> SvcmeshError:
         """Callers of functions catch our errors as they are."""
