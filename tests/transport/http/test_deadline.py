@@ -32,6 +32,13 @@ def test_the_smaller_one_holds() -> None:
     assert remaining_of("500", "nonsense") == 0.5
 
 
+@pytest.mark.parametrize("text", ["500,1500", "1500, 500", "nonsense,500", "500,", "0,500"])
+def test_of_a_header_that_came_twice_the_smaller_one_holds(text: str) -> None:
+    """Servers put a comma between the two. Source: RFC 9110, 5.3."""
+    assert remaining_of(text, None) == 0.5
+    assert remaining_of(None, "1S,500m") == 0.5
+
+
 @pytest.mark.parametrize("text", ["", " ", "0", "-1", "1.5", "1e3", "٣", "1" * 11, "1000ms", "inf"])
 def test_milliseconds_that_cannot_be_read_are_ignored(text: str) -> None:
     """Zero among them, which means no limit to Envoy."""

@@ -120,6 +120,37 @@ def test_other_scopes_are_not_touched() -> None:
     assert seen == [None, None]
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(HEADER.encode(), b"500"), (HEADER.encode(), b"90000")],
+        [(HEADER.encode(), b"90000"), (HEADER.encode(), b"500")],
+        [(b"grpc-timeout", b"90S"), (HEADER.title().encode(), b"500")],
+        [(b"Grpc-Timeout", b"500m"), (HEADER.encode(), b"90000")],
+    ],
+)
+def test_the_shortest_time_that_anybody_has_written_holds(headers: list[tuple[bytes, bytes]]) -> None:
+    """A proxy may have added a header to the caller's, and not every server has the names in lower case."""
+    seen: list[float | None] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(svcmesh.remaining())
+
+    def of_wsgi(environ: Any, start_response: Any) -> list[bytes]:
+        seen.append(svcmesh.remaining())
+        return []
+
+    scope = {"type": "http", "headers": headers}
+    asyncio.run(ASGIMiddleware(application)(scope, None, None))  # type: ignore[arg-type]
+    environ: Any = {}
+    for name, value in headers:
+        key = "HTTP_" + name.decode().upper().replace("-", "_")
+        environ[key] = ",".join([*filter(None, [environ.get(key)]), value.decode()])
+    WSGIMiddleware(of_wsgi)(environ, lambda status, headers: None)  # type: ignore[arg-type,return-value]
+    assert len(seen) == 2
+    assert all(seconds is not None and 0 < seconds <= 0.5 for seconds in seen)
+
+
 def test_answers_of_wsgi_that_are_complete_are_handed_on_as_they_are() -> None:
     """Servers send a list with its length, and a file by the operating system."""
     environ: dict[str, Any] = {"HTTP_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS": "1000", "wsgi.file_wrapper": Wrapped}

@@ -23,21 +23,22 @@ def written(seconds: float) -> bytes:
 
 
 def remaining_of(milliseconds: str | None, grpc_timeout: str | None) -> float | None:
-    """Return the seconds that a request has by its two headers, the smaller one; None where neither can be read.
+    """Return the seconds that a request has by its two headers, the smallest ones; None where none can be read.
 
-    What cannot be read is ignored: a request is not to be refused for a header that a proxy has mangled.
+    What came more than once is between commas (RFC 9110, 5.3). What cannot be read is ignored: a request
+    is not to be refused for a header that a proxy has mangled.
     """
-    found = [seconds for seconds in (_of_milliseconds(milliseconds), _of_grpc(grpc_timeout)) if seconds is not None]
-    return min(found, default=None)
+    found = [_of_milliseconds(part.strip()) for part in (milliseconds or "").split(",")]
+    found += [_of_grpc(part.strip()) for part in (grpc_timeout or "").split(",")]
+    return min((seconds for seconds in found if seconds is not None), default=None)
 
 
-def _of_milliseconds(text: str | None) -> float | None:
-    found = _number((text or "").strip(), _MOST_DIGITS)
+def _of_milliseconds(text: str) -> float | None:
+    found = _number(text, _MOST_DIGITS)
     return None if not found else found / 1000
 
 
-def _of_grpc(text: str | None) -> float | None:
-    text = (text or "").strip()
+def _of_grpc(text: str) -> float | None:
     found = _number(text[:-1], 8)
     return None if found is None or text[-1] not in _UNITS else found * _UNITS[text[-1]]
 

@@ -98,9 +98,10 @@ class _Answer:
 
 def _of_scope(scope: Scope) -> float | None:
     found: dict[bytes, str] = {}
-    for name, value in scope["headers"]:  # in lower case, as ASGI promises
+    for given, value in scope["headers"]:
+        name = given.lower()  # ASGI promises that it is, and not every server keeps to that
         if name in {_HEADER, _GRPC_HEADER}:
-            found[name] = value.decode("latin-1")
+            found[name] = ",".join([*filter(None, [found.get(name)]), value.decode("latin-1")])
     return remaining_of(found.get(_HEADER), found.get(_GRPC_HEADER)) if found else None
 
 
