@@ -44,8 +44,9 @@ class Policy:
         hash_on: what the key of a call is made of, for balancers that go by one (`RingHash`, `Maglev`): a rule such as
             ``svcmesh.balance.Header("x-user")``, a function, or several of them, which are combined as Envoy does. A
             call of which none finds anything goes to a random endpoint. Default: none.
-        idempotent: whether calls may be repeated though they may have been executed: for all methods, or for a set
-            of ``"/pkg.Service/Method"`` and ``"/pkg.Service/*"``. HTTP calls go by their method all the same.
+        idempotent: whether calls may be repeated though they may have been executed: for all methods of gRPC and all
+            functions, or for a set of ``"/pkg.Service/Method"`` and ``"/pkg.Service/*"``. HTTP goes by its method: no
+            policy has a POST repeated.
         faults: faults to put in on purpose.
         panic_threshold: share of the endpoints of a priority, from 0 to 1, below which its ejections and bad health are
             ignored rather than sending all to the few that are left; never while all priorities together can take all

@@ -72,10 +72,10 @@ def test_nothing_stays_in_flight(mesh: svcmesh.Mesh, call: Any, path: str) -> No
 )
 def test_bodies_that_can_be_sent_again_are(server: HttpServer, kwargs: dict[str, Any]) -> None:
     """Bytes, forms and lists, with the same digest each time."""
-    policy = Policy(retry=Retry(), idempotent=True)
+    policy = Policy(retry=Retry())
     with svcmesh.Mesh({"orders": [server.address]}, policy=policy) as mesh:
         path = f"/first/drop/{'-'.join(kwargs)}{id(kwargs)}"
-        response = blocking(mesh, "POST", f"http://orders{path}", **kwargs)
+        response = blocking(mesh, "PUT", f"http://orders{path}", **kwargs)
         info = svcmesh.info(response)
     assert response.json()["length"] >= 1
     assert info is not None
@@ -87,10 +87,10 @@ def test_a_touched_generator_is_not_repeated(server: HttpServer) -> None:
         yield b"one"
 
     with (
-        svcmesh.Mesh({"orders": [server.address]}, policy=Policy(retry=Retry(), idempotent=True)) as mesh,
+        svcmesh.Mesh({"orders": [server.address]}, policy=Policy(retry=Retry())) as mesh,
         pytest.raises(httpx2.RemoteProtocolError),
     ):
-        blocking(mesh, "POST", "http://orders/first/drop/generator", content=parts())
+        blocking(mesh, "PUT", "http://orders/first/drop/generator", content=parts())
 
 
 @pytest.mark.parametrize("path", ["/drop", "/cut-chunked", "/garbage"])

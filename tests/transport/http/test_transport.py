@@ -140,10 +140,15 @@ def test_what_may_have_been_executed_is_not_repeated(caller: Colour, servers: An
     assert servers[0].count(path) == 1
 
 
-def test_a_policy_may_declare_everything_idempotent(caller: Colour, servers: Any) -> None:
+def test_no_policy_has_a_post_repeated(caller: Colour, servers: Any) -> None:
+    """What is idempotent for gRPC and functions may be a payment here: HTTP has methods that say it."""
     policy = Policy.standard().replace(idempotent=True)
+    path = f"/first/drop/echo/{caller.__name__}/all"
     with alone(servers[0].address, policy) as mesh, caller(mesh.service("orders")) as client:
-        assert client.request("POST", f"/first/drop/echo/{caller.__name__}/all", content=b"x").status_code == 200
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.request("POST", path, content=b"x")
+        assert servers[0].count(path) == 1
+        assert client.request("PUT", path.replace("all", "put"), content=b"x").status_code == 200
 
 
 def test_what_was_surely_not_sent_goes_elsewhere(caller: Colour, servers: Any) -> None:
@@ -455,6 +460,17 @@ def test_injected_delays_are_waited_for(caller: Colour, single: svcmesh.Service)
         began = time.monotonic()
         assert client.get("/echo").status_code == 200
         assert time.monotonic() - began >= 0.1
+
+
+def test_limits_hold_for_each_scheme_port_and_server_name(servers: Any) -> None:
+    """What a connection speaks for: another port in the URL has connections of its own, on the same endpoint."""
+    limits = httpx.Limits(max_connections=1)
+    with alone(servers[0].address, Policy()) as mesh:
+        client = mesh.service("orders").http_client(limits=limits, timeout=httpx.Timeout(5, pool=0.05))
+        with client, client.stream("GET", "/chunks/3"):
+            with pytest.raises(httpx.PoolTimeout):
+                client.get("/echo")
+            assert client.get(f"http://orders:{servers[0].port}/echo").status_code == 200
 
 
 def test_the_pool_timeout_is_httpxs(caller: Colour, servers: Any) -> None:

@@ -40,7 +40,7 @@ class HttpExchange:
         self.key = view.key_of(HttpSubject(request)) if view.hash_on else None
         self._deadline = deadline
         self.body = None if isinstance(request.stream, httpx.ByteStream) else Body(request)
-        self.idempotent = is_idempotent(request, view.policy)
+        self.idempotent = is_idempotent(request)
         self.deferred = False
         self._trip: Trip | None = None
         retry = view.policy.retry

@@ -15,7 +15,6 @@ from svcmesh.core.errors import DeadlineExceeded
 from svcmesh.core.outcome import Outcome
 from svcmesh.engine.member import Member
 from svcmesh.engine.view import View
-from svcmesh.policy.policy import Policy
 from svcmesh.transport.http.deadline import HEADER, written
 from svcmesh.transport.http.errors import as_httpx, translated
 from svcmesh.transport.http.outcome import of_error
@@ -146,9 +145,9 @@ class Trip:
         return headers
 
 
-def is_idempotent(request: httpx.Request, policy: Policy) -> bool:
-    """Whether a request may be repeated although it may have been executed."""
-    return request.method in IDEMPOTENT or policy.idempotent is True
+def is_idempotent(request: httpx.Request) -> bool:
+    """Whether a request may be repeated although it may have been executed: its method says so, and no policy."""
+    return request.method in IDEMPOTENT
 
 
 def on_the_wire(clock: Clock, instant: float) -> float | None:
