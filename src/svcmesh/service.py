@@ -208,13 +208,20 @@ class Service:
     # -- HTTP ------------------------------------------------------------------------------------------------------
 
     def http_client(self, **kwargs: Any) -> httpx.Client:
-        """Return a stock `httpx.Client` with base_url ``http://<name>``; ``kwargs`` are httpx's."""
+        """Return a stock `httpx.Client` with base_url ``http://<name>``; ``kwargs`` are httpx's.
+
+        Of ``limits``, ``max_connections`` (1000) holds for this client and all endpoints together, and
+        ``max_keepalive_connections`` (100) for each endpoint; counted apart for each scheme, port and server name.
+        """
         from svcmesh.transport.http.client import client
 
         return client(self, kwargs)
 
     def http_async_client(self, **kwargs: Any) -> httpx.AsyncClient:
-        """Return a stock `httpx.AsyncClient` with base_url ``http://<name>``; ``kwargs`` are httpx's."""
+        """Return a stock `httpx.AsyncClient` with base_url ``http://<name>``; ``kwargs`` are httpx's.
+
+        One client serves any number of asyncio loops; each has connections of its own, and ``limits`` count them apart.
+        """
         from svcmesh.transport.http.client import async_client
 
         return async_client(self, kwargs)

@@ -120,6 +120,15 @@ def test_every_page_can_be_reached() -> None:
     assert {page for page in PAGES if page.is_relative_to(ROOT / "docs")} <= linked
 
 
+def test_every_file_that_a_page_names_is_there() -> None:
+    """Those of ``tests/…``, ``src/…`` and ``benchmarks/…``, files by their names with ``.py`` and folders."""
+    named = re.compile(r"(?<![\w/])(?:tests|src|benchmarks)/[\w./-]*(?:\.\w+|/)(?=[`\s])")
+    found = {(page, name) for page in PAGES for name in named.findall(page.read_text())}
+    assert len(found) > 5
+    gone = [f"{page.relative_to(ROOT)}: {name}" for page, name in sorted(found) if not (ROOT / name).exists()]
+    assert not gone
+
+
 def run(program: Path) -> subprocess.CompletedProcess[str]:
     """Run a program in its own directory, with this interpreter and warnings as errors."""
     command = [sys.executable, "-W", "error", program.name]

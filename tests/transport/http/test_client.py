@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -60,6 +61,19 @@ def test_the_clients_own_arguments_reach_the_client(mesh: svcmesh.Mesh) -> None:
     assert (headers["x-own"], seen["target"], headers["cookie"]) == ("1", "/echo?q=2", "c=3")
     assert headers["authorization"].startswith("Basic ")
     assert hooked == ["GET"]
+
+
+def test_netrc_is_read_where_it_is_asked_for(
+    mesh: svcmesh.Mesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by stock clients: by `httpx.NetRCAuth`, and by nothing else."""
+    file = tmp_path / "netrc"
+    file.write_text("machine orders login me password secret\n")
+    monkeypatch.setenv("NETRC", str(file))
+    for auth, sent in ((None, False), (httpx.NetRCAuth(str(file)), True)):
+        with mesh.service("orders").http_client(auth=auth) as client:
+            names = {name.lower() for name, _ in client.get("/echo").json()["headers"]}
+        assert ("authorization" in names) is sent
 
 
 def test_hooks_see_a_logical_request_once(mesh: svcmesh.Mesh) -> None:

@@ -202,6 +202,33 @@ def test_an_upgraded_connection_belongs_to_the_caller(mesh: svcmesh.Mesh, server
             assert client.get(f"http://{server.address}/echo").status_code == 200
 
 
+async def test_answers_are_read_in_all_ways_alike(mesh: svcmesh.Mesh, server: HttpServer) -> None:
+    """Whole or in parts, raw or as text, to the end or not; a client that is closed says so in the same words."""
+
+    async def read(client: httpx.AsyncClient) -> list[Any]:
+        seen: list[Any] = []
+        for ways in ("aiter_raw", "aiter_bytes", "aiter_text", "aiter_lines"):
+            async with client.stream("GET", "/chunks/3") as response:
+                parts = [part async for part in getattr(response, ways)()]
+            seen.append((parts, response.is_closed, response.is_stream_consumed, response.num_bytes_downloaded))
+        async with client.stream("GET", "/chunks/3") as response:
+            await response.aclose()
+            with pytest.raises(httpx.StreamError) as gone:
+                await response.aread()
+            seen.append((response.is_closed, response.is_stream_consumed, repr(gone.value)))
+        response = await client.send(client.build_request("GET", "/chunks/3"), stream=True)
+        seen.append((response.is_closed, await response.aread(), response.is_closed, client.is_closed))
+        await client.aclose()
+        with pytest.raises(RuntimeError) as closed:
+            await client.get("/chunks/3")
+        return [*seen, client.is_closed, str(closed.value)]
+
+    url = f"http://{server.address}"
+    ours = httpx.AsyncClient(transport=mesh.http_async_transport(), base_url=url)
+    stock = httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(), base_url=url)
+    assert await read(ours) == await read(stock)
+
+
 def test_redirects_cookies_and_auth_are_the_clients(mesh: svcmesh.Mesh) -> None:
     """They live above the transport, so that a history is one of logical requests."""
 

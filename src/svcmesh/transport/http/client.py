@@ -107,6 +107,6 @@ def _client_arguments(service: ServiceLike, dialing: dict[str, Any], rest: dict[
             f"base_url: the host {base.host!r} is not service {service.name!r}, to which all requests of this client "
             f"go: leave it out, or begin it with {str(ours)!r}"
         )
-    if "trust_env" in dialing:  # the client itself reads .netrc by it
+    if "trust_env" in dialing:  # for those who ask the client; with a transport of its own it reads nothing by it
         rest["trust_env"] = dialing["trust_env"]
     return rest

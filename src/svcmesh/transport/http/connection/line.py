@@ -66,7 +66,8 @@ class Dialing:
     Args:
         verify: as httpx's. cert: as httpx's. trust_env: whether ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` count.
         http1: offer HTTP/1.1. http2: offer HTTP/2; needs the extra ``svcmesh[http2]``.
-        limits: ``max_connections`` holds for a service, ``max_keepalive_connections`` for each of its endpoints.
+        limits: ``max_connections`` is for all endpoints of a service together, ``max_keepalive_connections`` for each
+            of them. They count apart for each scheme, port and server name, and for each event loop.
         local_address: IP address that connections come from.
         socket_options: as httpx's.
 
