@@ -86,7 +86,8 @@ def test_locks_that_another_thread_held_are_not_inherited() -> None:
         held, done = threading.Event(), threading.Event()
 
         def hold() -> None:
-            with mesh._lock, mesh._directory._lock, service.view.cluster.lock, mesh.events._lock, mesh._runtime.worker._lock:
+            ours = mesh._lock, mesh._directory._lock, mesh.events._lock, mesh._runtime.worker._lock
+            with ours[0], ours[1], ours[2], ours[3], service.view.cluster.lock:
                 held.set()
                 done.wait(60)
 
