@@ -5,17 +5,20 @@ Each program runs in an interpreter of its own with warnings as errors, and may 
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+import svcmesh
 from tests.servers.grpc_process import GrpcServer
 from tests.servers.http_process import HttpServer
 
@@ -156,6 +159,23 @@ if __name__ == "__main__":
     assert (done.stderr, done.returncode) == ("", 0)
 
 
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
+async def test_what_lives_in_a_process_says_that_it_cannot_leave_it(copied: Callable[[object], object]) -> None:
+    """And what to do instead."""
+    with svcmesh.Mesh({"orders": ["127.0.0.1:1"]}) as mesh:
+        orders = mesh.service("orders")
+        async with orders.grpc_aio_channel() as channel:
+            made = (
+                orders.grpc_channel(),
+                orders.http_transport(),
+                orders.http_async_transport(),
+                mesh.http_transport(),
+            )
+            for each in (mesh, orders, channel, *made):
+                with pytest.raises(TypeError, match=f"^{type(each).__name__} cannot be pickled.* Make a Mesh in the"):
+                    copied(each)
+
+
 LOOPS = """
 failed = []
 async def go(kept=None):
@@ -284,8 +304,6 @@ async def app(scope, receive, send):
 
 def test_uvicorn_with_two_workers(tmp_path: Path) -> None:
     """Both register the port that they share; both have left when the server has ended, at one SIGTERM."""
-    import svcmesh
-
     (tmp_path / "app.py").write_text(APP)
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]

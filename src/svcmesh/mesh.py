@@ -21,6 +21,7 @@ from svcmesh.core import checks
 from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint, Locality
 from svcmesh.core.errors import ConfigError
+from svcmesh.core.here import LivesHere
 from svcmesh.directory import Directory
 from svcmesh.discovery.base import Discovery
 from svcmesh.discovery.uri import open_discovery
@@ -46,7 +47,7 @@ Source = str | Discovery | Mapping[str, Sequence[str | Endpoint]] | None
 _meshes: WeakSet[Mesh] = WeakSet()
 
 
-class Mesh:
+class Mesh(LivesHere):
     """Service discovery, balancing and resilience for every call that this process makes.
 
     Args:

@@ -9,6 +9,7 @@ from svcmesh.core import checks
 from svcmesh.core.deadline import ambient_on
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import NoEndpoints
+from svcmesh.core.here import LivesHere
 from svcmesh.engine import refusal
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.news import await_until, block_until
@@ -26,7 +27,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Service:
+class Service(LivesHere):
     """One upstream service. Get it from `Mesh.service`; it keeps its mesh alive.
 
     Attributes:

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import grpc
 
+from svcmesh.core.here import LivesHere
 from svcmesh.transport.grpc.channels import Dialer, check, sync_channel
 from svcmesh.transport.grpc.connectivity import Callback, Subscriptions, aggregate, state_of
 from svcmesh.transport.grpc.line import Line
@@ -28,7 +29,7 @@ _CLASSES: dict[Kind, Any] = {
 }
 
 
-class MeshChannel(grpc.Channel):
+class MeshChannel(LivesHere, grpc.Channel):
     """A channel to a service.
 
     Args:

@@ -9,6 +9,7 @@ from typing import Any, Self
 import httpx
 
 from svcmesh.core.errors import ConfigError, NoEndpoints
+from svcmesh.core.here import LivesHere
 from svcmesh.core.outcome import Outcome
 from svcmesh.engine import awaiting
 from svcmesh.engine.exchange import Attempt
@@ -28,7 +29,7 @@ from svcmesh.transport.http.patched import ASYNC_STOCK, shown_async, unseen_asyn
 from svcmesh.transport.http.route import Route, await_snapshot_async, is_unknown, on_port
 
 
-class AsyncMeshTransport(httpx.AsyncBaseTransport):
+class AsyncMeshTransport(LivesHere, httpx.AsyncBaseTransport):
     """Give it to an `httpx.AsyncClient`. Made by `Service.http_async_transport` and `Mesh.http_async_transport`.
 
     Closing it closes its connections, and the transport it was given as ``inner``; not the mesh.

@@ -8,6 +8,7 @@ from typing import Any, Self
 import httpx
 
 from svcmesh.core.errors import NoEndpoints
+from svcmesh.core.here import LivesHere
 from svcmesh.core.outcome import Outcome
 from svcmesh.engine import blocking
 from svcmesh.engine.exchange import Attempt
@@ -25,7 +26,7 @@ from svcmesh.transport.http.patched import STOCK, shown, unseen
 from svcmesh.transport.http.route import Route, await_snapshot, is_unknown, on_port
 
 
-class MeshTransport(httpx.BaseTransport):
+class MeshTransport(LivesHere, httpx.BaseTransport):
     """Give it to an `httpx.Client`. Made by `Service.http_transport` and `Mesh.http_transport`.
 
     Closing it closes its connections, and the transport it was given as ``inner``; not the mesh.

@@ -10,6 +10,7 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
+from svcmesh.core.here import LivesHere
 from svcmesh.transport.grpc.aio.calls import AioStreamStream, AioStreamUnary, AioUnaryStream
 from svcmesh.transport.grpc.aio.channels import LoopChannels
 from svcmesh.transport.grpc.aio.errors import CLOSED
@@ -110,7 +111,7 @@ _CLASSES: dict[Kind, Any] = {
 }
 
 
-class MeshAioChannel(grpc.aio.Channel):
+class MeshAioChannel(LivesHere, grpc.aio.Channel):
     """A channel to a service, for any number of event loops.
 
     Args:
