@@ -1,5 +1,7 @@
 """After every test: no thread, task, file descriptor or child process may be left that was not there before.
 
+And no service that it made may still count a call in flight, or a probe of a breaker: see `tests.open_calls`.
+
 A library that owns a worker, channels, pools and heartbeats leaks in ways that no assertion of a test sees. So the
 whole suite is looked at, from outside, by what the operating system and the interpreter list.
 
@@ -25,6 +27,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+
+from tests import open_calls
 
 GRACE = 30.0
 """Seconds that what is left may take to go away by itself: gRPC's threads get their turn late on a busy machine."""
@@ -74,6 +78,17 @@ def leftovers(before: Census, grace: float | None = None) -> list[str]:
     return left
 
 
+def calls_left() -> list[str]:
+    """Return what calls of the test are still counted; waits as `leftovers` does."""
+    left = open_calls.held()
+    end = time.monotonic() + GRACE
+    while left and time.monotonic() < end:
+        gc.collect()
+        time.sleep(0.01)
+        left = open_calls.held()
+    return left
+
+
 @pytest.fixture(autouse=True)
 def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that passed and left something behind."""
@@ -81,10 +96,14 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     before = Census.take()
+    open_calls.remember()
     yield
     if request.node.stash.get(BODY_FAILED, False):
+        open_calls.forget()
         return  # its traceback holds on to everything; one failure is enough
-    left = leftovers(before)
+    left = calls_left()
+    open_calls.forget()
+    left += leftovers(before)
     if left:
         pytest.fail("left behind: " + "; ".join(sorted(left)), pytrace=False)
 

@@ -149,6 +149,72 @@ def test_the_way_out_needs_a_reason(run) -> None:
     result.stdout.fnmatch_lines(["*allow_leaks needs a reason*"])
 
 
+OPEN_CALLS = {
+    "in_flight": """
+        import svcmesh
+
+        def test_it():
+            with svcmesh.Mesh({"orders": ["127.0.0.1:1"]}) as mesh:
+                mesh.service("orders").attempt().__enter__()
+        """,
+    "probe": """
+        import pytest, svcmesh
+        from svcmesh.testing import FakeClock
+
+        def test_it():
+            breaker = svcmesh.CircuitBreaker(consecutive=1, failure_rate=None, open_for=5.0)
+            clock = FakeClock()
+            with svcmesh.Mesh({"orders": ["a:1"]}, policy=svcmesh.Policy(circuit_breaker=breaker), clock=clock) as mesh:
+                service = mesh.service("orders")
+                with pytest.raises(ConnectionResetError), service.attempt():
+                    raise ConnectionResetError
+                clock.advance(5.0)
+                assert service.view.admit(service.view.members()[0], clock.now())
+        """,
+    "one_that_failed": """
+        import svcmesh
+
+        def test_it():
+            with svcmesh.Mesh({"orders": ["127.0.0.1:1"]}) as mesh:
+                mesh.service("orders").attempt().__enter__()
+                assert False
+        """,
+}
+
+
+def test_fails_on_calls_that_services_still_count(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although the test passed, and has closed its mesh; what a failed test leaves is not reported."""
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'src'}")
+
+    result = run(**{f"test_{kind}": source for kind, source in OPEN_CALLS.items()})
+
+    result.assert_outcomes(passed=2, errors=2, failed=1)
+    result.stdout.fnmatch_lines_random(
+        [
+            "left behind: service 'orders' still counts 1 in flight at 127.0.0.1:1",
+            "left behind: service 'orders' still counts 1 under way as probes of the breaker of 'orders a:1'",
+        ]
+    )
+
+
+def test_silent_on_a_call_that_ends_a_moment_later(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'src'}")
+
+    result = run(
+        patience=30.0,
+        test_soon="""
+        import threading, time
+        import svcmesh
+
+        def test_it():
+            with svcmesh.Mesh({"orders": ["127.0.0.1:1"]}) as mesh:
+                threading.Thread(target=mesh.service("orders").guard(time.sleep), args=(0.05,)).start()
+        """,
+    )
+
+    result.assert_outcomes(passed=1)
+
+
 async def test_grpc_leaves_nothing_once_closed() -> None:
     """Blocking and asyncio gRPC end their poller threads and close their sockets with the last channel."""
     before = Census.take()

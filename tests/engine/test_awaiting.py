@@ -177,6 +177,7 @@ def test_admit_hands_out_an_attempt_or_raises() -> None:
     assert stage.in_flight == {attempt.member.endpoint.address: 1}
     with pytest.raises(Exception, match="no endpoint"):
         played(empty := Stage(RETRY, ()), awaiting.admit(empty.call()))
+    attempt.member.finished += 1
 
 
 def test_going_on_after_the_success_path() -> None:

@@ -129,7 +129,9 @@ def test_a_child_uses_what_is_known_and_its_first_call_starts_a_watch() -> None:
         exchange = Blocking(success(1))
         assert blocking.run(Call(view, exchange, runtime.clock.now()), exchange) == 1
         until(lambda: registry.watches == 2)
-        assert view.enter(runtime.clock.now()) is not None
+        member = view.enter(runtime.clock.now())
+        assert member is not None
+        member.finished += 1
         assert follower.state.answered
     finally:
         child.close()

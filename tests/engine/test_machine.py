@@ -106,7 +106,8 @@ def test_an_unsent_request_does_not_circle_where_breakers_refuse_all_others() ->
     stage.clock.advance(1.0)
     stage.cluster.look(stage.clock.now())
     other = stage.cluster.members[B.address]
-    assert stage.view.admit(other, stage.clock.now()) is not None  # somebody else has the one probe
+    probe = stage.view.admit(other, stage.clock.now())
+    assert probe is not None  # somebody else has it, and there is but one
     breaker_of_a = new_breaker(stage.cluster, breaker, stage.cluster.members[A.address])
     breaker_of_a.settle = lambda *_, **__: None  # type: ignore[method-assign] # A's stays closed
     stage.cluster.members[A.address].breakers[breaker] = breaker_of_a
@@ -115,6 +116,7 @@ def test_an_unsent_request_does_not_circle_where_breakers_refuse_all_others() ->
 
     assert outcome.refused
     assert [attempt.member.endpoint for attempt in exchange.attempts] == [A] * 3
+    stage.view.release(probe, other, stage.clock.now())
 
 
 def test_weight_zero_takes_no_traffic() -> None:
@@ -150,6 +152,8 @@ def test_an_attempt_ends_at_its_own_limit_or_at_the_deadline() -> None:
     start = short.poll(0.0)
     assert isinstance(start, Start)
     assert (start.attempt.until, start.attempt.final) == (2.0, True)
+    for each in (call, short):
+        each.abandon(0.0)
 
 
 def test_the_deadline_blames_nobody_and_a_per_try_timeout_does() -> None:
@@ -497,3 +501,4 @@ def test_an_attempt_that_was_cut_off_while_connecting_goes_elsewhere() -> None:
     call.ended(start.attempt, call.timed_out(start.attempt), 3.0)
 
     assert isinstance(call.poll(3.0), Start)
+    call.abandon(3.0)

@@ -47,6 +47,7 @@ def test_a_call_waits_for_the_first_snapshot_and_not_for_a_second() -> None:
     assert needed
     stage.set(A)
     assert isinstance(call.poll(0.1), Start)
+    call.abandon(0.1)
 
 
 def test_a_closed_mesh_refuses_instead_of_waiting() -> None:

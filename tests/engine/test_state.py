@@ -31,12 +31,14 @@ def test_json_can_hold_it() -> None:
 def test_it_tells_what_is_in_flight_ejected_and_open() -> None:
     breaker = CircuitBreaker(consecutive=5, failure_rate=None)
     stage = Stage(STANDARD.replace(circuit_breaker=(breaker, CircuitBreaker(scope="service"))))
-    stage.cluster.members[B.address].started += 1
+    member = stage.cluster.members[B.address]
+    member.started += 1
     stage.fail(A, 5)
     stage.cluster.arm(Fault(abort=Abort(503)))
     stage.clock.advance(1.0)
 
     found = describe(stage.view)
+    member.finished += 1
     ejected, busy, idle = found["endpoints"]
 
     assert ejected["ejected"]["reason"] == "consecutive_gateway_failure"

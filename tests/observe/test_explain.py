@@ -75,8 +75,10 @@ def test_discovery_is_told_with_its_age_and_its_failure() -> None:
 
 def test_those_who_drain_are_counted() -> None:
     stage = Stage(STANDARD)
-    stage.cluster.members[A.address].started += 1
+    leaving = stage.cluster.members[A.address]
+    leaving.started += 1
     stage.runtime.call_at = lambda *_: lambda: None  # type: ignore[method-assign]
     stage.set(B, C)
 
     assert "1 endpoints left discovery and are finishing their calls" in told(stage)
+    leaving.finished += 1
