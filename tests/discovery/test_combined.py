@@ -237,6 +237,24 @@ def test_any_union_has_every_address_once_and_tiers_without_gaps(sources, data):
     assert {e.priority for e in found} == set(range(len({e.priority for e in found})))
 
 
+def test_a_source_that_loses_a_cancellation_keeps_nobody_from_ending():
+    class Losing:
+        async def watch(self, service):
+            while True:
+                yield A
+                try:
+                    await after(1.0)
+                except asyncio.CancelledError:
+                    continue
+
+    async def main():
+        watch = opened(union(Losing(), Scripted(B))).watch("web")
+        await anext(watch)
+        await asyncio.wait_for(watch.aclose(), 60.0)
+
+    run(main())
+
+
 # -- both ----------------------------------------------------------------------------------------------------------
 
 

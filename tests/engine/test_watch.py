@@ -265,3 +265,35 @@ def test_what_publishing_raises_is_told_and_the_watch_holds():
     events, state = run(main())
     assert events == [("discovery.failed", {"error": "RuntimeError: no picker for two", "retry_in": 0.0}), 3]
     assert state.failing_since is None
+
+
+def test_a_backend_that_loses_a_cancellation_keeps_nobody_from_ending():
+    """A mesh that is closed waits for its watches. In Python 3.11 `asyncio.wait_for` loses one now and then."""
+
+    class Losing:
+        async def watch(self, service):
+            while True:
+                yield Snapshot(())
+                try:
+                    await sleep_until(virtual_clock(), virtual_clock().now() + 1.0)
+                except asyncio.CancelledError:
+                    continue
+
+    async def main():
+        clock = virtual_clock()
+        watching = asyncio.ensure_future(
+            watch(
+                Losing(),
+                "web",
+                clock=clock,
+                rng=random.Random(1),
+                publish=lambda _: None,
+                emit=lambda *_, **__: None,
+            )
+        )
+        await sleep_until(clock, 0.5)
+        watching.cancel()
+        await asyncio.wait([watching], timeout=60.0)
+        assert watching.cancelled()
+
+    run(main())

@@ -59,6 +59,17 @@ async def sleep_until(clock: Clock, when: float) -> None:
     await wait_for(clock, asyncio.get_running_loop().create_future(), when)
 
 
+def heed_cancellation() -> None:
+    """End the current task if it has been asked to end: somebody's code may have kept that from it.
+
+    Raises:
+        asyncio.CancelledError: it has.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling() > 0:
+        raise asyncio.CancelledError
+
+
 async def wait_for(clock: Clock, future: asyncio.Future[Any], until: float | None) -> bool:
     """Suspend until ``future`` is done or ``until`` has come; return whether it is done. It is never cancelled."""
     loop = asyncio.get_running_loop()

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import Random
 
-from svcmesh.core.clock import Clock, sleep_until, wait_for
+from svcmesh.core.clock import Clock, heed_cancellation, sleep_until, wait_for
 from svcmesh.core.errors import DiscoveryError, SvcmeshError
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.base import Discovery
@@ -74,6 +74,7 @@ class Strand:
         snapshots = self._discovery.watch(self._service)
         try:
             async for snapshot in snapshots:
+                heed_cancellation()
                 if not isinstance(snapshot, Snapshot):
                     raise DiscoveryError(f"{type(self._discovery).__name__}.watch yielded {snapshot!r}, no Snapshot")
                 failed = self.error is not None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from svcmesh.balance.picker import Rng
-from svcmesh.core.clock import Clock, sleep_until
+from svcmesh.core.clock import Clock, heed_cancellation, sleep_until
 from svcmesh.core.emit import Emit
 from svcmesh.core.errors import DiscoveryError, SvcmeshError
 from svcmesh.core.snapshot import Snapshot
@@ -114,8 +114,7 @@ class _Watch:
             while True:
                 began = self._clock.now()
                 error = await self._watch_once(debouncer)
-                if _cancelled():
-                    raise asyncio.CancelledError  # whatever the backend made of it while it was closed
+                heed_cancellation()  # whatever the backend made of it while it was closed
                 debouncer.distrust()
                 await sleep_until(self._clock, self._back_off(error, began))
         finally:
@@ -131,6 +130,7 @@ class _Watch:
         try:
             snapshots = self._discovery.watch(self._service)
             async for snapshot in snapshots:
+                heed_cancellation()  # a backend may lose it: in Python 3.11 even `asyncio.wait_for` does
                 self._check(snapshot)
                 debouncer.offer(snapshot)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - cancelled may be a task of the backend's
@@ -170,12 +170,6 @@ class _Watch:
         self._emit("discovery.failed", service=self._service, error=text, retry_in=retry_in)
         if self._failed is not None:
             self._failed(text)
-
-
-def _cancelled() -> bool:
-    """Whether this task has been asked to end."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 async def _close(snapshots: AsyncIterator[Snapshot] | None) -> None:

@@ -218,6 +218,28 @@ def test_a_server_may_be_named(monkeypatch, tmp_path):
         assert ask(asked).addresses == ("10.0.0.1",)
 
 
+def test_a_cancellation_that_dnspython_loses_is_heeded():
+    """`asyncio.wait_for` of Python 3.11 returns what came in the same moment, as if nobody had cancelled."""
+
+    class Losing:
+        edns = 0
+
+        async def resolve(self, *_, **__):
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                return type("Answer", (), {"response": None})
+
+    async def main():
+        task = asyncio.create_task(Client(Question("web", 80), Losing()).ask("web", A))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+
 def test_a_question_can_be_cancelled():
     async def main(asked):
         task = asyncio.create_task(Client(asked).ask("web.svc.test", A))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from svcmesh.core.clock import heed_cancellation
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.dns.hosts import listed
 from svcmesh.discovery.dns.question import PORT, Question
@@ -67,6 +68,7 @@ class Client:
                     raise
                 resolver.use_edns(-1)
                 response = await self._response(resolver, subject, kind)
+            heed_cancellation()  # Python 3.11's wait_for, by which dnspython waits, loses one that comes with an answer
             return read(response, kind)
         except Exception as error:  # noqa: BLE001 - a server decides what dnspython stumbles over
             raise DiscoveryError(self._told(resolver, name, kind, error)) from None
