@@ -9,6 +9,7 @@ its standard input does, so that it never outlives the test run. Metadata that i
     x-fail-at   "CODE:k": a streamed answer fails with that code after k messages
     x-delay     seconds before the answer; in a stream, before each message
     x-hang      answer nothing until the caller gives up
+    x-hang-after  the same after x-fail
     x-pushback  goes out as trailer grpc-retry-pushback-ms
     x-early     send initial metadata at once
 """
@@ -97,6 +98,8 @@ class Probe(pb_grpc.ProbeServicer):
         if delayed:
             time.sleep(float(asked.get("x-delay", "0")))
         self._fail_first(asked, context)
+        if "x-hang-after" in asked:
+            self._hang(context)
         return asked
 
     def _ended(self, method: str) -> None:

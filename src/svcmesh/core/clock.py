@@ -13,6 +13,8 @@ from threading import Event
 from typing import Any, Protocol
 from weakref import WeakSet
 
+from svcmesh.core.loop import running_loop
+
 
 class Timer(Protocol):
     """What `Clock.call_at` returns: a call that is still to come."""
@@ -56,7 +58,7 @@ virtual_clocks: WeakSet[Clock] = WeakSet()
 
 async def sleep_until(clock: Clock, when: float) -> None:
     """Suspend the current task until the instant ``when`` of ``clock``."""
-    await wait_for(clock, asyncio.get_running_loop().create_future(), when)
+    await wait_for(clock, running_loop().create_future(), when)
 
 
 def heed_cancellation() -> None:
@@ -72,7 +74,7 @@ def heed_cancellation() -> None:
 
 async def wait_for(clock: Clock, future: asyncio.Future[Any], until: float | None) -> bool:
     """Suspend until ``future`` is done or ``until`` has come; return whether it is done. It is never cancelled."""
-    loop = asyncio.get_running_loop()
+    loop = running_loop()
     reached = loop.create_future()
 
     def wake(_: object = None) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from svcmesh.core.loop import running_loop
+
 
 def wakeup() -> tuple[asyncio.Future[None], Callable[..., None]]:
     """Return a future of the running loop, and the function that completes it, whatever arguments it gets.
@@ -12,7 +14,7 @@ def wakeup() -> tuple[asyncio.Future[None], Callable[..., None]]:
     Threads: any may call the function, at any time and more than once. Where the loop has been closed it does nothing:
     whoever waited there is gone.
     """
-    loop = asyncio.get_running_loop()
+    loop = running_loop()
     woken: asyncio.Future[None] = loop.create_future()
 
     def note() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from svcmesh.core.clock import sleep_until
+from svcmesh.core.loop import NoLoop
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.effects import Discard, Done, Start, Wait
 from svcmesh.engine.exchange import Attempt, AwaitingExchange, outcome_of
@@ -70,7 +71,12 @@ async def resume(
     else:
         call.abandon(now)
         raise error
-    return await run(call, exchange)
+    try:
+        return await run(call, exchange)
+    except NoLoop as refusal:  # there is something to wait for: the next attempt
+        if refusal is error:
+            raise
+        raise refusal from error
 
 
 async def admit(call: Call) -> Attempt:

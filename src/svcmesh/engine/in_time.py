@@ -7,11 +7,11 @@ and the `Reaper` gets an entry.
 
 from __future__ import annotations
 
-import asyncio
 import types
 from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any, TypeVar
 
+from svcmesh.core.loop import running_loop
 from svcmesh.engine.reaper import Reaper, Reapers
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ def in_time(awaitable: Awaitable[T], reapers: Reapers, until: float) -> Generato
 
     Raises:
         OutOfTime: it was cancelled by us, and by nobody else. A result that came in spite of it is a result.
-        RuntimeError: it waits, and this is no task of an asyncio loop.
+        RuntimeError: it waits, and this is no task of an asyncio loop; where none runs, also a ConfigError.
     """
     coroutine = awaitable if isinstance(awaitable, types.CoroutineType) else _awaiting(awaitable)
     try:
@@ -35,7 +35,7 @@ def in_time(awaitable: Awaitable[T], reapers: Reapers, until: float) -> Generato
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]  # the value of an Awaitable[T]
     try:
-        reaper = reapers.of(asyncio.get_running_loop())
+        reaper = reapers.of(running_loop())
         key = reaper.watch(until)
     except BaseException:
         coroutine.close()

@@ -15,7 +15,6 @@ from typing import Any
 
 import grpc
 
-from svcmesh.core.deadline import ambient_on
 from svcmesh.core.info import attach
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.callback import CallbackDriver
@@ -25,7 +24,7 @@ from svcmesh.engine.member import NEVER
 from svcmesh.transport.grpc.bare import whole
 from svcmesh.transport.grpc.errors import EndedCall
 from svcmesh.transport.grpc.leg import Account, Leg, Report, told
-from svcmesh.transport.grpc.line import GrpcExchange, Line, wire_timeout
+from svcmesh.transport.grpc.line import GrpcExchange, Line, wire_end, wire_timeout
 from svcmesh.transport.grpc.request import Request
 from svcmesh.transport.grpc.subject import key_of
 
@@ -49,7 +48,7 @@ class Flow:
         self.key = key_of(view, stock[0], request)
         self.began = view.clock.now()
         self.deadline = view.deadline(self.began, timeout)
-        self.wire_end = self._wire_end(timeout)
+        self.wire_end = wire_end(line, timeout, self.deadline)
         self.cancelled = False
         self.end: Any = None
         self.leg: Leg | None = None
@@ -60,14 +59,6 @@ class Flow:
         self._machine: Call | None = None
         self._driver: CallbackDriver | None = None
         self._disarm: Callable[[], object] | None = None
-
-    def _wire_end(self, timeout: float | None) -> float:
-        """Return the deadline that the server learns: a stream may outlive the policy's timeout, not the caller's."""
-        view, streams = self.line.view, self.line.method.streams_responses
-        if timeout is not None or view.policy.timeout_ends_streams or not streams:
-            return self.deadline
-        ambient = ambient_on(view.clock)
-        return NEVER if ambient is None else ambient
 
     @property
     def single_threaded(self) -> bool:

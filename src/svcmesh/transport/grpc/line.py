@@ -7,9 +7,10 @@ from typing import Any, Protocol
 
 import grpc
 
+from svcmesh.core.deadline import ambient_on
 from svcmesh.core.errors import SvcmeshError
 from svcmesh.core.outcome import Outcome
-from svcmesh.engine.member import Member
+from svcmesh.engine.member import NEVER, Member
 from svcmesh.engine.view import View
 from svcmesh.policy.fault import Abort
 from svcmesh.transport.grpc import errors as grpc_errors
@@ -139,6 +140,14 @@ class GrpcExchange:
 def wire_timeout(seconds: float) -> float | None:
     """Return ``seconds`` as gRPC takes them; None for no timeout."""
     return seconds if seconds < WIRE_LIMIT else None
+
+
+def wire_end(line: Line, timeout: float | None, deadline: float) -> float:
+    """Return the deadline that the server learns: a stream may outlive the policy's timeout, not the caller's."""
+    if timeout is not None or line.view.policy.timeout_ends_streams or not line.method.streams_responses:
+        return deadline
+    ambient = ambient_on(line.view.clock)
+    return NEVER if ambient is None else ambient
 
 
 def frozen(metadata: Any) -> Any:

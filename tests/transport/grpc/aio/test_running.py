@@ -10,6 +10,10 @@ from svcmesh.transport.grpc.aio.running import Running
 
 class Call:
     over = False
+    was_lost = False
+
+    def lost(self) -> None:
+        self.was_lost = self.over = True
 
     def done(self) -> bool:
         return self.over
@@ -24,25 +28,31 @@ async def test_calls_that_may_be_dropped_are_kept_weakly_and_others_until_their_
     running.add(held)
     running.add(over)
     running.add(kept)
-    running.on(asyncio.get_running_loop()).add(kept)
+    running.on(asyncio.get_running_loop()).kept.add(kept)
     del dropped
     gc.collect()
 
     assert set(running.all()) == {held, kept}
-    running.on(asyncio.get_running_loop()).discard(kept)
+    running.on(asyncio.get_running_loop()).kept.discard(kept)
     del kept
     gc.collect()
     assert running.all() == [held]
 
 
 def test_what_a_loop_left_behind_goes_with_it() -> None:
-    """The first call on another loop forgets calls that can never end any more."""
+    """The first call on another loop forgets calls that can never end any more, and tells them."""
     running = Running()
+    left: list[Call] = []
 
     async def leave() -> None:
-        running.on(asyncio.get_running_loop()).add(Call())
+        left.append(Call())
+        running.on(asyncio.get_running_loop()).kept.add(left[-1])
 
     asyncio.run(leave())
     assert len(running.all()) == 1
     asyncio.run(leave())
     assert len(running.all()) == 1
+    assert [call.was_lost for call in left] == [True, False]
+    running.settle()
+    assert running.all() == []
+    assert [call.was_lost for call in left] == [True, True]

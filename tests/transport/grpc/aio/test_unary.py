@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from svcmesh import ConfigError
 from svcmesh.service import Service
 from svcmesh.transport.grpc.aio.flow import AioFlow
 from svcmesh.transport.grpc.aio.leg import value_of
@@ -123,11 +124,17 @@ async def test_a_call_that_is_used_wrongly_raises_at_once(service: Service, stub
 
 
 async def test_no_loop_means_no_call(stub: pb_grpc.ProbeStub) -> None:
-    """As of the stock channel: a call belongs to a running loop."""
+    """As of the stock channel: a call belongs to a running loop. Trio's is none, which is said."""
 
     def outside() -> None:
         with pytest.raises(RuntimeError):
             stub.Unary(ping())
+        for call in (stub.Unary, stub.ServerStream, stub.Read, stub.Put):
+            with pytest.raises(ConfigError, match="asyncio"):
+                call(ping())
+        for call in (stub.ClientStream, stub.BidiStream):
+            with pytest.raises(ConfigError, match="asyncio"):
+                call()
 
     await asyncio.to_thread(outside)
 

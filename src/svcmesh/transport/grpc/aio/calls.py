@@ -70,6 +70,11 @@ class AioCall(grpc.aio.Call):
         """Cancel the attempt under way, and any that would follow; False when the call is over."""
         return self._flow.cancel()
 
+    def lost(self) -> None:
+        """Be over, since the loop has ended before the call did."""
+        if self._course is not None:
+            self._course.lost()
+
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         """Have ``callback`` called with this call at its end, or at once when it is over."""
         flow = self._flow

@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 
 from svcmesh.core.here import LivesHere
+from svcmesh.core.loop import running_loop
 from svcmesh.transport.grpc.aio.calls import AioStreamStream, AioStreamUnary, AioUnaryStream
 from svcmesh.transport.grpc.aio.channels import LoopChannels
 from svcmesh.transport.grpc.aio.errors import CLOSED
@@ -40,11 +41,13 @@ class _Multicallable:
         self._running = running
 
     def _begin(self, call_class: Any, request: Request, timeout: float | None, stock: Any, patient: bool | None) -> Any:
+        place = self._running.on(running_loop())
         flow = AioFlow.now(self._line, request, stock, timeout, bool(patient))
+        flow.owed = place.owed
         call = call_class(flow)
         flow.begin()
         if not flow.over:
-            self._running.add(call)
+            place.dropped.add(call)
         return call
 
     def _requests(self, source: Any) -> tuple[AioStreamedRequest, Writer | None]:
@@ -224,7 +227,7 @@ class MeshAioChannel(LivesHere, grpc.aio.Channel):
         """Return the best state that any endpoint's connection has on this loop."""
         if self._dialer.closed:
             return grpc.ChannelConnectivity.SHUTDOWN
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         if try_to_connect:
             kept = self._dialer.dial_one(self._view)
             if kept is not None:
@@ -262,8 +265,9 @@ class MeshAioChannel(LivesHere, grpc.aio.Channel):
             raise ValueError(f"grace must be non-negative, got {grace}.")
         if self._dialer.closed:
             return
+        loop = running_loop()
         self._dialer.closed = True
-        loop = asyncio.get_running_loop()
+        self._running.settle()
         running = self._running.all()
         if grace and running:
             ends = [loop.create_task(_ended(call)) for call in running]

@@ -15,17 +15,16 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from svcmesh.core.deadline import ambient_on
 from svcmesh.core.info import CallInfo, attach, info
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.machine import Call
-from svcmesh.engine.member import NEVER, Member
+from svcmesh.engine.member import Member
 from svcmesh.transport.grpc.aio import errors as grpc_aio_errors
 from svcmesh.transport.grpc.aio.attempts import AioAttempts
 from svcmesh.transport.grpc.aio.errors import CLOSED
 from svcmesh.transport.grpc.aio.leg import LOCALLY_CANCELLED, AioLeg, LoopDriver, value_of
 from svcmesh.transport.grpc.leg import Account, told
-from svcmesh.transport.grpc.line import Line, wire_timeout
+from svcmesh.transport.grpc.line import Line, wire_end, wire_timeout
 from svcmesh.transport.grpc.request import Request
 from svcmesh.transport.grpc.subject import key_of
 
@@ -35,6 +34,7 @@ Times = tuple[asyncio.AbstractEventLoop, float, float, float]
 PROVISIONAL = "Internal error from Core"
 """What gRPC calls the end of a call whose message could not be written any more, until the server's status has come."""
 PROVISIONAL_LOOKS = 50
+LOOP_ENDED = "The event loop of the call has ended before it."
 
 
 class Hold:
@@ -55,7 +55,7 @@ class AioFlow:
 
     Attributes:
         over: whether the call has ended. error: what it ended with where that is no attempt's own end.
-        leg: the newest attempt; None before the first.
+        leg: the newest attempt; None before the first. owed: the accounts of attempts under way, for the loop's end.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class AioFlow:
         self.error: BaseException | None = None
         self.leg: AioLeg | None = None
         self.when_over: list[Callable[[], object]] = []
+        self.owed: set[Account] = set()
         self._patient = patient
         self._key = key
         self._exchange: AioAttempts | None = None
@@ -86,7 +87,7 @@ class AioFlow:
         """Return the course of a call that begins now, on the running loop."""
         began = line.view.clock.now()
         deadline = line.view.deadline(began, timeout)
-        times = asyncio.get_running_loop(), began, deadline, _wire_end(line, timeout, deadline)
+        times = asyncio.get_running_loop(), began, deadline, wire_end(line, timeout, deadline)
         return cls(line, request, stock, patient, times, key_of(line.view, stock[0], request))
 
     @property
@@ -152,7 +153,8 @@ class AioFlow:
         self._wake()
         if until < ends:
             self._timer = self.line.view.clock.call_at(self.loop, until, partial(_too_late, weakref.ref(self), leg))
-        stock.add_done_callback(partial(_over, self.owner, weakref.ref(leg), account))
+        self.owed.add(account)
+        stock.add_done_callback(partial(_over, self.owner, weakref.ref(leg), account, self.owed))
         if self.cancelled:
             stock.cancel()
         return leg
@@ -350,19 +352,27 @@ class AioFlow:
             self._driver.cancel()
         return True
 
+    def lost(self) -> None:
+        """Be over, since the loop has ended, which is not touched. Who settles the attempts knows their accounts.
+
+        Callbacks are not called, as those of a stock call are not.
+        """
+        if self.over:
+            return
+        self.over = self.cancelled = True
+        self.error = grpc_aio_errors.aborted(grpc.StatusCode.CANCELLED, LOOP_ENDED)
+        if self.hold is not None:
+            self.hold.flow = None
+        self.when_over.clear()
+        pins = self.line.dialer.pins
+        pins.difference_update([call for call in list(pins) if getattr(call, "_course", None) is self])
+
 
 _GOOD = Outcome(Kind.SUCCESS)
 
 
-def _wire_end(line: Line, timeout: float | None, deadline: float) -> float:
-    """Return the deadline that the server learns: a stream may outlive the policy's timeout, not the caller's."""
-    if timeout is not None or line.view.policy.timeout_ends_streams or not line.method.streams_responses:
-        return deadline
-    ambient = ambient_on(line.view.clock)
-    return NEVER if ambient is None else ambient
-
-
-def _over(owner: Callable[[], Any], leg: weakref.ref[AioLeg], account: Account, _: Any) -> None:
+def _over(owner: Callable[[], Any], leg: weakref.ref[AioLeg], account: Account, owed: set[Account], _: Any) -> None:
+    owed.discard(account)
     flow, found = owner(), leg()
     if flow is not None and found is not None:
         flow.leg_over(found)

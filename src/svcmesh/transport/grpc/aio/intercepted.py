@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc.aio
 
+from svcmesh.core.loop import running_loop
 from svcmesh.transport.grpc.generic import StreamStreamBase, StreamUnaryBase
 from svcmesh.transport.grpc.method import Kind, Method
 
@@ -116,7 +117,7 @@ class Intercepted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Start a call; arguments as of the stock multicallable."""
-        call = self._stock(asyncio.get_running_loop())(*args, **kwargs)
+        call = self._stock(running_loop())(*args, **kwargs)
         self._track(call)
         return call
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from svcmesh.core.outcome import Outcome
 from svcmesh.engine.callback import CallbackDriver
-from svcmesh.engine.exchange import CallbackExchange
+from svcmesh.engine.exchange import Attempt, CallbackExchange
 from svcmesh.engine.machine import Call
 from svcmesh.transport.grpc.leg import Account
 
@@ -63,6 +63,9 @@ class LoopDriver(CallbackDriver):
 
     def go(self) -> None:
         """Start, or look again, on the loop; when that has ended, so has the call."""
+        if self._loop.is_closed():
+            self.cancel()
+            return
         if threading.get_ident() == self._thread:
             super().go()
             return
@@ -70,6 +73,18 @@ class LoopDriver(CallbackDriver):
             self._loop.call_soon_threadsafe(super().go)
         except RuntimeError:
             self.cancel()
+
+    def ended(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Report the end of an attempt; no other follows on a loop that has ended."""
+        if self._loop.is_closed():
+            self.cancel()
+        else:
+            super().ended(attempt, outcome)
+
+    def _on_cancel(self) -> None:
+        if self._loop.is_closed():
+            self._cancels.clear()  # they would be told by their loop
+        super()._on_cancel()
 
 
 def value_of(coroutine: Coroutine[Any, Any, Any]) -> Any:

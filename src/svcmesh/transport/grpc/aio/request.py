@@ -59,7 +59,7 @@ class AioStreamedRequest(Request):
     def close(self) -> None:
         """The call is over: stop waiting for the caller's iterator."""
         self._owner = None
-        if self._reading is not None:
+        if self._reading is not None and not self._reading.get_loop().is_closed():
             self._reading.cancel()
 
     async def _messages(self, owner: object) -> AsyncIterator[Any]:

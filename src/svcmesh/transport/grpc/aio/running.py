@@ -1,10 +1,43 @@
-"""The calls of one asyncio channel that are under way, for those who close it."""
+"""The calls of one asyncio channel that are under way, for those who close it, and for loops that end before them."""
 
 from __future__ import annotations
 
 import asyncio
 import weakref
 from typing import Any
+
+from svcmesh.core.outcome import Kind, Outcome
+from svcmesh.transport.grpc.leg import Account
+
+
+class Place:
+    """What is under way on one loop.
+
+    Attributes:
+        dropped: calls that their callers may drop, and which are over then; kept weakly.
+        kept: calls that go on without their callers, and attempts of no course yet.
+        owed: the accounts of all other attempts: they are to be settled even where the call is gone.
+    """
+
+    __slots__ = ("dropped", "kept", "owed")
+
+    def __init__(self) -> None:
+        self.dropped: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.kept: set[Any] = set()
+        self.owed: set[Account] = set()
+
+    def calls(self) -> set[Any]:
+        """Return all calls that are over or not."""
+        return {*self.dropped, *list(self.kept)}
+
+    def lose(self) -> None:
+        """Settle everything as cancelled, since the loop has ended, and it cannot be told any more."""
+        for call in self.calls():
+            lost = getattr(call, "lost", None)  # a stock call that is intercepted has ours below it
+            if lost is not None:
+                lost()
+        while self.owed:
+            self.owed.pop().end(Outcome(Kind.CANCELLED))
 
 
 class Running:
@@ -15,23 +48,27 @@ class Running:
     """
 
     def __init__(self) -> None:
-        self._weak: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._kept: dict[asyncio.AbstractEventLoop, set[Any]] = {}
+        self._places: dict[asyncio.AbstractEventLoop, Place] = {}
 
     def add(self, call: Any) -> None:
-        """Take note of a call that may be dropped."""
-        self._weak.add(call)
+        """Take note of a call on the running loop that may be dropped."""
+        self.on(asyncio.get_running_loop()).dropped.add(call)
 
-    def on(self, loop: asyncio.AbstractEventLoop) -> set[Any]:
-        """Return the set in which calls on ``loop``, which is running, are kept; they remove themselves."""
-        found = self._kept.get(loop)
+    def on(self, loop: asyncio.AbstractEventLoop) -> Place:
+        """Return the place of ``loop``, which is running; those of loops that have ended are cleared by the way."""
+        found = self._places.get(loop)
         if found is None:
-            for ended in [other for other in list(self._kept) if other.is_closed()]:
-                self._kept.pop(ended, None)
-            found = self._kept[loop] = set()
+            found = self._places[loop] = Place()
+            self.settle()
         return found
+
+    def settle(self) -> None:
+        """Settle what loops that have ended left behind."""
+        for loop in [other for other in list(self._places) if other.is_closed()]:
+            place = self._places.pop(loop, None)
+            if place is not None:
+                place.lose()
 
     def all(self) -> list[Any]:
         """Return all that are not over."""
-        kept = {call for calls in list(self._kept.values()) for call in list(calls)}
-        return [call for call in {*self._weak, *kept} if not call.done()]
+        return [call for place in list(self._places.values()) for call in place.calls() if not call.done()]

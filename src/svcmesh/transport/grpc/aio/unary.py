@@ -16,12 +16,14 @@ import grpc
 import grpc.aio
 
 from svcmesh.core.deadline import AMBIENT
+from svcmesh.core.loop import NoLoop
+from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.member import Member
 from svcmesh.transport.grpc.aio.calls import AioUnaryUnary
 from svcmesh.transport.grpc.aio.errors import CLOSED
 from svcmesh.transport.grpc.aio.flow import AioFlow
 from svcmesh.transport.grpc.aio.leg import AioLeg, value_of
-from svcmesh.transport.grpc.aio.running import Running
+from svcmesh.transport.grpc.aio.running import Place, Running
 from svcmesh.transport.grpc.line import Line, frozen, wire_timeout
 from svcmesh.transport.grpc.request import Request
 from svcmesh.transport.grpc.subject import key_of
@@ -55,7 +57,10 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         line, view = self._line, self._view
         if line.dialer.closed:
             raise grpc.aio.UsageError(CLOSED)
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise NoLoop from None
         metadata = None if metadata is None else frozen(metadata)
         now = self._now()
         if timeout is None and AMBIENT.get() is None:
@@ -78,28 +83,32 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
             )
         except BaseException as error:  # noqa: BLE001 - raised there, unless another attempt is to follow
             return self._slowly(asked, member, error)
-        kept = self.running.on(loop)
-        call = PlainCall(self, asked, member, stock, kept)
+        place = self.running.on(loop)
+        call = PlainCall(self, asked, member, stock, place)
         stock.add_done_callback(_End(call))
-        kept.add(call)
+        place.kept.add(call)
         return call
 
     def _slowly(self, asked: Asked, member: Member | None = None, error: BaseException | None = None) -> Any:
-        flow = self.course(asked)
+        place = self.running.on(asked[5])
+        flow = self.course(asked, place)
         call = AioUnaryUnary(flow)
         if member is None or error is None:
             flow.begin()
         else:
             flow.not_started(member, error)
         if not flow.over:
-            self.running.add(call)
+            place.dropped.add(call)
         return call
 
-    def course(self, asked: Asked) -> AioFlow:
+    def course(self, asked: Asked, place: Place) -> AioFlow:
         """Return a course for a call."""
         request, metadata, credentials, compression, patient, loop, began, ends, key = asked
         times = (loop, began, ends, ends)
-        return AioFlow(self._line, Request(request), (metadata, credentials, compression), bool(patient), times, key)
+        stock = (metadata, credentials, compression)
+        flow = AioFlow(self._line, Request(request), stock, bool(patient), times, key)
+        flow.owed = place.owed
+        return flow
 
 
 class PlainCall(AioUnaryUnary):
@@ -109,12 +118,12 @@ class PlainCall(AioUnaryUnary):
     _leg: AioLeg | None = None
     _succeeded = False
 
-    def __init__(self, method: UnaryUnary, asked: Asked, member: Member, stock: Any, kept: set[Any]) -> None:
+    def __init__(self, method: UnaryUnary, asked: Asked, member: Member, stock: Any, place: Place) -> None:
         self._method = method
         self._asked = asked
         self._member = member
         self._stock = stock
-        self._kept = kept
+        self._place = place
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Wait for the response; awaiting again gives it again. Cancelling who waits cancels the call."""
@@ -130,7 +139,7 @@ class PlainCall(AioUnaryUnary):
 
     def ended(self, well: bool) -> None:
         """Deal with the end of the first attempt, before whoever awaits is resumed."""
-        self._kept.discard(self)
+        self._place.kept.discard(self)
         if well and self._course is None:
             view = self._method.view
             if view.learns:
@@ -143,11 +152,18 @@ class PlainCall(AioUnaryUnary):
             flow.leg_over(self._leg)
 
     def _take_course(self) -> AioFlow:
-        flow = self._method.course(self._asked)
+        flow = self._method.course(self._asked, self._place)
         self._leg = flow.take_over(self._stock, self._member, succeeded=self._succeeded)
         if not self._succeeded:
-            self._method.running.add(self)
+            self._place.dropped.add(self)
         return flow
+
+    def lost(self) -> None:
+        """Settle the first attempt, too, whose account nobody else has."""
+        self._flow.lost()
+        if self._leg is not None and not self._leg.processed:
+            self._leg.processed = True
+            self._leg.account.end(Outcome(Kind.CANCELLED))
 
 
 class _End:

@@ -1,0 +1,155 @@
+"""A process whose loops are closed with gRPC calls open that nobody cancels; prints what its mesh makes of each.
+
+gRPC keeps its poller thread for such a call, so that this is nothing for the process of the tests. Each line is
+``{"case": …, "in_flight": […], "done": …, "error": …}``: in flight before and after, whether a call that was kept says
+that it is over, and what was raised by the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+import grpc.aio
+
+from svcmesh import Mesh, Policy, Retry
+from svcmesh.service import Service
+from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
+from tests.transport.grpc.kit import in_flight, ping, soon, started
+
+HANGING: dict[str, Any] = {"metadata": (("x-hang", "1"),)}
+
+
+async def unary(stub: Any) -> Any:
+    return stub.Unary(ping(), **HANGING)
+
+
+async def awaited(stub: Any) -> Any:
+    async def wait() -> Any:
+        return await stub.Unary(ping(), **HANGING)
+
+    return asyncio.ensure_future(wait())
+
+
+async def watched(stub: Any) -> Any:
+    call = stub.Unary(ping(), **HANGING)
+    call.add_done_callback(print)
+    return call
+
+
+async def repeated(stub: Any) -> Any:
+    """A call whose second attempt, which the machine has open, hangs."""
+    return stub.Unary(ping(), metadata=(("x-id", uuid4().hex), ("x-fail", "UNAVAILABLE:1"), ("x-hang-after", "1")))
+
+
+async def server_stream(stub: Any) -> Any:
+    call = stub.ServerStream(ping(count=10**6))
+    await call.read()
+    return call
+
+
+async def client_stream(stub: Any) -> Any:
+    call = stub.ClientStream()
+    await call.write(ping())
+    return call
+
+
+async def written(stub: Any) -> Any:
+    call = stub.BidiStream()
+    await call.write(ping())
+    await call.read()
+    return call
+
+
+async def iterated(stub: Any) -> Any:
+    async def requests() -> AsyncIterator[Any]:
+        yield ping()
+        await asyncio.sleep(600)
+
+    call = stub.BidiStream(requests())
+    await call.read()
+    return call
+
+
+class Passing(grpc.aio.UnaryUnaryClientInterceptor):
+    """Does nothing."""
+
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return await continuation(details, request)
+
+
+Begin = Callable[[Any], Awaitable[Any]]
+CASES: dict[str, tuple[Begin, list[Any], int]] = {
+    "unary": (unary, [], 1),
+    "awaited": (awaited, [], 1),
+    "watched": (watched, [], 1),
+    "repeated": (repeated, [], 2),
+    "server_stream": (server_stream, [], 1),
+    "client_stream": (client_stream, [], 1),
+    "written": (written, [], 1),
+    "iterated": (iterated, [], 1),
+    "intercepted": (unary, [Passing()], 1),
+}
+"""How it begins, the channel's interceptors, and how many attempts have started by then."""
+
+
+def leave(service: Service, channel: Any, begin: Begin, attempts: int) -> Any:
+    """Begin a call on a loop and close that; return the call."""
+
+    async def begun() -> Any:
+        call = await begin(pb_grpc.ProbeStub(channel))
+        await soon(lambda: started(service) == attempts, "nothing has begun")
+        return call
+
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(begun())
+    finally:
+        loop.close()
+
+
+async def go_on(channel: Any) -> None:
+    await pb_grpc.ProbeStub(channel).Unary(ping())
+
+
+def look(address: str, case: str, *, kept: bool, closes: bool) -> dict[str, Any]:
+    """Run one case; what then comes is another call, or the channel's end."""
+    begin, interceptors, attempts = CASES[case]
+    policy = Policy(idempotent=True, retry=Retry(max_attempts=2))
+    with Mesh({"probe": [address]}, policy=policy) as mesh:
+        service = mesh.service("probe")
+        service.wait_ready(60)
+        channel: Any = service.grpc_aio_channel(interceptors=interceptors)
+        call = leave(service, channel, begin, attempts)
+        done = call.done if kept else None
+        del call
+        gc.collect()
+        before, error = in_flight(service), None
+        try:
+            asyncio.run(channel.close() if closes else go_on(channel))
+            after = in_flight(service)
+            asyncio.run(channel.close())
+        except Exception as raised:  # noqa: BLE001 - shown by the test
+            after, error = in_flight(service), repr(raised)
+        return {
+            "case": f"{case}, {'kept' if kept else 'dropped'}, then {'close' if closes else 'call'}",
+            "in_flight": [before, after],
+            "pins": len(channel._dialer.pins),
+            "attempts": started(service) - attempts,
+            "done": None if done is None or case in {"awaited", "intercepted"} else done(),
+            "error": error,
+        }
+
+
+if __name__ == "__main__":
+    logging.disable()  # asyncio logs the tasks that are lost
+    for name in CASES:
+        for held in (True, False):
+            for ending in (True, False):
+                print(json.dumps(look(sys.argv[1], name, kept=held, closes=ending)), flush=True)
