@@ -212,3 +212,11 @@ def test_tenacitys_engine_is_no_strategy(kind: str) -> None:
     """It takes one argument as well, but would start to retry by itself, for ever."""
     with pytest.raises(ConfigError, match=f"{kind} must be.*not the engine"):
         Retry(**{kind: tenacity.Retrying()})
+
+
+@pytest.mark.parametrize("kind", ["stop", "wait", "retry"])
+@pytest.mark.parametrize("decorator", [tenacity.retry(stop=tenacity.stop_after_attempt(3)), tenacity.retry])
+def test_tenacitys_decorator_is_no_strategy(kind: str, decorator: object) -> None:
+    """It takes one argument, a function, and what it makes of that is always true."""
+    with pytest.raises(ConfigError, match=f"{kind} must be.*not the decorator.*pass what it was made of"):
+        Retry(**{kind: decorator})

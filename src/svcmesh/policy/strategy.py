@@ -28,6 +28,9 @@ _BASES: dict[str, type] = {"stop": stop_base, "wait": wait_base, "retry": retry_
 _PARTS = ("stops", "wait_funcs", "strategies", "retries")
 """Where tenacity's combined strategies keep what they are made of."""
 
+_DECORATOR = tenacity.retry(reraise=True).__code__
+"""Of the function that ``tenacity.retry(…)`` returns."""
+
 
 class Ended:
     """How an attempt ended, as tenacity's strategies read it (a finished future in tenacity)."""
@@ -98,6 +101,8 @@ def check(kind: str, strategy: object) -> None:
     expected = f"{kind} must be a tenacity {kind} strategy or a function of one argument (the state)"
     if isinstance(strategy, tenacity.BaseRetrying):
         raise ConfigError(f"{expected}, not the engine {strategy!r}: svcmesh has its own; pass what it was made of")
+    if strategy is tenacity.retry or getattr(strategy, "__code__", None) is _DECORATOR:
+        raise ConfigError(f"{expected}, not the decorator {strategy!r}; pass what it was made of")
     if isinstance(strategy, type) or not callable(strategy):
         hint = "; make an instance of it" if isinstance(strategy, type) else ""
         raise ConfigError(f"{expected}, not {strategy!r}{hint}")
