@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pybreaker
+import pytest
 
 from svcmesh.core.errors import ConfigError
 from svcmesh.policy.breaker import Breaker
@@ -307,3 +308,27 @@ class TestStorage:
         breaker.sync(99.0)
 
         assert breaker.state == "open"
+
+
+def test_a_listener_reads_the_failures_that_a_stock_breaker_counts() -> None:
+    """The state is that of now: listeners are told when no lock is held, and the last failure has opened it by then."""
+
+    class Reader(pybreaker.CircuitBreakerListener):
+        def __init__(self) -> None:
+            self.counters: list[int] = []
+            self.states: list[str] = []
+
+        def failure(self, cb: pybreaker.CircuitBreaker, exc: BaseException) -> None:
+            self.counters.append(cb.fail_counter)
+            self.states.append(cb.current_state)
+
+    ours, stock = Reader(), Reader()
+    breaker = Breaker(CircuitBreaker(consecutive=3, failure_rate=None, listeners=[ours]), "breaker")
+    circuit = pybreaker.CircuitBreaker(fail_max=3, listeners=[stock], throw_new_error_on_trip=False)
+    for now in range(3):
+        breaker.settle(breaker.admit(now), False, now, Traffic(), ConnectionError())
+        with pytest.raises(ZeroDivisionError):
+            circuit.call(lambda: 1 / 0)
+
+    assert ours.counters == stock.counters == [1, 2, 3]
+    assert ours.states == ["closed", "closed", "open"]

@@ -23,6 +23,15 @@ def test_only_the_failure_too_many_reaches_fail_max():
     assert (below, ledger.counter) == (2, 3)
 
 
+def test_an_open_circuit_shows_its_failures():
+    """As stock does: nobody asks any more whether it is to open."""
+    ledger = Ledger(3, relay())
+    ledger.failures = 3
+    ledger.state = pybreaker.STATE_OPEN
+
+    assert ledger.counter == 3
+
+
 def test_a_stock_machine_opens_when_the_ledger_says_so_and_not_before():
     ledger = Ledger(5, relay())
     circuit = pybreaker.CircuitBreaker(fail_max=5, state_storage=ledger, throw_new_error_on_trip=False)

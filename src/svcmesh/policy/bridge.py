@@ -85,8 +85,10 @@ class Ledger(CircuitBreakerStorage):
 
     @property
     def counter(self) -> int:
-        """`fail_max` when the machine is to open, else less."""
-        return self._fail_max if self.tripped else min(self.failures, self._fail_max - 1)
+        """`fail_max` when the machine is to open, and less while it is to stay closed."""
+        if self.tripped:
+            return self._fail_max
+        return min(self.failures, self._fail_max - (self._state == pybreaker.STATE_CLOSED))
 
     @property
     def success_counter(self) -> int:

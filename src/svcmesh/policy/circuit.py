@@ -54,7 +54,8 @@ class CircuitBreaker:
         exclude: exception classes, or functions of an exception, that say nothing of the other side's health:
             they count neither as success nor as failure.
         listeners: pybreaker listeners. They hear of failures, of probes and of changes of state; a success while
-            closed is not announced, since telling would cost every call. One that raises harms nobody.
+            closed is not announced, since telling would cost every call. One that raises harms nobody. They are told
+            when no lock is held, and read the breaker as it is then: open, at the failure that opens it.
         storage: pybreaker storages that share the state with others. For scope ``service`` a storage or a function
             of the breaker's name that makes one; for scope ``endpoint`` such a function. It is called when a storage
             is first needed, on the mesh's own thread; ``listener.failed`` tells what it raises, and it is asked again.

@@ -59,7 +59,7 @@ class Window:
             self._slowed.roll(look.now, self._slow)
             self._slow += 1
         in_a_row = failed and self._config.consecutive is not None and self._run.length >= self._config.consecutive
-        return in_a_row or self._over(look)
+        return self._over(look) or in_a_row
 
     def restart(self, now: float) -> None:
         """Count from ``now`` only: what happened before the circuit opened has had its consequence."""
