@@ -35,15 +35,25 @@ def onward(query: str) -> bytes:
         return client.get("/").content
 
 
+lifespan: list[str] = []
+
+
 async def asgi(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
-        assert svcmesh.remaining() is None
+        while not lifespan or lifespan[-1] != "lifespan.shutdown":
+            assert svcmesh.remaining() is None
+            lifespan.append((await receive())["type"])
+            await send({"type": f"{lifespan[-1]}.complete"})
+        print("shut down", flush=True)
         return
     await send({"type": "http.response.start", "status": 200, "headers": []})
     if scope["path"] == "/stream":
         for _ in range(3):
             await send({"type": "http.response.body", "body": left(), "more_body": True})
             await asyncio.sleep(0.02)
+    elif scope["path"] == "/lifespan":
+        await send({"type": "http.response.body", "body": json.dumps(lifespan).encode()})
+        return
     elif scope["path"] == "/onward":
         await send(
             {"type": "http.response.body", "body": await asyncio.to_thread(onward, scope["query_string"].decode())}
@@ -88,7 +98,7 @@ class Quiet(WSGIRequestHandler):
 def serve_asgi() -> None:
     import uvicorn
 
-    server = uvicorn.Server(uvicorn.Config(ASGIMiddleware(asgi), port=0, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(ASGIMiddleware(asgi), port=0, log_level="error", lifespan="on"))
     threading.Thread(target=announce_and_wait, args=(server,), daemon=True).start()
     server.run()
 

@@ -1,7 +1,7 @@
 """gRPC servers with the server interceptors, on threads (``--name sync``) or on asyncio (``--name aio``).
 
-``/test/Left`` answers what its ambient deadline has left, ``/test/Stream`` with three of that, and ``/test/Onward`` with
-what the server whose address it is given says to the same question, asked through svcmesh without a timeout.
+``/test/Left`` answers what its ambient deadline has left, ``/test/Stream`` with three of that, and ``/test/Onward``
+with what the server whose address it is given says to the same question, asked through svcmesh without a timeout.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Awaiting:
             yield left()
 
     async def onward(self, request: bytes, context: Any) -> bytes:
-        async with svcmesh.Mesh({"next": [request.decode()]}) as mesh:
-            async with mesh.service("next").grpc_aio_channel() as channel:
-                answer: bytes = await channel.unary_unary("/test/Left")(b"")
-                return answer
+        mesh = svcmesh.Mesh({"next": [request.decode()]})
+        async with mesh, mesh.service("next").grpc_aio_channel() as channel:
+            answer: bytes = await channel.unary_unary("/test/Left")(b"")
+            return answer
 
 
 def handlers(of: Any) -> Any:

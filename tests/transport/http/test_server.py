@@ -44,6 +44,18 @@ def test_the_ambient_deadline_goes_along(client: httpx.Client) -> None:
     assert 30 < left <= 60
 
 
+def test_the_lifespan_of_an_application_passes_through() -> None:
+    """The server starts it before the first request, and waits for its end."""
+    with HttpServer("asgi", module="tests.servers.deadline_app") as server:
+        with svcmesh.Mesh({"app": [server.address]}) as mesh, mesh.service("app").http_client() as client:
+            assert client.get("/lifespan").json() == ["lifespan.startup"]
+        assert server.process.stdin is not None
+        assert server.process.stdout is not None
+        server.process.stdin.close()
+        assert server.process.stdout.read() == b"shut down\n"
+        assert server.process.wait(60) == 0
+
+
 def test_without_a_deadline_there_is_none(client: httpx.Client) -> None:
     """The standard timeout is one for headers: a server that streams for longer does what is wanted."""
     assert said(client.get("/")) == [None]
