@@ -51,7 +51,11 @@ def attach(target: object, info: CallInfo) -> None:
 
 
 def info(exc_or_response: object) -> CallInfo | None:
-    """Return what is known of the call that ended in this exception or response; None if svcmesh did not make it."""
+    """Return what is known of the call that ended in this exception or response.
+
+    An answer of HTTP has a story, and so has a failure. None: svcmesh did not make the call, or it is one of
+    gRPC that is not over, or succeeded at once: to write its story would cost every such call.
+    """
     extensions: Any = getattr(exc_or_response, "extensions", None)
     found = extensions.get(EXTENSION) if isinstance(extensions, dict) else None
     found = found or getattr(exc_or_response, _ATTRIBUTE, None)

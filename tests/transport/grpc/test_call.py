@@ -62,6 +62,7 @@ def test_a_future_returns_at_once_and_has_the_response_later(service: Service, s
     assert call.traceback() is None
     assert call.code() is grpc.StatusCode.OK
     assert dict(call.trailing_metadata())["x-server"] in {"a", "b"}
+    assert svcmesh.info(call) is None  # a success at once has no story
     assert in_flight(service) == 0
 
 
