@@ -26,9 +26,11 @@ def watching(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Run the command; it is interrupted on the way out, and has to end as programs do then."""
     command = [sys.executable, "-W", "error", "-m", "svcmesh", "watch", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # else it may be ignored here, and so there
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
+        signal.signal(signal.SIGINT, before)
         try:
             yield process
             process.send_signal(signal.SIGINT)
