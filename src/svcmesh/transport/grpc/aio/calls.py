@@ -271,6 +271,8 @@ class StreamedRequests(AioCall):
         writer = self._writer()
         flow = self._flow
         if self.done():
+            if flow.leg is None and not flow.cancelled:
+                self._raise()  # refused; a stock call always begins, so that who writes first is told of its end, too
             raise asyncio.InvalidStateError(_FINISHED)
         if writer.finished:
             raise asyncio.InvalidStateError(_HALF_CLOSED)
