@@ -158,13 +158,12 @@ async def test_messages_go_both_ways(stub: pb_grpc.ProbeStub) -> None:
 @pytest.mark.parametrize("method", ["ClientStream", "BidiStream"])
 async def test_who_writes_first_is_told_why_a_call_was_refused(method: str) -> None:
     """By the error that reading, awaiting and asking for the status have, too."""
-    with service_over([]) as service:
-        async with service.grpc_aio_channel() as channel:
-            call = getattr(pb_grpc.ProbeStub(channel), method)()
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call.write(ping("a"))
-            assert isinstance(caught.value, svcmesh.NoEndpoints)
-            assert await call.code() is grpc.StatusCode.UNAVAILABLE
+    async with svcmesh.Mesh({"nobody": []}) as mesh, mesh.service("nobody").grpc_aio_channel() as channel:
+        call = getattr(pb_grpc.ProbeStub(channel), method)()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.write(ping("a"))
+        assert isinstance(caught.value, svcmesh.NoEndpoints)
+        assert await call.code() is grpc.StatusCode.UNAVAILABLE
 
 
 # -- what is repeated --------------------------------------------------------------------------------------------------
