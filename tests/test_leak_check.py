@@ -252,10 +252,12 @@ def test_sees_children() -> None:
 def test_a_child_that_a_look_missed_is_not_taken_for_a_new_one() -> None:
     """The thread that made it ended during the look, so that its children changed hands unseen."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        started = Census.take().ticks
-        missed = dataclasses.replace(Census.take(), children=frozenset(), ticks=started + 1)
-        assert leftovers(missed, grace=0) == []
-        assert len(leftovers(dataclasses.replace(missed, ticks=0), grace=0)) == 1
+        before = dataclasses.replace(Census.take(), children=frozenset())
+        later = dataclasses.replace(before, ticks=before.ticks + 1)
+        assert not [left for left in leftovers(later, grace=0) if f"process {child.pid} " in left]
+        assert [
+            left for left in leftovers(dataclasses.replace(before, ticks=0), grace=0) if f"process {child.pid} " in left
+        ]
         child.kill()
 
 
