@@ -6,12 +6,14 @@ import asyncio
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import grpc
 import grpc.aio
+import grpc.experimental
 import pytest
 
 from svcmesh.policy.policy import Policy
@@ -165,6 +167,49 @@ def test_mistakes_are_told_as_by_the_stock_channel(
     ):
         expected, found = (story(partial(prepared(on, kind, CASES[name])), streams=streams) for on in (stock, mesh))
     assert found == expected
+
+
+def one_and_then_none() -> Iterator[Any]:
+    """Yield a request, and keep the stream open."""
+    yield ping("one")
+    LET_GO.wait()
+
+
+@pytest.mark.parametrize("answered", [0, 1])
+def test_an_answer_that_cannot_be_read_ends_a_stream_whose_requests_go_on(service: Service, answered: int) -> None:
+    """The server, which waits for more of them, does not end it; gRPC says so on this side, and only once."""
+    answers = itertools.count()
+
+    def deserializer(data: bytes) -> Any:
+        return data if next(answers) < answered else broken(data)
+
+    def requests() -> Iterator[Any]:
+        yield from (ping("more") for _ in range(answered))
+        yield from one_and_then_none()
+
+    with service.grpc_channel() as channel:
+        call = channel.stream_stream("/svcmesh.test.Probe/BidiStream", pb.Ping.SerializeToString, deserializer)(
+            requests(), timeout=60
+        )
+        began = time.monotonic()
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call)
+        LET_GO.set()
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert time.monotonic() - began < 30, "it waited for its timeout"
+
+
+@pytest.mark.allow_leaks("a stock channel, too, keeps the connection of such a stream that nobody read to its end")
+def test_so_does_one_on_the_thread_that_reads_it(service: Service) -> None:
+    """GRPC's single-threaded streams; it counts until it is dropped."""
+    option = grpc.experimental.ChannelOptions.SingleThreadedUnaryStream
+    with service.grpc_channel(options=[(option, 1)]) as channel:
+        call = channel.unary_stream("/svcmesh.test.Probe/ServerStream", pb.Ping.SerializeToString, broken)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call(ping(count=1000), timeout=60))
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+        caught.value.__traceback__ = None
+        del caught
 
 
 @pytest.mark.parametrize(("kind", "name"), [case for case in cases() if case not in NOT_ON_ASYNCIO])

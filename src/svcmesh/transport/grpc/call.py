@@ -207,9 +207,21 @@ class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
         """Return the next message of the attempt that the call is committed to."""
         try:
             return next(leg.stock)
-        except (StopIteration, grpc.RpcError):
-            self._stands(leg)  # whoever sees the end may rely on its being counted
+        except (StopIteration, grpc.RpcError) as error:
+            self._seen(leg, error)  # whoever sees the end may rely on its being counted
             raise
+
+    def _seen(self, leg: Leg, end: Exception) -> bool:
+        """Wait until the end that ``leg`` has raised was dealt with; return whether the call ended with it.
+
+        gRPC raises for an answer that it cannot deserialize, and leaves the call to the server, which may wait for more
+        requests meanwhile. So what has failed is ended here.
+        """
+        if not isinstance(end, StopIteration):
+            leg.release()
+            if self._flow.single_threaded and not leg.processed:
+                return True  # nobody would take the news of that end: it counts when the call is dropped
+        return self._stands(leg)
 
     def _first(self) -> Any:
         """Return the first message, from whichever attempt brings one."""
@@ -217,7 +229,7 @@ class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
             try:
                 message = next(leg.stock)
             except (StopIteration, grpc.RpcError) as error:
-                if self._stands(leg):
+                if self._seen(leg, error):
                     raise
                 # gRPC raises the stock call itself, and its next frame knows it: a cycle that would hold our frame, and
                 # so this call. One left to the collector runs on till then, and may deadlock gRPC, whose __del__ takes
