@@ -18,6 +18,7 @@ async def test_any_thread_wakes_it_and_more_than_once_does_no_harm() -> None:
 
     await woken
     await asyncio.sleep(0)  # the second one is noted
+    assert woken.result() is None
 
 
 async def test_a_wait_that_was_cancelled_is_left_alone() -> None:
@@ -36,4 +37,4 @@ def test_after_the_end_of_its_loop_waking_does_nothing() -> None:
 
     wake = asyncio.run(main())
 
-    wake()  # type: ignore[operator]
+    assert wake() is None  # type: ignore[operator]
