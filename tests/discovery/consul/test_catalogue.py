@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import aclosing
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import svcmesh
+from svcmesh.core.clock import SYSTEM
+from svcmesh.core.emit import silent
 from svcmesh.core.errors import DiscoveryError
-from svcmesh.discovery.consul import backend
+from svcmesh.discovery.consul import backend, catalogue
 from svcmesh.discovery.consul.catalogue import READERS, states
+from svcmesh.discovery.uri import open_discovery
 from svcmesh.testing import FakeConsul
 from tests.servers.consul_agent import until
 
 COUNT = 30
+QUIET = 20  # looks
 
 
 @pytest.fixture
@@ -30,8 +36,20 @@ def many(monkeypatch):
             for service in services:
                 service.wait_ready(30)
             until(lambda: {"/v1/health/state/any", "/v1/catalog/services"} <= held(consul))
+            quiet(consul)
             yield consul, services
         until(lambda: consul.connections == 0)
+
+
+def quiet(consul):
+    """Wait until nothing is asked any more: what is held at first is read once more."""
+    seen = []
+
+    def same():
+        seen.append(len(consul.requests))
+        return seen[-QUIET:] == [seen[-1]] * QUIET
+
+    until(same)
 
 
 def held(consul):
@@ -88,6 +106,66 @@ def test_a_consul_that_fails_takes_nothing_away(many):
     consul.register("s20", port=81)
     until(lambda: ports(services[20]) == [80, 81], 15)
     assert all(len(service.endpoints) >= 1 for service in services)
+
+
+def test_whoever_still_reads_when_all_is_broken_keeps_nobody_from_beginning_anew(monkeypatch):
+    """The watches that begin after a failure have questions of their own, though one from before is not over."""
+    monkeypatch.setattr(backend, "MOST_HELD", 0)
+    with FakeConsul() as consul, svcmesh.Mesh(f"{consul.uri}?wait=2s") as mesh:
+        for name in ("quick", "slow"):
+            consul.register(name, port=80)
+            mesh.service(name).wait_ready(30)
+        until(lambda: {"/v1/health/state/any", "/v1/catalog/services"} <= held(consul))
+        consul.fault("freeze", "/v1/health/service/slow")
+        consul.set_status("slow-80", "critical")
+        until(lambda: reads(consul, "slow") == 2)
+        before = reads(consul, "quick")
+        consul.fault("500", "/v1/health/state/any", times=2)
+        consul.bump()
+        until(lambda: reads(consul, "quick") > before)
+        consul.register("quick", port=81)
+        until(lambda: ports(mesh.service("quick")) == [80, 81], 8)
+
+
+def test_a_fault_of_ours_is_told_to_all_watches(monkeypatch):
+    """Whatever breaks a question that watches share, they begin anew: a watch that hears nothing would be stale."""
+    monkeypatch.setattr(backend, "MOST_HELD", 0)
+    broken = iter([RuntimeError("a bug"), None])
+
+    def read(body):
+        error = next(broken, None)
+        if error is not None:
+            raise error
+        return states(body)
+
+    monkeypatch.setattr(catalogue, "states", read)
+    with FakeConsul() as consul, svcmesh.Mesh(f"{consul.uri}?wait=2s") as mesh:
+        consul.register("web", port=80)
+        mesh.service("web").wait_ready(30)
+        told = []
+        mesh.events.subscribe(lambda event: told.append(event.error), "discovery.failed")
+        until(lambda: reads(consul, "web") >= 2)
+        consul.register("web", port=81)
+        until(lambda: ports(mesh.service("web")) == [80, 81])
+        assert all("RuntimeError: a bug" in error for error in told)
+
+
+def test_another_loop_has_questions_of_its_own():
+    """In a forked child nobody is there any more who asks the parent's; and its connections are not the child's."""
+    with FakeConsul() as consul:
+        consul.register("web", port=80)
+        registry = open_discovery(f"{consul.uri}?wait=2s", clock=SYSTEM, emit=silent)
+        parents = asyncio.new_event_loop()
+        parents.close()
+        registry._held[parents] = backend.MOST_HELD  # as a fork leaves it
+
+        async def watched():
+            async with aclosing(registry.watch("web")) as snapshots:
+                return [await anext(snapshots), dict(registry._held)]
+
+        found, held_now = asyncio.run(watched())
+        assert len(found.endpoints) == 1
+        assert sorted(held_now.values()) == [1, backend.MOST_HELD]
 
 
 def test_checks_are_compared_by_what_they_say():

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from svcmesh.core.address import parse_address
 from svcmesh.core.errors import ConfigError, DiscoveryError
+from svcmesh.discovery.lines import Server
+from svcmesh.discovery.tls import Tls
 from svcmesh.discovery.uri_parts import Uri, decoded
 
 DEFAULT = "127.0.0.1:8500"
@@ -23,30 +25,8 @@ _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 _LONGEST_TOKEN = 4096
 
-
-@dataclass(frozen=True, slots=True)
-class Agent:
-    """One agent (or server) of Consul: the base URL of its API, and the unix socket that leads to it, if one does."""
-
-    url: str
-    socket: str | None = None
-
-    @property
-    def shown(self) -> str:
-        """What messages call it."""
-        return f"unix:{self.socket}" if self.socket is not None else self.url
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Files and settings of TLS; the system's authorities where none are given."""
-
-    ca_file: str | None = None
-    ca_path: str | None = None
-    certificate: str | None = None
-    key: str | None = None
-    server_name: str | None = None
-    verify: bool = True
+Agent = Server
+"""One agent (or server) of Consul."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from random import Random
+from weakref import WeakKeyDictionary
 
 from svcmesh.core.clock import Clock
 from svcmesh.core.emit import Emit, silent
@@ -50,7 +52,7 @@ class ConsulRegistry:
         self._surface = Surface(client, clock, emit, Random() if rng is None else rng)
         self._registrations = Registrations(client)
         self._catalogue = Catalogue(self._surface, self._question)
-        self._held = 0
+        self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 
     async def watch(self, service: str) -> AsyncIterator[Snapshot]:
         """Yield the instances of ``service``, at once and after each change.
@@ -58,15 +60,16 @@ class ConsulRegistry:
         Raises:
             DiscoveryError: Consul cannot be asked, or its answer is none.
         """
+        loop = asyncio.get_running_loop()
         async with self._surface.client.open():
-            held = not self._question.is_query and self._held < MOST_HELD
-            self._held += held
+            held = not self._question.is_query and self._held.get(loop, 0) < MOST_HELD
+            self._held[loop] = self._held.get(loop, 0) + held
             try:
                 async with aclosing(self._watching(service, held=held)) as snapshots:
                     async for snapshot in snapshots:
                         yield snapshot
             finally:
-                self._held -= held
+                self._held[loop] -= held
 
     def _watching(self, service: str, *, held: bool) -> AsyncGenerator[Snapshot, None]:
         if self._question.is_query:

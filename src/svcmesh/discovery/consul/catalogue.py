@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import suppress
 from dataclasses import replace
 
 from svcmesh.core.clock import sleep_until
@@ -43,13 +42,7 @@ class Catalogue:
     def __init__(self, surface: Surface, question: Question) -> None:
         self._surface = surface
         self._question = question
-        whose = tuple(pair for pair in question.params if pair[0] not in _NARROWING)
-        self._all = replace(question, params=whose)
-        self._stale: dict[str, list[asyncio.Event]] = {}
-        self._told = float("-inf")  # when the checks last told of a change
-        self._error: DiscoveryError | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._reading = asyncio.Semaphore(READERS)
+        self._common: Common | None = None
 
     async def watch(self, service: str) -> AsyncGenerator[Snapshot, None]:
         """Yield the instances of ``service``, at once and after each change.
@@ -59,31 +52,62 @@ class Catalogue:
         """
         name = self._question.named(service)
         path, reader = f"/v1/health/service/{segment(name)}", Reader(self._surface.emit, service)
-        stale = asyncio.Event()
-        self._enter(name, stale)
+        common = self._of_now()
+        stale = common.enter(name)
         try:
             while True:
                 stale.clear()
-                async with self._reading:
+                async with common.reading:
                     answer = await self._surface.client.get(path, self._question.params)
                 entries = decode_service(answer.body, self._question.reading)
                 snapshot = reader.read(answer, entries, index_of(answer.headers), self._question, name)
                 if snapshot is not None:
                     yield snapshot
                 await stale.wait()
-                if self._error is not None:
-                    raise self._error
+                if common.error is not None:
+                    raise common.error
         finally:
-            await self._leave(name, stale)
+            await common.leave(name, stale)
 
-    def _enter(self, name: str, stale: asyncio.Event) -> None:
+    def _of_now(self) -> Common:
+        """Return what watches that begin now share: another one after a failure, and on another loop (of a fork)."""
+        common, loop = self._common, asyncio.get_running_loop()
+        if common is None or common.error is not None or common.loop is not loop:
+            common = self._common = Common(self._surface, self._question, loop)
+        return common
+
+
+class Common:
+    """The held questions that watches share, from the first of these to the last.
+
+    What breaks one of them breaks all watches; the engine begins each anew, and then they share another one.
+
+    Attributes:
+        error: what has broken it. reading: lets so many services be read at a time. loop: that of the watches.
+    """
+
+    def __init__(self, surface: Surface, question: Question, loop: asyncio.AbstractEventLoop) -> None:
+        self.error: DiscoveryError | None = None
+        self.reading = asyncio.Semaphore(READERS)
+        self.loop = loop
+        self._surface = surface
+        whose = tuple(pair for pair in question.params if pair[0] not in _NARROWING)
+        self._question = replace(question, params=whose)
+        self._stale: dict[str, list[asyncio.Event]] = {}
+        self._told = float("-inf")  # when the checks last told of a change
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def enter(self, name: str) -> asyncio.Event:
+        """Return what is set when the service called ``name`` is to be read again, or everything is broken."""
         if not self._stale:
-            self._error, self._reading = None, asyncio.Semaphore(READERS)
             work = (self._checks(), self._services(), self._sweeps())
             self._tasks = [asyncio.ensure_future(self._guarded(one)) for one in work]
+        stale = asyncio.Event()
         self._stale.setdefault(name, []).append(stale)
+        return stale
 
-    async def _leave(self, name: str, stale: asyncio.Event) -> None:
+    async def leave(self, name: str, stale: asyncio.Event) -> None:
+        """Take it back; the last one to leave ends the questions."""
         events = self._stale[name]
         events.remove(stale)
         if not events:
@@ -95,32 +119,36 @@ class Catalogue:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _guarded(self, work: Coroutine[None, None, None]) -> None:
-        """Do one of the shared parts; what breaks it breaks all watches, and each is begun anew by the engine."""
-        with suppress(asyncio.CancelledError):
-            try:
-                await work
-            except DiscoveryError as error:
-                self._error = error
-                self._touch(*self._stale)
+        """Do one of the shared parts, and tell all watches what breaks it."""
+        try:
+            await work
+        except DiscoveryError as error:
+            self.error = error
+        except Exception as error:  # noqa: BLE001 - whatever it is, watches that are told of nothing would be stale
+            self.error = DiscoveryError(f"watching Consul's catalogue broke: {type(error).__name__}: {error}")
+        self._touch(*self._stale)
 
     async def _checks(self) -> None:
-        changes = Changes(self._surface, "/v1/health/state/any", self._all)
+        changes = Changes(self._surface, "/v1/health/state/any", self._question)
         before: State | None = None
         while True:
             state = states(await self._body(changes))
-            if before is not None and state != before:
+            if before is None:
+                self._touch(*self._stale)  # what was read before this may have changed until then, and nobody told
+            elif state != before:
                 self._told = self._surface.clock.now()
                 touched = {name for name in {*state, *before} if state.get(name) != before.get(name)}
                 self._touch(*(self._stale if "" in touched else touched))  # a node's check is of all that is on it
-            elif before is not None:
+            else:
                 await changes.unchanged()
             before = state
 
     async def _services(self) -> None:
         clock = self._surface.clock
-        changes = Changes(self._surface, "/v1/catalog/services", self._all)
+        changes = Changes(self._surface, "/v1/catalog/services", self._question)
         sweeps = Bucket(clock, burst=2, seconds=10.0)
         await self._body(changes)
+        self._touch(*self._stale)
         while True:
             await self._body(changes)
             heard = clock.now()

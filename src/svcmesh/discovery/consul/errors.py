@@ -7,6 +7,7 @@ decides; the text is shown. An error of any of these kinds never means "no insta
 from __future__ import annotations
 
 from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery.lines import seconds_of
 
 SLOWLY = 5.0
 """Seconds after which something is asked again that only people can mend: a token, a wrong request."""
@@ -58,8 +59,8 @@ def error_of(status: int, body: bytes, *, asked: str, retry_after: str | None = 
     """
     told = " ".join(body[: 4 * _SHOWN].decode("utf-8", errors="replace").split())[:_SHOWN]
     kind, wait, hint = _kind(status, told.lower())
-    if retry_after is not None and retry_after.isascii() and retry_after.isdigit():
-        wait = float(retry_after[:6])
+    told_wait = seconds_of(retry_after)
+    wait = wait if told_wait is None else told_wait
     error = kind(f"{asked} answered {status}{': ' + told if told else ''}{hint}", retry_after=wait)
     error.status = status
     return error
