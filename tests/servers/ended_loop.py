@@ -20,6 +20,7 @@ import grpc.aio
 
 from svcmesh import Mesh, Policy, Retry
 from svcmesh.service import Service
+from svcmesh.transport.grpc.aio import flow
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.transport.grpc.kit import in_flight, ping, soon, started
 
@@ -67,6 +68,17 @@ async def written(stub: Any) -> Any:
     return call
 
 
+async def unsettled(stub: Any) -> Any:
+    """A call that has failed, while it is not clear yet whether with the server's own status."""
+    ids = (("x-id", uuid4().hex), ("x-fail", "INVALID_ARGUMENT:1"))
+    flow.PROVISIONAL = "asked to fail: 1"  # the server's words, in the place of gRPC's for that
+    flow.PROVISIONAL_LOOKS = 10**6
+    call = stub.ClientStream(metadata=ids)
+    await call.done_writing()
+    await soon(lambda: call._course._later is not None, "it has not failed")
+    return call
+
+
 async def iterated(stub: Any) -> Any:
     async def requests() -> AsyncIterator[Any]:
         yield ping()
@@ -94,6 +106,7 @@ CASES: dict[str, tuple[Begin, list[Any], int]] = {
     "client_stream": (client_stream, [], 1),
     "written": (written, [], 1),
     "iterated": (iterated, [], 1),
+    "unsettled": (unsettled, [], 1),
     "intercepted": (unary, [Passing()], 1),
 }
 """How it begins, the channel's interceptors, and how many attempts have started by then."""

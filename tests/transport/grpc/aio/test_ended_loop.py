@@ -30,7 +30,7 @@ def looks(grpc_servers: tuple[GrpcServer, GrpcServer]) -> list[dict[str, Any]]:
 
 def test_whoever_comes_next_settles_what_a_loop_has_left(looks: list[dict[str, Any]]) -> None:
     """The first call on another loop, or `close`: nothing is in flight any more, and nothing was repeated for it."""
-    assert len(looks) == 36
+    assert len(looks) == 40
     for look in looks:
         assert look["in_flight"] == [1, 0], look
         assert look["attempts"] == (0 if look["case"].endswith("close") else 1), look

@@ -268,6 +268,7 @@ class AioFlow:
         self._dealt_with(leg)
 
     def _dealt_with(self, leg: AioLeg) -> None:
+        self.owed.discard(leg.account)
         leg.processed = True
         self._wake()
 
@@ -372,11 +373,11 @@ _GOOD = Outcome(Kind.SUCCESS)
 
 
 def _over(owner: Callable[[], Any], leg: weakref.ref[AioLeg], account: Account, owed: set[Account], _: Any) -> None:
-    owed.discard(account)
     flow, found = owner(), leg()
     if flow is not None and found is not None:
         flow.leg_over(found)
     else:
+        owed.discard(account)
         account.end(Outcome(Kind.CANCELLED))  # dropped by its caller
 
 
