@@ -75,7 +75,7 @@ class Access:
 
     agents: tuple[Agent, ...]
     credentials: Credentials = Credentials()
-    tls: Tls = Tls()
+    tls: Tls = field(default_factory=Tls)
     namespace: str | None = None
     partition: str | None = None
 

@@ -1,0 +1,143 @@
+"""Connections to registries: kept for the next request, closed with the last user, and every failure named."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery import lines as module
+from svcmesh.discovery.lines import Ask, Lines, NoAnswer, Server, Unfit, body_of, seconds_of, without
+from svcmesh.discovery.tls import Tls
+
+GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Answering:
+    """A server that answers each request with the same bytes, and counts its connections."""
+
+    def __init__(self, answer=GOOD):
+        self.answer, self.connections, self.open = answer, 0, 0
+
+    @asynccontextmanager
+    async def running(self):
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        async with server:
+            yield Server(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+
+    async def _serve(self, reader, writer):
+        self.connections += 1
+        self.open += 1
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(self.answer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+    async def gone(self):
+        async with asyncio.timeout(10):
+            while self.open:  # noqa: ASYNC110 - a look at the server from outside
+                await asyncio.sleep(0.01)
+
+
+async def asked(lines, server, target="/", patience=10.0):
+    async with lines.exchange(Ask(server, "GET", target, {}, patience)) as response:
+        return await body_of(response, 100)
+
+
+async def test_a_connection_serves_the_next_request_and_goes_with_the_last_user():
+    lines, answering = Lines(Tls(), "it"), Answering()
+    async with answering.running() as server:
+        async with lines.open():
+            async with lines.open():
+                assert await asked(lines, server) == b"ok"
+            assert await asked(lines, server) == b"ok"
+            assert (answering.connections, answering.open) == (1, 1)
+        await answering.gone()
+
+
+async def test_requests_under_way_at_once_have_connections_of_their_own():
+    lines, answering = Lines(Tls(), "it"), Answering()
+    async with answering.running() as server, lines.open():
+        async with lines.exchange(Ask(server, "GET", "/", {}, 10.0)):
+            assert await asked(lines, server) == b"ok"
+        assert answering.connections == 2
+    await answering.gone()
+
+
+async def test_what_is_not_read_to_its_end_disturbs_nobody():
+    lines, answering = Lines(Tls(), "it"), Answering()
+    async with answering.running() as server, lines.open():
+        async with lines.exchange(Ask(server, "GET", "/", {}, 10.0)):
+            pass
+        assert await asked(lines, server) == b"ok"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", "no answer for 0.2 s"),
+        (b"garbage\r\n\r\n", "illegal"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok", "decompressing"),
+    ],
+)
+async def test_an_answer_that_breaks_is_no_answer(answer, told):
+    lines = Lines(Tls(), "it")
+    async with Answering(answer).running() as server, lines.open():
+        with pytest.raises(NoAnswer, match=told):
+            await asked(lines, server, patience=0.2)
+
+
+async def test_whoever_does_not_listen_is_named():
+    lines = Lines(Tls(), "the oracle")
+    async with lines.open():
+        with pytest.raises(NoAnswer, match="is the oracle running there"):
+            await asked(lines, Server("http://127.0.0.1:1"))
+        with pytest.raises(Unfit, match="cannot be asked"):
+            await asked(lines, Server("http://127.0.0.1:1"), target="/\0")
+
+
+async def test_a_file_of_tls_that_is_missing_is_named():
+    lines = Lines(Tls(ca_file="/nowhere/ca.pem"), "the oracle")
+    async with lines.open():
+        with pytest.raises(DiscoveryError, match=r"TLS for the oracle .*/nowhere/ca\.pem"):
+            await asked(lines, Server("https://127.0.0.1:1"))
+
+
+async def test_a_body_is_bounded_in_size_and_in_time(monkeypatch):
+    response = httpx.Response(200, content=b"x" * 101)
+    with pytest.raises(Unfit, match="more than 100 bytes"):
+        await body_of(response, 100)
+
+    async def dripping():
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(module, "SLOWEST", 0.1)
+    with pytest.raises(NoAnswer, match=r"did not end within 0\.1 s"):
+        await body_of(httpx.Response(200, content=dripping()), 1_000_000)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [(None, None), ("7", 7.0), ("0", 0.0), ("soon", None), ("²", None)])
+def test_retry_after_is_a_number_of_seconds_or_nothing(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+@given(st.text(max_size=30))
+def test_any_retry_after_is_read(text):
+    seconds = seconds_of(text)
+    assert seconds is None or 0 <= seconds < 1_000_000
+
+
+def test_our_own_headers_are_cut_out_of_what_is_shown():
+    secrets = {"Authorization": "Bearer abc", "X-Token": "def"}
+    assert without(secrets, b"1 Bearer abc 2 abc 3 def 4") == "1 … 2 … 3 … 4".encode()
