@@ -18,9 +18,9 @@ from svcmesh.core.errors import DiscoveryError
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.consul.client import segment
 from svcmesh.discovery.consul.entries import decode_service
-from svcmesh.discovery.consul.pace import Bucket
 from svcmesh.discovery.consul.question import Question
 from svcmesh.discovery.consul.watch import Changes, Reader, Surface, index_of
+from svcmesh.discovery.pace import Bucket
 
 READERS = 8
 """Services that are read at a time."""

@@ -27,8 +27,8 @@ from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.consul.client import PATIENCE, Answer, Client, segment
 from svcmesh.discovery.consul.entries import Entries, decode_query, decode_service
 from svcmesh.discovery.consul.errors import PASSING_BY, SLOWLY, Denied
-from svcmesh.discovery.consul.pace import Bucket
 from svcmesh.discovery.consul.question import Question
+from svcmesh.discovery.pace import Bucket
 
 _LARGEST_INDEX = 2**64 - 1
 _JITTER = 0.1

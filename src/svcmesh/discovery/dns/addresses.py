@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 from cachetools import LRUCache
 
 from svcmesh.core.errors import DiscoveryError
-from svcmesh.discovery.dns.reach import reachable
 from svcmesh.discovery.dns.records import TYPES, Reply
+from svcmesh.discovery.reach import reachable
 
 REMEMBERED = 4096
 """Names and IP versions whose last addresses are remembered."""

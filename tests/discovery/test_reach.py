@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from svcmesh.discovery.dns.reach import has_route, reachable
+from svcmesh.discovery.reach import has_route, reachable
 
 
 def test_a_version_without_a_way_is_left_out():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from svcmesh.core.clock import sleep_until
-from svcmesh.discovery.consul.pace import Bucket
+from svcmesh.discovery.pace import Bucket
 from svcmesh.testing.sim import run, virtual_clock
 
 
