@@ -1,4 +1,4 @@
-"""How often a registry may be asked: a bucket of tokens. Churn makes no busy loop, and a single change waits for nothing.
+"""How often a registry may be asked: a bucket of tokens. Churn makes no busy loop, a single change waits for nothing.
 
 Source: hashicorp/consul#5358, where blocking queries of a busy service came back without a pause.
 """

@@ -21,6 +21,7 @@ from svcmesh.discovery.consul.entries import decode_service
 from svcmesh.discovery.consul.question import Question
 from svcmesh.discovery.consul.watch import Changes, Reader, Surface, index_of
 from svcmesh.discovery.pace import Bucket
+from svcmesh.discovery.shared import Shared
 
 READERS = 8
 """Services that are read at a time."""
@@ -71,62 +72,26 @@ class Catalogue:
 
     def _of_now(self) -> Common:
         """Return what watches that begin now share: another one after a failure, and on another loop (of a fork)."""
-        common, loop = self._common, asyncio.get_running_loop()
-        if common is None or common.error is not None or common.loop is not loop:
-            common = self._common = Common(self._surface, self._question, loop)
+        common = self._common
+        if common is None or not common.usable:
+            common = self._common = Common(self._surface, self._question)
         return common
 
 
-class Common:
-    """The held questions that watches share, from the first of these to the last.
+class Common(Shared):
+    """The held questions that watches share. ``reading`` lets so many services be read at a time."""
 
-    What breaks one of them breaks all watches; the engine begins each anew, and then they share another one.
-
-    Attributes:
-        error: what has broken it. reading: lets so many services be read at a time. loop: that of the watches.
-    """
-
-    def __init__(self, surface: Surface, question: Question, loop: asyncio.AbstractEventLoop) -> None:
-        self.error: DiscoveryError | None = None
+    def __init__(self, surface: Surface, question: Question) -> None:
+        super().__init__("Consul's catalogue")
         self.reading = asyncio.Semaphore(READERS)
-        self.loop = loop
         self._surface = surface
         whose = tuple(pair for pair in question.params if pair[0] not in _NARROWING)
         self._question = replace(question, params=whose)
-        self._stale: dict[str, list[asyncio.Event]] = {}
         self._told = float("-inf")  # when the checks last told of a change
-        self._tasks: list[asyncio.Task[None]] = []
 
-    def enter(self, name: str) -> asyncio.Event:
-        """Return what is set when the service called ``name`` is to be read again, or everything is broken."""
-        if not self._stale:
-            work = (self._checks(), self._services(), self._sweeps())
-            self._tasks = [asyncio.ensure_future(self._guarded(one)) for one in work]
-        stale = asyncio.Event()
-        self._stale.setdefault(name, []).append(stale)
-        return stale
-
-    async def leave(self, name: str, stale: asyncio.Event) -> None:
-        """Take it back; the last one to leave ends the questions."""
-        events = self._stale[name]
-        events.remove(stale)
-        if not events:
-            del self._stale[name]
-        if not self._stale:
-            tasks, self._tasks = self._tasks, []
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
-        """Do one of the shared parts, and tell all watches what breaks it."""
-        try:
-            await work
-        except DiscoveryError as error:
-            self.error = error
-        except Exception as error:  # noqa: BLE001 - whatever it is, watches that are told of nothing would be stale
-            self.error = DiscoveryError(f"watching Consul's catalogue broke: {type(error).__name__}: {error}")
-        self._touch(*self._stale)
+    def work(self) -> tuple[Coroutine[None, None, None], ...]:
+        """Hold both questions, and read everything now and then."""
+        return self._checks(), self._services(), self._sweeps()
 
     async def _checks(self) -> None:
         changes = Changes(self._surface, "/v1/health/state/any", self._question)
@@ -134,11 +99,11 @@ class Common:
         while True:
             state = states(await self._body(changes))
             if before is None:
-                self._touch(*self._stale)  # what was read before this may have changed until then, and nobody told
+                self.touch(*self.watched)  # what was read before this may have changed until then, and nobody told
             elif state != before:
                 self._told = self._surface.clock.now()
                 touched = {name for name in {*state, *before} if state.get(name) != before.get(name)}
-                self._touch(*(self._stale if "" in touched else touched))  # a node's check is of all that is on it
+                self.touch(*(self.watched if "" in touched else touched))  # a node's check is of all that is on it
             else:
                 await changes.unchanged()
             before = state
@@ -148,30 +113,25 @@ class Common:
         changes = Changes(self._surface, "/v1/catalog/services", self._question)
         sweeps = Bucket(clock, burst=2, seconds=10.0)
         await self._body(changes)
-        self._touch(*self._stale)
+        self.touch(*self.watched)
         while True:
             await self._body(changes)
             heard = clock.now()
             await sleep_until(clock, heard + _EXPLAINED)
             if self._told < heard - _EXPLAINED:
                 await sweeps.take()
-                self._touch(*self._stale)
+                self.touch(*self.watched)
 
     async def _sweeps(self) -> None:
         clock = self._surface.clock
         while True:
             await sleep_until(clock, clock.now() + SWEEP * (0.9 + 0.2 * self._surface.rng.random()))
-            self._touch(*self._stale)
+            self.touch(*self.watched)
 
     async def _body(self, changes: Changes) -> bytes:
         """Return the next answer; the questions hold connections of their own, for as long as anybody watches."""
         async with self._surface.client.open():
             return (await changes.next()).body
-
-    def _touch(self, *names: str) -> None:
-        for name in names:
-            for stale in self._stale.get(name, ()):
-                stale.set()
 
 
 def states(body: bytes) -> State:
