@@ -19,7 +19,7 @@ class Working(Shared):
         self.breaking = asyncio.get_running_loop().create_future()
 
     def work(self):
-        return (self._one(),)
+        return (self._one,)
 
     async def _one(self):
         self.begun += 1

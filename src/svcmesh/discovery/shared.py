@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 
 from svcmesh.core.errors import DiscoveryError
+
+Work = Callable[[], Coroutine[None, None, None]]
 
 
 class Shared(ABC):
@@ -64,13 +66,13 @@ class Shared(ABC):
                 stale.set()
 
     @abstractmethod
-    def work(self) -> Collection[Coroutine[None, None, None]]:
+    def work(self) -> Collection[Work]:
         """Return the parts of the work. They run until they are cancelled, beside each other."""
 
-    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
+    async def _guarded(self, work: Work) -> None:
         """Do a part of the work, and tell all watches what breaks it."""
         try:
-            await work
+            await work()
         except DiscoveryError as error:
             self.error = error
         except Exception as error:  # noqa: BLE001 - whatever it is, watches that are told of nothing would be stale

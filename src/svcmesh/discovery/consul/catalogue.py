@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 from svcmesh.core.clock import sleep_until
@@ -21,7 +21,7 @@ from svcmesh.discovery.consul.entries import decode_service
 from svcmesh.discovery.consul.question import Question
 from svcmesh.discovery.consul.watch import Changes, Reader, Surface, index_of
 from svcmesh.discovery.pace import Bucket
-from svcmesh.discovery.shared import Shared
+from svcmesh.discovery.shared import Shared, Work
 
 READERS = 8
 """Services that are read at a time."""
@@ -89,9 +89,9 @@ class Common(Shared):
         self._question = replace(question, params=whose)
         self._told = float("-inf")  # when the checks last told of a change
 
-    def work(self) -> tuple[Coroutine[None, None, None], ...]:
+    def work(self) -> tuple[Work, ...]:
         """Hold both questions, and read everything now and then."""
-        return self._checks(), self._services(), self._sweeps()
+        return self._checks, self._services, self._sweeps
 
     async def _checks(self) -> None:
         changes = Changes(self._surface, "/v1/health/state/any", self._question)
