@@ -17,7 +17,7 @@ from svcmesh.engine.member import Member
 from svcmesh.engine.view import View
 from svcmesh.transport.http.deadline import HEADER, written
 from svcmesh.transport.http.errors import as_httpx, translated
-from svcmesh.transport.http.outcome import of_error
+from svcmesh.transport.http.outcome import is_stale, is_untouched, of_error
 
 MARGIN = 0.005
 """Seconds before the end of an awaited attempt at which its socket gives up, so that it can say what it was doing: a
@@ -48,6 +48,7 @@ class Trip:
         final: that is the end of the whole call, so that it is nobody's fault.
         buffer: bytes up to which the answer is read inside the attempt; negative: not at all.
         unsent: it was cut off before there was a connection.
+        fresh: a used connection has turned out to be dead, so that it must be a new one.
         answered: when the answer came whose body is still on its way, on the mesh's clock.
         extensions: those of that answer, where the story of the call is.
     """
@@ -58,6 +59,7 @@ class Trip:
         "deadline",
         "extensions",
         "final",
+        "fresh",
         "member",
         "repeat",
         "request",
@@ -93,6 +95,17 @@ class Trip:
         self.deadline = deadline
         self.final = final
         self.unsent = False
+        self.fresh = False
+
+    def failed(self, error: Exception, *, used: bool) -> Outcome | None:
+        """Return how the attempt ended; None: its connection had died before, and it is sent again on another one."""
+        if used and is_untouched(error, self.request):
+            return None  # it was closed between the look at it and its use
+        outcome = self.ended(error, used=used)
+        if self.fresh or not (used and is_stale(outcome.error) and self.repeat()):
+            return outcome
+        self.fresh = True
+        return None
 
     def ended(self, error: Exception, *, used: bool) -> Outcome:
         """Return how the attempt ended that raised ``error``, on a connection that was ``used`` before.

@@ -16,7 +16,7 @@ from svcmesh.transport.http.http2.pipe import pipe_of
 from svcmesh.transport.http.http2.trace import traced
 from svcmesh.transport.http.http2.trunk import Seat, Trunk
 from svcmesh.transport.http.http2.trunk_pool import SharingPool
-from svcmesh.transport.http.message import core_url, timeout_of
+from svcmesh.transport.http.message import timeout_of
 from svcmesh.transport.http.trip import Trip
 
 
@@ -29,12 +29,11 @@ class SharedConnections(Connections):
         self._dialing = dialing
         super().__init__(dialing, request)
 
-    def _pool(self, dialing: Dialing, request: httpx.Request) -> Any:
-        origin = core_url(request.url).origin
+    def _pool(self, dialing: Dialing, origin: httpcore.Origin) -> Any:
         return SharingPool(lambda member: Trunk(origin, dialing.wire(member)), ThreadPlace, **dialing.bounds())
 
-    def _acquire(self, trip: Trip, *, fresh: bool) -> Seat:
-        return Seat(super()._acquire(trip, fresh=fresh))
+    def _acquire(self, trip: Trip) -> Seat:
+        return Seat(super()._acquire(trip))
 
     def _give(self, member: Member, line: Any, *, keep: bool) -> None:
         self.pool.give(member, line.trunk, monotonic(), keep=line.leave(keep=keep))
