@@ -1,7 +1,8 @@
 """All benchmarks: ``python -m benchmarks [--quick] [--only NAME …] [--output DIR] [--markdown FILE]``.
 
 Prints a table for each, and writes ``results.json`` and a plot of the ratios, ``results.svg``, into ``--output``
-(default: benchmarks/results). ``--markdown`` writes the tables as a page, with the command that made them.
+(default: benchmarks/results); benchmarks that draw a plot of their own write it beside these, under their name.
+``--markdown`` writes the tables as a page, with the command that made them.
 All of it takes about a quarter of an hour on a calm machine with two cores, ``--quick`` about three minutes.
 """
 
@@ -20,7 +21,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.micro import guard, local_registry, pickers
+from benchmarks.micro import guard, local_registry, pickers, threads
+from benchmarks.sim import balance
 from benchmarks.wire import envoy, grpc, http, scale, stream
 
 DESCRIPTION = "Run the benchmarks: about a quarter of an hour for all of them on a calm machine with two cores."
@@ -31,6 +33,11 @@ BENCHMARKS: dict[str, tuple[str, Callable[[bool], Iterator[dict[str, Any]]]]] = 
     "pickers": (
         "A pick",
         lambda quick: pickers.rows((3, 100) if quick else pickers.SIZES, 5 if quick else pickers.ROUNDS),
+    ),
+    "balance": ("Quality of balance, in virtual time", lambda quick: balance.rows(quick=quick)),
+    "threads": (
+        "Counts that many threads share",
+        lambda quick: threads.rows(threads.CALLS // 20 if quick else threads.CALLS),
     ),
     "registry": ("The embedded registry, 200 entries", lambda quick: local_registry.rows(2.0 if quick else 10.0)),
     "grpc": ("gRPC over loopback", lambda quick: grpc.rows(rounds=8 if quick else grpc.ROUNDS)),
@@ -49,6 +56,8 @@ BENCHMARKS: dict[str, tuple[str, Callable[[bool], Iterator[dict[str, Any]]]]] = 
 MODULES = {
     "guard": guard,
     "pickers": pickers,
+    "balance": balance,
+    "threads": threads,
     "registry": local_registry,
     "grpc": grpc,
     "http": http,
@@ -72,6 +81,10 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     (output / "results.json").write_text(json.dumps({"machine": _machine(), "results": results}, indent=1) + "\n")
     _plot(results, output / "results.svg")
+    for name, found in results.items():
+        plot = getattr(MODULES[name], "plot", None)
+        if plot is not None:
+            plot(found, output / f"{name}.svg")
     console.print(f"written: {output / 'results.json'} and {output / 'results.svg'}")
     if arguments.markdown is not None:
         arguments.markdown.write_text(_page(results))
