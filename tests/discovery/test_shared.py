@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from svcmesh.core.errors import DiscoveryError
-from svcmesh.discovery.shared import Shared
+from svcmesh.discovery.shared import Seats, Shared
 
 
 class Working(Shared):
@@ -75,3 +75,21 @@ def test_another_loop_does_not_share_it():
         return shared.usable
 
     assert not asyncio.run(looked(asyncio.run(made())))
+
+
+async def test_seats_are_counted_and_given_back():
+    seats = Seats()
+    with seats.sit(1) as first, seats.sit(1) as second:
+        assert (first, second) == (True, False)
+    with seats.sit(1) as third, seats.sit(0) as none:
+        assert (third, none) == (True, False)
+
+
+def test_each_loop_counts_for_itself():
+    seats = Seats()
+
+    async def sat(inner=None):
+        with seats.sit(1) as had:
+            return had and (inner is None or await asyncio.to_thread(asyncio.run, inner))
+
+    assert asyncio.run(sat(sat()))

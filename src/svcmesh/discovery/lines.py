@@ -204,6 +204,17 @@ def headers_of(response: httpx.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
 
 
+def check_json(headers: Mapping[str, str], body: bytes | None = None) -> None:
+    """Refuse an answer that the registry cannot have given: a proxy's page says 200, too. An empty body is no page.
+
+    Raises:
+        Unfit: it is of another kind than JSON.
+    """
+    kind = headers.get("content-type", "application/json")
+    if body != b"" and "json" not in kind:
+        raise Unfit(f"answered with {kind[:80]!r} instead of JSON: is a proxy in between?")
+
+
 def without(secrets: Mapping[str, str], body: bytes) -> bytes:
     """Return what may be shown of an answer: something in between may have sent our own headers back.
 

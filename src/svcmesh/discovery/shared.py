@@ -1,4 +1,4 @@
-"""Work that watches share: begun by the first of them, ended with the last, and what breaks it breaks them all.
+"""What watches share: work, begun by the first and ended with the last, whose failure is all of theirs; and few seats.
 
 A registry that is watched as a whole tells many watches of changes by few connections. The engine begins a watch that
 broke anew, and jitters that; those that begin then share another such work.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 from svcmesh.core.errors import DiscoveryError
 
@@ -78,3 +80,21 @@ class Shared(ABC):
         except Exception as error:  # noqa: BLE001 - whatever it is, watches that are told of nothing would be stale
             self.error = DiscoveryError(f"watching {self._what} broke: {type(error).__name__}: {error}")
         self.touch(*self._stale)
+
+
+class Seats:
+    """Counts, for each loop, who has one of few things: a connection of its own. A fork's loop counts for itself."""
+
+    def __init__(self) -> None:
+        self._taken: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
+
+    @contextmanager
+    def sit(self, most: int) -> Iterator[bool]:
+        """Take a seat for the block if fewer than ``most`` are taken; say whether it was had."""
+        loop = asyncio.get_running_loop()
+        had = self._taken.get(loop, 0) < most
+        self._taken[loop] = self._taken.get(loop, 0) + had
+        try:
+            yield had
+        finally:
+            self._taken[loop] -= had

@@ -157,11 +157,11 @@ def test_another_loop_has_questions_of_its_own():
         registry = open_discovery(f"{consul.uri}?wait=2s", clock=SYSTEM, emit=silent)
         parents = asyncio.new_event_loop()
         parents.close()
-        registry._held[parents] = backend.MOST_HELD  # as a fork leaves it
+        registry._seats._taken[parents] = backend.MOST_HELD  # as a fork leaves it
 
         async def watched():
             async with aclosing(registry.watch("web")) as snapshots:
-                return [await anext(snapshots), dict(registry._held)]
+                return [await anext(snapshots), dict(registry._seats._taken)]
 
         found, held_now = asyncio.run(watched())
         assert len(found.endpoints) == 1

@@ -11,19 +11,19 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from svcmesh.core.address import parse_address
-from svcmesh.core.errors import ConfigError, DiscoveryError
+from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.lines import Server
 from svcmesh.discovery.tls import Tls
+from svcmesh.discovery.tokens import check_token, token_in
 from svcmesh.discovery.uri_parts import Uri, decoded
 
 DEFAULT = "127.0.0.1:8500"
 
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
-_LONGEST_TOKEN = 4096
+_WHOSE = "Consul's"
 
 Agent = Server
 """One agent (or server) of Consul."""
@@ -57,16 +57,7 @@ class Credentials:
     def _token(self) -> str | None:
         if self.token_file is None:
             return self.token
-        try:
-            with Path(self.token_file).open("rb") as file:
-                content = file.read(_LONGEST_TOKEN + 1)
-        except OSError as error:
-            raise DiscoveryError(f"cannot read Consul's token from {self.token_file}: {error.strerror}") from None
-        token = content.decode("ascii", errors="replace").strip()
-        if not token:
-            return self.token
-        check_token(token, f"the file {self.token_file}", DiscoveryError)
-        return token
+        return token_in(self.token_file, _WHOSE) or self.token
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +92,6 @@ def access(uri: Uri, environ: Mapping[str, str], *, token_file: str | None = Non
         namespace=environ.get("CONSUL_NAMESPACE") or None,
         partition=environ.get("CONSUL_PARTITION") or None,
     )
-
-
-def check_token(token: str, where: str, kind: type[ConfigError | DiscoveryError] = ConfigError) -> None:
-    """Refuse a token that no header can hold, without repeating it."""
-    if len(token) > _LONGEST_TOKEN or not all("!" <= letter <= "~" for letter in token):
-        raise kind(f"Consul's token in {where} is none: it is too long, or holds a space or a letter beyond ASCII")
 
 
 def _agents(uri: Uri, hosts: str, environ: Mapping[str, str]) -> tuple[Agent, ...]:
@@ -164,7 +149,7 @@ def _credentials(user: str | None, environ: Mapping[str, str], token_file: str |
     elif user:
         token, file, where = user, None, "the URI"
     if token is not None:
-        check_token(token, where)
+        check_token(token, _WHOSE, where)
     return Credentials(token, token_file or file, basic)
 
 

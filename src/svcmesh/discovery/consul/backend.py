@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from random import Random
-from weakref import WeakKeyDictionary
 
 from svcmesh.core.clock import Clock
 from svcmesh.core.emit import Emit, silent
@@ -19,6 +17,7 @@ from svcmesh.discovery.consul.definition import definition
 from svcmesh.discovery.consul.question import Question, question_of, token_file_of
 from svcmesh.discovery.consul.registration import Registrations
 from svcmesh.discovery.consul.watch import Surface, poll_query, watch_service
+from svcmesh.discovery.shared import Seats
 from svcmesh.discovery.uri_parts import Surroundings, Uri
 
 MOST_HELD = 150
@@ -52,7 +51,7 @@ class ConsulRegistry:
         self._surface = Surface(client, clock, emit, Random() if rng is None else rng)
         self._registrations = Registrations(client)
         self._catalogue = Catalogue(self._surface, self._question)
-        self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
+        self._seats = Seats()
 
     async def watch(self, service: str) -> AsyncIterator[Snapshot]:
         """Yield the instances of ``service``, at once and after each change.
@@ -60,16 +59,11 @@ class ConsulRegistry:
         Raises:
             DiscoveryError: Consul cannot be asked, or its answer is none.
         """
-        loop = asyncio.get_running_loop()
         async with self._surface.client.open():
-            held = not self._question.is_query and self._held.get(loop, 0) < MOST_HELD
-            self._held[loop] = self._held.get(loop, 0) + held
-            try:
+            with self._seats.sit(0 if self._question.is_query else MOST_HELD) as held:
                 async with aclosing(self._watching(service, held=held)) as snapshots:
                     async for snapshot in snapshots:
                         yield snapshot
-            finally:
-                self._held[loop] -= held
 
     def _watching(self, service: str, *, held: bool) -> AsyncGenerator[Snapshot, None]:
         if self._question.is_query:

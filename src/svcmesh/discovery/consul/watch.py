@@ -21,13 +21,13 @@ from random import Random
 
 from svcmesh.core.clock import Clock, sleep_until
 from svcmesh.core.emit import Emit
-from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.consul.client import PATIENCE, Answer, Client, segment
 from svcmesh.discovery.consul.entries import Entries, decode_query, decode_service
 from svcmesh.discovery.consul.errors import PASSING_BY, SLOWLY, Denied
 from svcmesh.discovery.consul.question import Question
+from svcmesh.discovery.news import News
 from svcmesh.discovery.pace import Bucket
 
 _LARGEST_INDEX = 2**64 - 1
@@ -156,10 +156,7 @@ class Reader:
     """Makes snapshots of answers, and keeps what is none from looking like one."""
 
     def __init__(self, emit: Emit, service: str) -> None:
-        self._emit = emit
-        self._service = service
-        self._endpoints: tuple[Endpoint, ...] | None = None
-        self._left_out: tuple[str, ...] = ()
+        self._news = News(emit, service, "Consul")
 
     def read(
         self, answer: Answer, entries: Entries, index: int | None, question: Question, name: str
@@ -176,15 +173,7 @@ class Reader:
                 f"node:read (asked {answer.agent.shown})",
                 retry_after=SLOWLY,
             )
-        if entries.left_out != self._left_out:
-            self._left_out = entries.left_out
-            if entries.left_out:
-                told = f"{len(entries.left_out)} instances that Consul lists cannot be used; {entries.left_out[0]}"
-                self._emit("config.warning", service=self._service, error=told)
-        if entries.endpoints == self._endpoints:
-            return None
-        self._endpoints = entries.endpoints
-        return Snapshot(entries.endpoints, version=index, authoritative=entries.listed > 0)
+        return self._news.of(entries.endpoints, entries.left_out, version=index, authoritative=entries.listed > 0)
 
 
 def filtered(answer: Answer) -> bool:
