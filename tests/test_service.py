@@ -6,6 +6,7 @@ import asyncio
 import random
 import threading
 from collections.abc import AsyncIterator, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -126,6 +127,16 @@ def test_a_pick_sees_what_has_changed() -> None:
         assert {service.pick() for _ in range(20)} == {A, B} - {attempt.endpoint}
         service.view.cluster.apply(Snapshot((C,)))
         assert {service.pick() for _ in range(20)} == {C}
+
+
+def test_who_has_looked_once_waits_for_no_lock() -> None:
+    """Thousands of endpoints may be changing under it; what each change published is looked at."""
+    with Mesh({"service": [A, B]}) as mesh, ThreadPoolExecutor(1) as other:
+        service = mesh.service("service")
+        service.pick()
+        service.view.cluster.apply(Snapshot((C,)))
+        with service.view.cluster.lock:
+            assert other.submit(service.pick).result(10) == C
 
 
 def test_waiting_for_endpoints_returns_when_they_come() -> None:

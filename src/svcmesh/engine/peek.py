@@ -2,6 +2,9 @@
 
 Pickers that go round move on whenever they are asked. Were looks and calls served by one of them, two endpoints and a
 look before each call would be enough to send every call to the same one.
+
+The first look makes such a mirror, and from then on each change of the endpoints makes one beside the new picker. So
+looks wait neither for a lock nor for thousands of endpoints that are just being sorted.
 """
 
 from __future__ import annotations
@@ -17,28 +20,30 @@ from svcmesh.engine.view import View
 class Peek:
     """Looks at what a view would choose. Threads: any.
 
-    Cost: after a change of the endpoints, the first look builds a picker, but no table for keys: those have no turns,
-    and serve calls and looks alike.
+    Cost: a pick; for the first look, that of building a picker. Balancers by key have no turns, and their tables serve
+    calls and looks alike.
     """
 
     def __init__(self, view: View) -> None:
         self._view = view
         self._tables = bool(getattr(view.selection.balancer, "slow", Configuration.slow))
-        self._selection = Selection(view.policy, view.runtime, lambda: view.cluster.lock, view.cluster.rebuild)
-        self._like: Picker | None = None
 
     def choose(self, key: int | None) -> Cell | None:
         """Return whom a call with this key would go to; None when there is nobody."""
-        picker = self._view.picker if self._tables else self._own_picker()
+        picker = self._view.picker if self._tables else self._view.selection.plan.mirror or self._first()
         return picker.choose_from(key, ())
 
-    def _own_picker(self) -> Picker:
+    def _first(self) -> Picker:
+        """Make the first mirror by a selection of our own, so that the one of the calls stays as it is."""
         view = self._view
         with view.cluster.lock:
-            if self._like is not view.picker:  # there have been changes
-                self._like = view.picker
-                self._selection.update(view.members(), view.ejections(), self._is_open, view.clock.now())
-            return self._selection.plan.picker
+            mirror = view.selection.plan.mirror
+            if mirror is None:
+                own = Selection(view.policy, view.runtime, lambda: view.cluster.lock, view.cluster.rebuild)
+                own.update(view.members(), view.ejections(), self._is_open, view.clock.now())
+                mirror = own.plan.picker
+                view.selection.mirror_by(mirror)
+            return mirror
 
     def _is_open(self, member: Member) -> bool:
         return any(breaker.state == "open" for breaker in self._view.breakers_of(member))

@@ -10,7 +10,7 @@ priorities: breakers keep calls from endpoints that count as healthy, and retrie
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import RLock
 
 from svcmesh.balance.cell import Cell
@@ -64,6 +64,7 @@ class Plan:
         picker: over all that may be called. levels: how it shares out the calls.
         available: what each priority can take. places: of the priorities in it, by `Selection.level_of`.
         parts: numbers of the parts of the picker. closed: places of those that take no calls in their panic.
+        mirror: the same picker once more, with turns of its own, for those who only look; None while nobody does.
     """
 
     picker: Picker
@@ -72,6 +73,7 @@ class Plan:
     places: Mapping[int, int]
     parts: Mapping[Part, int]
     closed: Collection[int]
+    mirror: Picker | None = None
 
 
 _NOTHING = Plan(EmptyPicker(()), (), Availability((), ()), {}, {}, ())
@@ -92,6 +94,7 @@ class Selection:
     ) -> None:
         self.balancer = policy.load_balancer or LeastRequest()
         self.plan = _NOTHING
+        self._mirrored = False
         self._policy = policy
         self._failover = policy.locality if isinstance(policy.locality, LocalityFailover) else None
         self._leaves = Leaves(self.balancer, policy.slow_start, runtime, lock, publish)
@@ -123,6 +126,11 @@ class Selection:
         self.plan = _NOTHING
         self._leaves.reset_after_fork()
 
+    def mirror_by(self, mirror: Picker) -> None:
+        """Let this be the mirror of the plan in force; those that follow have one, too. The cluster's lock is held."""
+        self._mirrored = True
+        self.plan = replace(self.plan, mirror=mirror)
+
     # -- when something has changed --------------------------------------------------------------------------------
 
     def update(self, members: Sequence[Member], ejected: Mapping[str, Ejection], is_open: IsOpen, now: float) -> None:
@@ -136,14 +144,18 @@ class Selection:
         closing = self._policy.priorities.fail_traffic_on_panic
         closed = [place for place, panic in enumerate(found.panicking) if panic and closing]
         self._leaves.begin(now)
-        splits = {part: split for part, split in self._splits(found, is_open) if split[0].cells}
+        splits = self._splits(found, is_open)
+        again = self._splits(found, is_open) if self._mirrored else None
         self._leaves.end()
         parts = {part: number for number, part in enumerate(splits)}
         picker = self._picker(found.loads, splits, parts, closed)
+        mirror = None if again is None else self._picker(found.loads, again, parts, closed)
         places = {group.priority: place for place, group in enumerate(found.groups)}
-        self.plan = Plan(picker, self._levels(found, splits, closed), found.available, places, parts, closed)
+        self.plan = Plan(
+            picker, self._levels(found, splits, closed), found.available, places, parts, closed, mirror=mirror
+        )
 
-    def _splits(self, found: Standing, is_open: IsOpen) -> list[tuple[Part, Split]]:
+    def _splits(self, found: Standing, is_open: IsOpen) -> dict[Part, Split]:
         """Return a picker for each part: first the healthy endpoints of all priorities, then the degraded ones."""
         splits: list[tuple[Part, Split]] = []
         over = self._localities.over
@@ -156,7 +168,7 @@ class Selection:
         for place, group in enumerate(found.admitting):
             if group.degraded and not found.panicking[place]:
                 splits.append(((place, True), over(group.degraded, group, degraded=True, first=not place)))
-        return splits
+        return {part: split for part, split in splits if split[0].cells}
 
     def _picker(
         self, loads: Loads, splits: Mapping[Part, Split], parts: Mapping[Part, int], closed: Collection[int]
