@@ -1,4 +1,8 @@
-"""Unary calls to three loopback servers, beside the stock channel with gRPC's round_robin over the same three."""
+"""Unary calls to three loopback servers, beside the stock channel with gRPC's round_robin over the same three.
+
+A call under the standard policy has a deadline, which gRPC tells the server and keeps a timer for; a plain stock call
+has none. What that alone costs is the row of a stock call with a timeout. Channels are made anew for every few rounds.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,16 @@ from typing import Any
 import grpc
 
 from benchmarks.wire.loads import concurrent, threaded
-from benchmarks.wire.paired import compare
+from benchmarks.wire.paired import AGAIN, OURS, STOCK, Sample, measured, told
 from benchmarks.wire.servers import running
 from svcmesh import Mesh
 from svcmesh._proto import greet_pb2, greet_pb2_grpc
 
 CALLS = 320
 ROUNDS = 40
+LIFE = 5
+"""Rounds for which a channel is used."""
+TIMED = "stock, timeout=30"
 SYNC_LIMIT, ASYNC_LIMIT = 1.03, 1.05
 """Times the CPU of the stock channel."""
 ROUND_ROBIN = [("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]}))]
@@ -25,34 +32,67 @@ REQUEST = greet_pb2.HelloRequest(name="world")
 
 
 def rows(calls: int = CALLS, rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
-    """Yield the rows of all cases, see `benchmarks.wire.paired.compare`."""
+    """Yield the rows of all cases, see `benchmarks.wire.paired.told`."""
     with running("grpc") as addresses, Mesh({"greeter": addresses}) as mesh:
         target = f"ipv4:{','.join(addresses)}"
-        with (
-            grpc.insecure_channel(target, ROUND_ROBIN) as stock,
-            mesh.service("greeter").grpc_channel() as ours,
-            ThreadPoolExecutor(16) as pool,
-        ):
+        with ThreadPoolExecutor(16) as pool:
             for threads in (1, 16):
-                blocks = [threaded(call_of(channel), calls, threads, pool) for channel in (stock, ours)]
-                yield from compare(f"gRPC sync, {threads} threads", blocks, calls, rounds, limit=SYNC_LIMIT)
-        with asyncio.Runner() as runner:
-            yield from _awaited(runner, mesh, target, calls, rounds)
+                samples: dict[str, list[Sample]] = {}
+                for life in range(0, rounds, LIFE):
+                    _blocking(mesh, target, calls, threads, pool, min(LIFE, rounds - life), samples, life)
+                yield from told(f"gRPC sync, {threads} threads", samples, SYNC_LIMIT)
+        for tasks in (1, 64):
+            samples = {}
+            for life in range(0, rounds, LIFE):
+                _awaited(mesh, target, calls, tasks, min(LIFE, rounds - life), samples, life)
+            yield from told(f"gRPC asyncio, {tasks} tasks", samples, ASYNC_LIMIT)
 
 
-def _awaited(runner: asyncio.Runner, mesh: Mesh, target: str, calls: int, rounds: int) -> Iterator[dict[str, Any]]:
+def _blocking(
+    mesh: Mesh,
+    target: str,
+    calls: int,
+    threads: int,
+    pool: ThreadPoolExecutor,
+    rounds: int,
+    samples: dict[str, list[Sample]],
+    life: int,
+) -> None:
+    with (
+        grpc.insecure_channel(target, _options(0)) as stock,
+        grpc.insecure_channel(target, _options(1)) as again,
+        mesh.service("greeter").grpc_channel() as ours,
+    ):
+        made = {STOCK: call_of(stock), AGAIN: call_of(again), TIMED: call_of(stock, 30.0), OURS: call_of(ours)}
+        blocks = {name: threaded(call, calls, threads, pool) for name, call in made.items()}
+        measured(blocks, calls, rounds, samples, life)
+
+
+def _awaited(
+    mesh: Mesh, target: str, calls: int, tasks: int, rounds: int, samples: dict[str, list[Sample]], life: int
+) -> None:
     async def opened() -> list[grpc.aio.Channel]:
-        return [grpc.aio.insecure_channel(target, ROUND_ROBIN), mesh.service("greeter").grpc_aio_channel()]
+        return [
+            grpc.aio.insecure_channel(target, _options(0)),
+            grpc.aio.insecure_channel(target, _options(1)),
+            mesh.service("greeter").grpc_aio_channel(),
+        ]
 
-    channels = runner.run(opened())
-    for tasks in (1, 64):
-        blocks = [concurrent(runner, call_of(channel), calls, tasks) for channel in channels]
-        yield from compare(f"gRPC asyncio, {tasks} tasks", blocks, calls, rounds, limit=ASYNC_LIMIT)
-    for channel in channels:
-        runner.run(channel.close(None))
+    with asyncio.Runner() as runner:
+        stock, again, ours = channels = runner.run(opened())
+        made = {STOCK: call_of(stock), AGAIN: call_of(again), TIMED: call_of(stock, 30.0), OURS: call_of(ours)}
+        blocks = {name: concurrent(runner, call, calls, tasks) for name, call in made.items()}
+        measured(blocks, calls, rounds, samples, life)
+        for channel in channels:
+            runner.run(channel.close(None))
 
 
-def call_of(channel: Any) -> Callable[[], Any]:
+def _options(number: int) -> list[tuple[str, Any]]:
+    """Return the options of a channel; those with different numbers share no connection."""
+    return [*ROUND_ROBIN, ("svcmesh.benchmark", number)]
+
+
+def call_of(channel: Any, timeout: float | None = None) -> Callable[[], Any]:
     """Return what makes a call over ``channel``."""
     say_hello = greet_pb2_grpc.GreeterStub(channel).SayHello  # type: ignore[no-untyped-call]
-    return lambda: say_hello(REQUEST)
+    return lambda: say_hello(REQUEST, timeout=timeout)

@@ -4,6 +4,9 @@ A block is a fixed number of calls. Each round runs one block of every client, i
 disturbs the machine for a while disturbs all of them. A round gives one ratio; the median of the ratios stands, with
 the interval in which 95 % of the medians of resampled rounds lie. The stock client is measured a second time as if it
 were another one (A/A): what its interval leaves open nothing else can be said to differ by.
+
+Two clients that are made alike are not alike: which threads and connections they happen to get lasts for their life,
+and makes gRPC's differ by 5 %. So clients may be made anew for every few rounds; the A/A row is then of a second one.
 """
 
 from __future__ import annotations
@@ -36,21 +39,31 @@ def compare(
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each client; ``pair`` is a block of the stock one and a block of ours, ``others`` are by name.
 
-    Keys: case, client, wall (ratio to stock), low and high (of its interval), cpu (ratio), microseconds (per call),
-    limit (of our cpu), ok (whether ours keeps to that and to `MOST_WALL`).
+    Keys: as of `told`.
     """
     stock, ours = pair
     blocks = {STOCK: stock, AGAIN: stock, OURS: ours, **(others or {})}
-    samples = measured(blocks, calls, rounds)
+    yield from told(case, measured(blocks, calls, rounds), limit)
+
+
+def told(case: str, samples: Mapping[str, Sequence[Sample]], limit: float | None) -> Iterator[dict[str, Any]]:
+    """Yield a row for each client that was measured.
+
+    Keys: case, client, wall (ratio to stock), low and high (of its interval), cpu (ratio), microseconds (per call),
+    limit (of our cpu), ok (whether ours keeps to that and to `MOST_WALL`).
+    """
     for name, found in samples.items():
         yield judged(row(case, name, found, samples[STOCK]), limit if name == OURS else None)
 
 
-def measured(blocks: Mapping[str, Block], calls: int, rounds: int) -> dict[str, list[Sample]]:
-    """Run all blocks in every round, in shuffled order; return what each took, round by round."""
-    samples: dict[str, list[Sample]] = {name: [] for name in blocks}
-    order, chance = list(blocks), random.Random(1)
+def measured(
+    blocks: Mapping[str, Block], calls: int, rounds: int, samples: dict[str, list[Sample]] | None = None, seed: int = 1
+) -> dict[str, list[Sample]]:
+    """Run all blocks in every round, in shuffled order; return what each took, round by round, after ``samples``."""
+    samples = {} if samples is None else samples
+    order, chance = list(blocks), random.Random(seed)
     for name in order:
+        samples.setdefault(name, [])
         blocks[name]()  # connections, caches
     for _ in range(rounds):
         chance.shuffle(order)
