@@ -15,7 +15,7 @@ from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.file import FileDiscovery
 from svcmesh.discovery.local.registry import LocalRegistry
 from svcmesh.discovery.static import DictDiscovery, StaticDiscovery
-from svcmesh.discovery.uri import is_uri, open_discovery, open_service
+from svcmesh.discovery.uri import is_uri, open_discovery, open_service, takes_name
 from svcmesh.discovery.uri_parts import redacted
 
 
@@ -93,6 +93,10 @@ async def test_static_uris_list_addresses(uri, expected, how):
         ("local://run/mesh", "absolute directory"),
         ("local:///run/{service}", "absolute directory"),
         ("local:///run?ttl=3", "no query"),
+        ("etcd://h:x", "port 'x'"),
+        ("etcd://h/apps/{name}", "braces"),
+        ("etcd://h/apps?ttl=3", "unknown key 'ttl'"),
+        ("etcd+unix://h", "unknown discovery scheme"),
     ],
 )
 def test_bad_uris_say_what_is_wrong(uri, told):
@@ -144,6 +148,25 @@ def test_dicts_and_own_backends_pass():
     assert isinstance(opened({"orders": ["a:1", Endpoint("b:1")]}), DictDiscovery)
 
 
+@pytest.mark.parametrize(
+    ("uri", "registry", "service"),
+    [
+        ("etcd://h/apps", b"apps/orders/", b"apps/"),
+        ("etcd+https://me:secret@h:1,i:2//apps/orders", b"/apps/orders/orders/", b"/apps/orders/"),
+        ("etcd://", b"orders/", None),
+        ("etcd://h/{service}/grpc", b"orders/grpc/", None),
+    ],
+)
+def test_an_etcd_uri_is_a_registry_or_one_service(uri, registry, service):
+    assert takes_name(uri)
+    assert opened(uri)._target.prefix("orders") == registry
+    if service is None:
+        with pytest.raises(ConfigError, match="names a registry|in Mesh"):
+            opened(uri, open_service)
+    else:
+        assert opened(uri, open_service)._target.prefix("orders") == service
+
+
 @pytest.mark.parametrize("source", [7, ["a:1"], b"local://", object(), StaticDiscovery])
 def test_anything_else_is_refused_by_its_type(source):
     with pytest.raises(ConfigError, match=rf"watch.*{type(source).__name__}"):
@@ -188,4 +211,5 @@ def test_names_and_uris_are_told_apart():
 
 
 def test_redaction_keeps_the_rest():
+    assert redacted("etcd://user:p@w@host:8500/x") == "etcd://…@host:8500/x", "also where an '@' is not encoded"
     assert redacted("consul://user:pw@host:8500/x?token=abc&dc=eu") == "consul://…@host:8500/x?token=…&dc=…"

@@ -19,6 +19,7 @@ from svcmesh.discovery.dns.question import Question
 from svcmesh.discovery.local.registry import LocalRegistry
 from svcmesh.discovery.uri import open_discovery
 from svcmesh.testing import DiscoveryConformance, FakeConsul
+from tests.servers.etcd_process import Etcd
 from tests.servers.name_server import NameServer, respond
 
 
@@ -100,6 +101,40 @@ class TestConsul(DiscoveryConformance):
 
     def mend_registry(self):
         self.consul.heal()
+
+
+class TestEtcd(DiscoveryConformance):
+    root = "apps"
+
+    @pytest.fixture(autouse=True)
+    def registry(self, tmp_path):
+        with Etcd(tmp_path) as self.etcd:
+            yield
+
+    def open(self):
+        return opened(f"etcd://{self.etcd.address}/{self.root}")
+
+    def put(self, service, addresses):
+        there = {f"{self.root}/{service}/{address}": address for address in addresses}
+        for key in self.etcd.items(f"{self.root}/{service}/").keys() - there.keys():
+            self.etcd.delete(key)
+        for key, address in there.items():
+            self.etcd.put(key, json.dumps({"Op": 0, "Addr": address, "Metadata": None}))
+
+    def break_registry(self):
+        self.etcd.kill()
+        return True
+
+    def mend_registry(self):
+        self.etcd.start()
+
+
+class TestEtcdAsAWhole(TestEtcd):
+    """Beyond so many watches, by the one that they share."""
+
+    @pytest.fixture(autouse=True)
+    def shared(self, monkeypatch):
+        monkeypatch.setattr("svcmesh.discovery.etcd.backend.MOST_HELD", 0)
 
 
 class Named(DiscoveryConformance):

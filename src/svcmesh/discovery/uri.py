@@ -21,6 +21,8 @@ from svcmesh.discovery.consul.backend import open_consul
 from svcmesh.discovery.consul.question import names_service
 from svcmesh.discovery.dns.backend import open_dns
 from svcmesh.discovery.dns.question import names_endpoints
+from svcmesh.discovery.etcd.backend import open_etcd, open_etcd_service
+from svcmesh.discovery.etcd.target import names_service as names_target
 from svcmesh.discovery.file import FileDiscovery
 from svcmesh.discovery.local.directory import default_directory
 from svcmesh.discovery.local.registry import LocalRegistry
@@ -78,11 +80,25 @@ def open_service(source: str, *, clock: Clock, emit: Emit, environ: Mapping[str,
     uri = parse(source)
     if SERVICE in unquote(uri.text):
         raise ConfigError(f"{uri.text!r}: {SERVICE} has a meaning in Mesh(discovery=…) only; write the name")
-    if not _scheme(uri.scheme).names_endpoints(uri):
+    scheme = _scheme(uri.scheme)
+    if not scheme.names_endpoints(uri):
         raise ConfigError(
             f"{uri.text!r} names a registry and no service: pass it as Mesh(discovery=…) and ask for a service by name"
         )
-    return open_discovery(source, clock=clock, emit=emit, environ=environ)
+    if scheme.alone is None:
+        return open_discovery(source, clock=clock, emit=emit, environ=environ)
+    return scheme.alone(uri, Surroundings(clock, emit, os.environ if environ is None else environ))
+
+
+def takes_name(source: str) -> bool:
+    """Whether a URI means a registry, in which a service has a name, if it is not said to stand for a service.
+
+    Raises:
+        ConfigError: as `parse`.
+    """
+    uri = parse(source)
+    scheme = _scheme(uri.scheme)
+    return SERVICE in unquote(uri.text) or scheme.alone is not None or not scheme.names_endpoints(uri)
 
 
 def is_uri(text: str) -> bool:
@@ -167,6 +183,8 @@ SCHEMES: Mapping[str, Scheme] = {
     "consul": Scheme(open_consul, complete=names_service),
     "consul+https": Scheme(open_consul, complete=names_service),
     "consul+unix": Scheme(open_consul, complete=names_service),
+    "etcd": Scheme(open_etcd, complete=names_target, alone=open_etcd_service),
+    "etcd+https": Scheme(open_etcd, complete=names_target, alone=open_etcd_service),
     "dns": Scheme(open_dns, complete=names_endpoints),
     "dns+srv": Scheme(open_dns, complete=names_endpoints),
 }

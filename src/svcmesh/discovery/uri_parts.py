@@ -20,7 +20,7 @@ from svcmesh.discovery.base import Discovery
 SERVICE = "{service}"
 """Where the name of a service goes in the URI of a mesh."""
 
-_USER = re.compile(r"//[^/?#@]*@")
+_USER = re.compile(r"//[^/?#]*@")
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
 
@@ -59,10 +59,12 @@ class Scheme:
 
     ``complete``: whether the URI alone says which endpoints are meant, so that it can stand for a service
     (`Mesh.service(uri)`); else it needs a name besides. True, False, or a function that looks at the URI.
+    ``alone``: opens one that stands for a service, where it would mean something else as a registry; None: it does not.
     """
 
     open: Callable[[Uri, Surroundings], Discovery]
     complete: bool | Callable[[Uri], bool]
+    alone: Callable[[Uri, Surroundings], Discovery] | None = None
 
     def names_endpoints(self, uri: Uri) -> bool:
         """Whether ``uri`` needs no name besides."""

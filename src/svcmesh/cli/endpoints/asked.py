@@ -6,7 +6,7 @@ from svcmesh.core.clock import SYSTEM
 from svcmesh.core.emit import Emit
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.base import Discovery, Named
-from svcmesh.discovery.uri import open_discovery, open_service
+from svcmesh.discovery.uri import open_discovery, open_service, takes_name
 from svcmesh.discovery.uri_parts import redacted
 
 
@@ -20,17 +20,14 @@ def opened(uri: str, service: str | None, emit: Emit) -> tuple[Discovery, str]:
     Raises:
         ConfigError: a bad URI, no name where one is needed, or one where the URI has it.
     """
-    discovery, says_its_name = open_discovery(uri, clock=SYSTEM, emit=emit), _says_its_name(uri)
-    if service is None and not says_its_name:
-        raise ConfigError(f"{redacted(uri)!r} names a registry: say which service of it, as a second argument")
-    if service is not None and says_its_name and not isinstance(discovery, Named):
-        raise ConfigError(f"{redacted(uri)!r} says itself which service is meant: leave {service!r} out")
-    return discovery, uri if service is None else service
-
-
-def _says_its_name(uri: str) -> bool:
+    discovery = open_discovery(uri, clock=SYSTEM, emit=emit)
+    if service is not None:
+        if not takes_name(uri) and not isinstance(discovery, Named):
+            raise ConfigError(f"{redacted(uri)!r} says itself which service is meant: leave {service!r} out")
+        return discovery, service
     try:
-        open_service(uri, clock=SYSTEM, emit=lambda *_, **__: None)
+        return open_service(uri, clock=SYSTEM, emit=emit), uri
     except ConfigError:
-        return False
-    return True
+        raise ConfigError(
+            f"{redacted(uri)!r} names a registry: say which service of it, as a second argument"
+        ) from None

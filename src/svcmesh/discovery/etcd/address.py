@@ -1,0 +1,160 @@
+"""Where etcd is and who we are to it: from a URI, and from the environment that ``etcdctl`` reads.
+
+What works with ``etcdctl`` on a machine works here without a further word. A URI that names members has the last word
+on where they are; user, password and TLS come from the environment unless the URI has them.
+
+Source: etcd's `etcdctl` (flags, and ``ETCDCTL_`` variables named after them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from svcmesh.core.address import parse_address
+from svcmesh.core.errors import ConfigError, DiscoveryError
+from svcmesh.discovery.lines import Server
+from svcmesh.discovery.tls import Tls
+from svcmesh.discovery.uri_parts import Uri, decoded
+
+DEFAULT = "127.0.0.1:2379"
+
+_PORT = 2379
+_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+_FALSE = frozenset({"", "0", "f", "F", "false", "FALSE", "False"})
+_LONGEST_PASSWORD = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who we are to etcd. The password is never shown: not in a repr, not in an error.
+
+    ``password_file`` wins over ``password``, and is read for every login: passwords rotate.
+    """
+
+    user: str
+    password: str = field(default="", repr=False)
+    password_file: str | None = None
+
+    def secret(self) -> str:
+        """Return the password as of now.
+
+        Raises:
+            DiscoveryError: its file cannot be read, or is too long for one.
+        """
+        if self.password_file is None:
+            return self.password
+        try:
+            with Path(self.password_file).open("rb") as file:
+                content = file.read(_LONGEST_PASSWORD + 1)
+        except OSError as error:
+            raise DiscoveryError(f"cannot read etcd's password from {self.password_file}: {error.strerror}") from None
+        if len(content) > _LONGEST_PASSWORD:
+            raise DiscoveryError(f"{self.password_file} is too large for a password")
+        return content.decode("utf-8", errors="replace").rstrip("\r\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """All that is needed to ask: members in the order in which they are tried, credentials if any, and TLS."""
+
+    members: tuple[Server, ...]
+    credentials: Credentials | None = None
+    tls: Tls = field(default_factory=Tls)
+
+
+def access(uri: Uri, environ: Mapping[str, str], *, password_file: str | None = None) -> Access:
+    """Return how the etcd that ``uri`` means is reached.
+
+    Args:
+        uri: ``etcd://[user[:password]@]host[:port],…`` or ``etcd+https://…``; without a host ``ETCDCTL_ENDPOINTS`` says
+            where it is.
+        environ: where the ``ETCDCTL_…`` variables are read.
+        password_file: the file that the URI names.
+
+    Raises:
+        ConfigError: a malformed address, or a variable that cannot be understood. Passwords are not repeated.
+    """
+    user, _, hosts = uri.authority.rpartition("@")
+    tls = _tls(environ)
+    secure = uri.scheme == "etcd+https"
+    return Access(_members(uri, hosts, environ, secure), _credentials(uri, user, environ, password_file), tls)
+
+
+def _members(uri: Uri, hosts: str, environ: Mapping[str, str], secure: bool) -> tuple[Server, ...]:
+    if not hosts:
+        return _from_environment(environ, secure)
+    if "@" in uri.path:
+        _check_no_password(uri, hosts)
+    return tuple(_at(decoded(uri, host), secure, repr(uri.text)) for host in hosts.split(","))
+
+
+def _check_no_password(uri: Uri, hosts: str) -> None:
+    """Refuse what is meant as ``user:pass/word@host``, before anything of it is shown."""
+    try:
+        for host in hosts.split(","):
+            _at(decoded(uri, host), secure=False, where="")
+    except ConfigError:
+        raise ConfigError(
+            f"a URI of {uri.scheme}:// has an '@' behind a slash: '/' in a password is written as %2F, '@' as %40"
+        ) from None
+
+
+def _from_environment(environ: Mapping[str, str], secure: bool) -> tuple[Server, ...]:
+    where = "ETCDCTL_ENDPOINTS"
+    secure = secure or any(environ.get(name) for name in ("ETCDCTL_CACERT", "ETCDCTL_CERT"))
+    members: list[Server] = []
+    for text in (environ.get(where) or DEFAULT).split(","):
+        scheme, separator, host = text.strip().rstrip("/").partition("://")
+        if not separator:
+            scheme, host = "https" if secure else "http", scheme
+        if scheme not in {"http", "https"} or "@" in host:
+            raise ConfigError(f"{where} is a list of host:port, http://host:port or https://host:port, without a user")
+        members.append(_at(host, secure or scheme == "https", where))
+    return tuple(members)
+
+
+def _at(host: str, secure: bool, where: str) -> Server:
+    bare = host.rpartition("]")[2] if host.startswith("[") else host
+    if ":" not in bare:
+        host = f"{host}:{_PORT}"
+    try:
+        address = parse_address(host)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    if address.path is not None:
+        raise ConfigError(f"{where}: etcd is reached by host:port")
+    return Server(f"{'https' if secure else 'http'}://{host}")
+
+
+def _credentials(uri: Uri, told: str, environ: Mapping[str, str], password_file: str | None) -> Credentials | None:
+    name, colon, password = told.partition(":")
+    user, password = decoded(uri, name), decoded(uri, password)
+    if not user:
+        user, has, password = environ.get("ETCDCTL_USER", "").partition(":")
+        colon = has
+    if not user:
+        if told or password_file:
+            raise ConfigError(f"{uri.text!r} has a password and no user: write etcd://user@host")
+        return None
+    if not colon:
+        password = environ.get("ETCDCTL_PASSWORD", "")
+    if not password and password_file is None:
+        raise ConfigError(
+            f"{uri.text!r}: user {user!r} has no password; put it into the URI, a file (?password-file=) or "
+            "ETCDCTL_PASSWORD"
+        )
+    return Credentials(user, password, password_file)
+
+
+def _tls(environ: Mapping[str, str]) -> Tls:
+    certificate, key = environ.get("ETCDCTL_CERT") or None, environ.get("ETCDCTL_KEY") or None
+    if (certificate is None) != (key is None):
+        raise ConfigError("ETCDCTL_CERT and ETCDCTL_KEY belong together; one of them is missing")
+    careless = environ.get("ETCDCTL_INSECURE_SKIP_TLS_VERIFY", "")
+    if careless not in _TRUE | _FALSE:
+        raise ConfigError(f"ETCDCTL_INSECURE_SKIP_TLS_VERIFY must be true or false, not {careless!r}")
+    return Tls(
+        ca_file=environ.get("ETCDCTL_CACERT") or None, certificate=certificate, key=key, verify=careless not in _TRUE
+    )

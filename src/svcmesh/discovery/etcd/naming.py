@@ -1,0 +1,125 @@
+"""Endpoints as they stand in etcd: the values that etcd's own Go package for naming writes and reads.
+
+A service is a prefix that ends in a slash; each key beneath it is an instance, ``{"Op":0,"Addr":"10.0.0.5:8080",
+"Metadata":…}``. So a Go service finds a Python one, and the other way round. ``Op`` means nothing any more (what is
+gone has no key), and ``Metadata`` is whatever its writer likes: an object of ours may hold ``weight``, ``tags``,
+``region``, ``zone`` and ``sub_zone``, and so may one that a Go service writes. A plain address, as go-kit and many
+scripts put it, is understood too.
+
+Source: etcd's `client/v3/naming/endpoints` (`internal.Update`, `NewWatchChannel`).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from svcmesh.core.endpoint import Endpoint, Locality
+from svcmesh.core.errors import ConfigError
+from svcmesh.discovery.base import Announcement
+
+DEEPEST = 32
+"""Levels of nesting that metadata may have."""
+
+LARGEST_METADATA = 1_000
+"""Values that the metadata of one endpoint may hold."""
+
+HEAVIEST = 1e9
+"""The largest weight that is believed."""
+
+_PARTS = ("region", "zone", "sub_zone")
+
+
+def decode_endpoint(name: str, value: bytes) -> Endpoint:
+    """Return the endpoint that a value describes; ``name`` is its key beneath the service, its ``id``.
+
+    Raises:
+        ValueError: it describes none; the message says why.
+    """
+    found = _read(value)
+    if isinstance(found, str):
+        return Endpoint(found, metadata={"id": name})
+    address = found.get("Addr")
+    if not isinstance(address, str) or not address:
+        raise ValueError("it has no Addr, or one that is no text")
+    told = found.get("Metadata")
+    if not _is_small(told):
+        raise ValueError(f"its Metadata holds more than {LARGEST_METADATA} values, or is nested too deeply")
+    metadata: dict[str, Any] = {"id": name}
+    if isinstance(told, dict):
+        metadata |= told
+    elif told is not None:
+        metadata["metadata"] = told
+    weight = _weight(metadata)
+    tags = metadata.get("tags")
+    if isinstance(tags, list):
+        metadata["tags"] = tuple(tags)
+    parts = [part if isinstance(part := metadata.get(key), str) else "" for key in _PARTS]
+    return Endpoint(address, weight=weight, locality=Locality(*parts) if any(parts) else None, metadata=metadata)
+
+
+def encode_endpoint(announcement: Announcement) -> bytes:
+    """Return the value that announces a process.
+
+    Raises:
+        ConfigError: a malformed address or weight, metadata under a name that has a meaning here, a ``check``.
+    """
+    if announcement.check is not None:
+        raise ConfigError("etcd checks nothing: leave check out, heartbeats say that the process is alive")
+    endpoint = Endpoint(announcement.address, weight=announcement.weight, locality=announcement.locality)
+    own: dict[str, Any] = {}
+    if endpoint.weight != 1:
+        own["weight"] = endpoint.weight
+    if announcement.tags:
+        own["tags"] = list(announcement.tags)
+    for part in _PARTS if endpoint.locality is not None else ():
+        if text := getattr(endpoint.locality, part):
+            own[part] = text
+    for key in announcement.meta:
+        if key in own:
+            raise ConfigError(f"meta[{key!r}]: {key} is said twice, here and by its own argument")
+    update = {"Op": 0, "Addr": announcement.address, "Metadata": own | announcement.meta or None}
+    return json.dumps(update, separators=(",", ":")).encode()
+
+
+def _read(value: bytes) -> dict[str, Any] | str:
+    """Return the object in a value, or the address that it is."""
+    text = value.decode("utf-8", errors="strict").strip()
+    if not text.startswith(("{", '"')):
+        return text
+    try:
+        found = json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    read: dict[str, Any] | str = found  # nothing else begins like that
+    return read
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _weight(metadata: dict[str, Any]) -> float:
+    """Take the weight out of metadata; 1 where none is there that can be one."""
+    weight = metadata.get("weight")
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= HEAVIEST:
+        return 1
+    del metadata["weight"]
+    return weight
+
+
+def _is_small(value: Any) -> bool:
+    left, level = LARGEST_METADATA, [value]
+    for _ in range(DEEPEST):
+        left -= len(level)
+        if left < 0:
+            return False
+        level = [
+            one
+            for each in level
+            if isinstance(each, dict | list)
+            for one in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return True
+    return False

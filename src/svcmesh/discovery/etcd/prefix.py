@@ -1,0 +1,163 @@
+"""Following the keys beneath a prefix: one list, then a watch from the revision behind it, so that nothing is lost.
+
+- A watch is resumed at the revision behind the last one that it told of: that of the last event, or of a progress
+  notice. The revision of a header says less, since old events come in portions.
+- A watch that breaks, ends, is silent for long or whose revision was compacted is followed by a small question: how
+  many keys, and their newest revision. If that is what is known, nothing was missed, and the next watch begins at the
+  revision of that answer. Else all is listed again. The question needs a leader, so it also tells a quiet etcd from
+  a frozen one, or from a member that has lost the others.
+- A revision beyond the store's is accepted by etcd, and is silent for ever: a store that was wiped or restored shows
+  itself by a smaller revision or by another cluster, and is listed again.
+
+Source: etcd's `client/v3/watch.go` (what moves `nextRev`); etcd-io/etcd#8980 (a frozen member keeps a watch open).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from svcmesh.core.clock import Clock
+from svcmesh.discovery.etcd.answers import Header, Item, Notice, decode_mark, decode_range, decode_watch
+from svcmesh.discovery.etcd.client import Client
+from svcmesh.discovery.etcd.errors import PASSING_BY, Broken, EtcdError, error_told
+from svcmesh.discovery.etcd.target import range_end
+from svcmesh.discovery.pace import Bucket
+
+_JITTER = 0.1
+_RANGE, _WATCH = "/v3/kv/range", "/v3/watch"
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """What following needs besides the prefix. ``wait``: seconds for which a watch may be silent."""
+
+    client: Client
+    clock: Clock
+    rng: Random
+    wait: float
+
+
+def text64(key: bytes) -> str:
+    """Return a key as it stands in a request."""
+    return base64.b64encode(key).decode("ascii")
+
+
+class Prefix:
+    """The keys beneath a prefix, as they were when `follow` last yielded.
+
+    Attributes:
+        items: by key. revision: the one up to which all is known.
+    """
+
+    def __init__(self, surface: Surface, prefix: bytes) -> None:
+        self.items: dict[bytes, Item] = {}
+        self.revision = 0
+        self._surface = surface
+        self._client = surface.client
+        self._cluster = 0
+        self._range = {"key": text64(prefix), "range_end": text64(range_end(prefix))}
+        self._pace = Bucket(surface.clock, burst=3, seconds=2.0)
+
+    async def follow(self) -> AsyncGenerator[frozenset[bytes] | None, None]:
+        """Yield at once and after each change: the keys that changed, or None when any may have.
+
+        Raises:
+            EtcdError: nobody answers, or refuses. DiscoveryError: an answer that is none.
+        """
+        await self.list()
+        yield None
+        while True:
+            await self._pace.take()
+            async with aclosing(self._watched()) as changes:
+                async for changed in changes:
+                    yield changed
+            if await self._missed():
+                yield None
+
+    async def list(self, *, leader: bool = True) -> None:
+        """Read all keys; without ``leader`` as the member knows them that is asked.
+
+        Raises:
+            DiscoveryError: as `follow`.
+        """
+        body = self._range if leader else self._range | {"serializable": True}
+        header, self.items = decode_range(await self._client.ask(_RANGE, body, leader=leader))
+        self._cluster, self.revision = header
+
+    async def _watched(self) -> AsyncGenerator[frozenset[bytes], None]:
+        """Yield what a watch tells, until it ends for a reason that passes.
+
+        Raises:
+            EtcdError: it cannot be had. DiscoveryError: what it says is nothing that etcd says.
+        """
+        spread = 1.0 + _JITTER * (2.0 * self._surface.rng.random() - 1.0)
+        create: dict[str, Any] = {**self._range, "start_revision": str(self.revision + 1), "progress_notify": True}
+        began = False
+        try:
+            lines = self._client.follow(_WATCH, {"create_request": create}, self._surface.wait * spread)
+            async with aclosing(lines):
+                async for line in lines:
+                    notice = decode_watch(line, asked=_WATCH)
+                    if notice.ended is not None or not self._continues(notice.header):
+                        _check_end(notice, began=began)
+                        return
+                    began = True
+                    changed = self._apply(notice)
+                    if changed:
+                        yield changed
+        except PASSING_BY:
+            if not began:
+                raise
+        else:
+            if not began:
+                raise Broken(f"{_WATCH} at {self._client.members[0].shown}: it ended before it began")
+
+    def _continues(self, header: Header) -> bool:
+        """Whether an answer is of the store that is known, and not of an earlier state of it."""
+        return header.cluster == self._cluster and header.revision >= self.revision
+
+    def _apply(self, notice: Notice) -> frozenset[bytes]:
+        for key, revision, value in notice.changes:
+            if value is None:
+                self.items.pop(key, None)
+            else:
+                self.items[key] = Item(revision, value)
+            self.revision = max(self.revision, revision)
+        if notice.is_progress:
+            self.revision = notice.header.revision
+        return frozenset(change.key for change in notice.changes)
+
+    async def _missed(self) -> bool:
+        """Ask whether anything changed that no watch told of; read everything again if so."""
+        newest_first = {"limit": "1", "sort_order": "DESCEND", "sort_target": "MOD", "keys_only": True}
+        header, count, newest = decode_mark(await self._client.ask(_RANGE, self._range | newest_first))
+        known = max((item.revision for item in self.items.values()), default=0)
+        if self._continues(header) and (count, newest) == (len(self.items), known):
+            self.revision = header.revision
+            return False
+        await self.list()
+        return True
+
+
+def _check_end(notice: Notice, *, began: bool) -> None:
+    """Raise unless the end of a watch is one that passes.
+
+    Raises:
+        EtcdError: etcd has refused it.
+    """
+    if notice.ended is None or notice.compacted or (began and not _denied(notice.ended)):
+        return
+    raise _refusal(notice.ended)
+
+
+def _denied(reason: str) -> bool:
+    return "permission denied" in reason or "auth" in reason
+
+
+def _refusal(reason: str) -> EtcdError:
+    return error_told(7 if _denied(reason) else 14, reason or "the watch was cancelled", asked=_WATCH)

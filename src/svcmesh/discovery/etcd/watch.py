@@ -1,0 +1,102 @@
+"""From keys beneath a prefix to snapshots of a service: each value is decoded once, when it changes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
+
+from svcmesh.core.emit import Emit
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.errors import DiscoveryError
+from svcmesh.core.snapshot import Snapshot
+from svcmesh.discovery.etcd.answers import Item
+from svcmesh.discovery.etcd.errors import Broken
+from svcmesh.discovery.etcd.naming import decode_endpoint
+from svcmesh.discovery.etcd.prefix import Prefix, Surface
+from svcmesh.discovery.news import News
+
+_TOLD = 160  # characters of what an event says of a value
+
+
+class Reader:
+    """Makes snapshots of the keys of one service.
+
+    Args:
+        prefix: what all of its keys begin with. emit: told of values that are no endpoints. service: its name.
+    """
+
+    def __init__(self, prefix: bytes, emit: Emit, service: str) -> None:
+        self._prefix = prefix
+        self._news = News(emit, service, "etcd")
+        self._good: dict[bytes, Endpoint] = {}
+        self._bad: dict[bytes, str] = {}
+
+    def read(self, items: Mapping[bytes, Item], changed: Iterable[bytes] | None, revision: int) -> Snapshot | None:
+        """Return what the keys say now; None if that was known.
+
+        Args:
+            items: all keys. changed: those that may be others than before; None: all.
+            revision: the snapshot's version.
+
+        Raises:
+            DiscoveryError: there are values, and not one of them is an endpoint.
+        """
+        if changed is None:
+            self._good.clear()
+            self._bad.clear()
+            changed = items
+        for key in changed:
+            self._decode(key, items.get(key))
+        left_out = tuple(self._bad[key] for key in sorted(self._bad))
+        if left_out and not self._good:
+            raise DiscoveryError(f"none of {len(left_out)} values in etcd is an endpoint; {left_out[0]}")
+        return self._news.of(_unique(self._good), left_out, version=revision, authoritative=bool(self._good))
+
+    def _decode(self, key: bytes, item: Item | None) -> None:
+        self._good.pop(key, None)
+        self._bad.pop(key, None)
+        if item is None:
+            return
+        try:
+            name = key.removeprefix(self._prefix).decode("utf-8", errors="replace")
+            self._good[key] = decode_endpoint(name, item.value)
+        except ValueError as error:  # ConfigError of an address is one, and so is what is no UTF-8 or no JSON
+            self._bad[key] = f"key {key.decode('utf-8', errors='replace')[:_TOLD]!r}: {str(error)[:_TOLD]}"
+
+
+def _unique(found: Mapping[bytes, Endpoint]) -> tuple[Endpoint, ...]:
+    """Return endpoints by address, each address once: of several keys the one with most weight, then the first."""
+    best: dict[str, Endpoint] = {}
+    for _, endpoint in sorted(found.items(), key=lambda pair: (-pair[1].weight, pair[0])):
+        best.setdefault(endpoint.address, endpoint)
+    return tuple(sorted(best.values(), key=lambda endpoint: endpoint.address))
+
+
+async def watch_service(
+    surface: Surface, prefix: bytes, emit: Emit, service: str, *, fallback: bool
+) -> AsyncGenerator[Snapshot, None]:
+    """Yield the endpoints beneath ``prefix``, at once and after each change.
+
+    Args:
+        surface: whom to ask. prefix: what the service's keys begin with.
+        emit: told of values that cannot be used. service: its name.
+        fallback: whether what a member remembers is better than nothing, while etcd has no leader.
+
+    Raises:
+        DiscoveryError: nobody answers, or nothing that is there is an endpoint.
+    """
+    keys, reader = Prefix(surface, prefix), Reader(prefix, emit, service)
+    try:
+        async with aclosing(keys.follow()) as changes:
+            async for changed in changes:
+                fallback = False
+                snapshot = reader.read(keys.items, changed, keys.revision)
+                if snapshot is not None:
+                    yield snapshot
+    except Broken:
+        if fallback:
+            await keys.list(leader=False)
+            snapshot = reader.read(keys.items, None, keys.revision)
+            if snapshot is not None and snapshot.endpoints:
+                yield snapshot
+        raise
