@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svcmesh import ConfigError, Endpoint, Snapshot
-from svcmesh.core.snapshot import difference
+from svcmesh.core.snapshot import difference, sharing
 
 A, B, C = (Endpoint(f"10.0.0.{n}:80") for n in (1, 2, 3))
 HEAVY_B = Endpoint("10.0.0.2:80", weight=5)
@@ -48,3 +48,14 @@ def test_applying_a_difference_to_the_old_gives_the_new(old, new):
 
     assert state == {e.address: e for e in new}
     assert bool(found) == (set(old) != set(new) or any(e not in new for e in old))
+
+
+@given(sets, sets)
+def test_a_snapshot_that_shares_is_the_same_one_with_known_objects(old, new):
+    """Equal endpoints are the very objects of before, so that whoever compares again compares by identity."""
+    before, after = Snapshot(old, version=1), Snapshot(new, version=2, authoritative=True)
+    shared = sharing(before, after)
+
+    assert shared == after
+    assert {id(e) for e in shared.endpoints} >= {id(e) for e in old if e in new}
+    assert after.endpoints == tuple(new), "the one that was given stays as it is"

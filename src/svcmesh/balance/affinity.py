@@ -62,10 +62,10 @@ def host_key(cell: Cell) -> str:
     return named if isinstance(named, str) and named else cell.endpoint.address
 
 
-def placed_by(cell: Cell) -> tuple[str, float]:
-    """Return all of an endpoint that a table depends on: its host key, and its weight or its part of all calls."""
-    share = share_of(cell)
-    return host_key(cell), cell.endpoint.weight if share is None else share
+def weights(cells: Sequence[Cell]) -> tuple[float, ...]:
+    """Return what tables depend on besides host keys: of each endpoint its weight, or its part of all calls."""
+    shares = [share_of(cell) for cell in cells]
+    return tuple([c.endpoint.weight if share is None else share for c, share in zip(cells, shares, strict=True)])
 
 
 def share_of(cell: Cell) -> float | None:

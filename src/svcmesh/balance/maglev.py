@@ -88,8 +88,8 @@ class _TablePicker(AffinityPicker):
         """Yield the owners of the slots that Envoy's retries look at, then whoever none of them belonged to."""
         seen = set[str]()
         looks = (self._table[((key ^ -attempt) & _MASK) % self._size] for attempt in range(_LOOKS))
-        start = key % len(self._placed)
-        rest = (cell.endpoint for cell in (*self._placed[start:], *self._placed[:start]))
+        placed, count = self._placed, len(self._placed)
+        rest = (placed[(key + step) % count].endpoint for step in range(count))
         for endpoint in chain(looks, rest):
             if endpoint.address not in seen:
                 seen.add(endpoint.address)

@@ -78,6 +78,11 @@ class PeakEwma(Configuration):
         latency: Latency | None = cell.kept.get(self._kept)
         return cell.kept.setdefault(self._kept, Latency(cell)) if latency is None else latency
 
+    def latencies_of(self, cells: Sequence[Cell]) -> list[Latency]:
+        """Return what is known of each of these cells; of most of thousands something is."""
+        kept = self._kept
+        return [cell.kept.get(kept) or self.latency_of(cell) for cell in cells]
+
     def learn(self, cell: Cell, seconds: float, now: float, failed: bool | None) -> None:
         """Take in the end of an attempt; see `svcmesh.balance.picker.Learning`."""
         latency: Latency | None = cell.kept.get(self._kept)
@@ -140,14 +145,13 @@ class _EwmaPicker(RedrawPicker):
     """Compare two levels; learn at each end of a call."""
 
     def __init__(self, cells: Sequence[Cell], drawn: Sequence[Cell], config: PeakEwma, rng: Rng, clock: Clock) -> None:
-        known = {cell: config.latency_of(cell) for cell in cells}
-        for cell, latency in known.items():
-            if cell.owner is not None:
-                cell.learnt = latency
-        choose = _lower_of_two([known[cell] for cell in drawn], rng) if len(drawn) > 1 else lambda: drawn[0]
+        if cells[0].owner is not None:
+            for cell in cells:
+                cell.learnt = config.latency_of(cell)
+        choose = _lower_of_two(config.latencies_of(drawn), rng) if len(drawn) > 1 else lambda: drawn[0]
 
         def among(allowed: Sequence[Cell]) -> Cell:
-            return min(allowed, key=lambda cell: _load(known[cell]))
+            return min(allowed, key=lambda cell: _load(config.latency_of(cell)))
 
         super().__init__(cells, choose, excluding(drawn, choose, among))
         self._config = config
@@ -222,10 +226,11 @@ def _lower_of_two(known: list[Latency], rng: Rng) -> Callable[[], Cell]:
 
 def _pairs(known: list[Latency], rng: Rng) -> Callable[[], Lap[Latency]]:
     """Return a function that starts a new lap of pairs: of all in turn, or with unequal weights drawn by these."""
-    by_cell = {latency.cell: latency for latency in known}
-    if equal_weights(list(by_cell)):
+    cells = [latency.cell for latency in known]
+    if equal_weights(cells):
         return laps(known, rng, 2)
-    draw = random_choice(list(by_cell), rng)
+    by_cell = dict(zip(cells, known, strict=True))
+    draw = random_choice(cells, rng)
 
     def lap() -> Lap[Latency]:
         first, second = [[by_cell[draw()] for _ in range(LONG)] for _ in range(2)]

@@ -8,6 +8,7 @@ which speaks of cells and so saves it a look-up on each call.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 from svcmesh.balance.cell import Cell
@@ -42,7 +43,11 @@ class Picker:
     def __init__(self, cells: Sequence[Cell]) -> None:
         self.cells = tuple(cells)
         self._owner = cells[0].owner if cells else None
-        self._by_address = {cell.endpoint.address: cell for cell in self.cells}
+
+    @cached_property
+    def _by_address(self) -> dict[str, Cell]:
+        """The cells by address, made at first need: a mesh counts on cells, and never asks."""
+        return {cell.endpoint.address: cell for cell in self.cells}
 
     def choose_from(self, key: int | None, exclude: Collection[Endpoint]) -> Cell | None:
         """Return a cell for this key whose endpoint is not excluded, or None when there is none."""

@@ -87,25 +87,30 @@ class RingHash(Configuration):
             return EmptyPicker(cells)
         shares = normalized(placed)
         bound = Bound(placed, shares, self.hash_balance_factor) if self.hash_balance_factor else None
-        return _RingPicker(cells, self._points(placed, shares), rng, bound)
+        return _RingPicker(cells, *self._points(placed, shares), rng, bound)
 
-    def _points(self, cells: Sequence[Cell], shares: Sequence[float]) -> list[tuple[int, Cell]]:
-        """Return the points in their order: Envoy's sums, whose fractions carry over from one endpoint to the next."""
+    def _points(self, cells: Sequence[Cell], shares: Sequence[float]) -> tuple[list[int], list[Endpoint]]:
+        """Return the points in their order, and whose they are.
+
+        The sums are Envoy's, and their fractions carry over from one endpoint to the next.
+        """
         digest, least = HASHES[self.hash_function], min(shares)
         most = self.maximum_ring_size or max(USUAL, self.minimum_ring_size, len(cells))
         scale = (
             min(ceil(least * self.minimum_ring_size) / least, most) if least else most
         )  # a share too small for a float
-        points: list[tuple[int, Cell]] = []
+        points: list[int] = []
+        owners: list[Endpoint] = []
         target = 0.0
         for cell, share in zip(cells, shares, strict=True):
             target += scale * share
             prefix, index = f"{host_key(cell)}_", 0
             while len(points) < target:
-                points.append((digest(f"{prefix}{index}"), cell))
+                points.append(digest(f"{prefix}{index}"))
+                owners.append(cell.endpoint)
                 index += 1
-        points.sort(key=lambda point: point[0])
-        return points
+        order = sorted(range(len(points)), key=points.__getitem__)
+        return [points[place] for place in order], [owners[place] for place in order]
 
 
 class _RingPicker(AffinityPicker):
@@ -115,11 +120,12 @@ class _RingPicker(AffinityPicker):
     equal arcs, a few for each point: on most of them is no point, and all their keys belong to one endpoint.
     """
 
-    def __init__(self, cells: Sequence[Cell], points: list[tuple[int, Cell]], rng: Rng, bound: Bound | None) -> None:
+    def __init__(
+        self, cells: Sequence[Cell], points: list[int], owners: list[Endpoint], rng: Rng, bound: Bound | None
+    ) -> None:
         super().__init__(cells, self._along, rng, bound)
-        self._places = [place for place, _ in points]
-        self._owners = [cell.endpoint for _, cell in points]
-        self._owners.append(self._owners[0])  # beyond the last point is the first
+        self._places = points
+        self._owners = [*owners, owners[0]]  # beyond the last point is the first
         bits = (len(points) * ARCS - 1).bit_length()
         self._shift = 64 - bits
         self._arcs = self._cut(1 << bits)
@@ -136,8 +142,9 @@ class _RingPicker(AffinityPicker):
 
     def _along(self, key: int) -> Iterator[Cell]:
         """Yield the owners of the points from the key on; Envoy's retries take the next point, too."""
-        begin, seen = bisect_left(self._places, key & _MASK), set[str]()
-        for endpoint in chain(self._owners[begin:], self._owners[:begin]):
+        owners, begin, seen = self._owners, bisect_left(self._places, key & _MASK), set[str]()
+        for place in chain(range(begin, len(owners)), range(begin)):
+            endpoint = owners[place]
             if endpoint.address not in seen:
                 seen.add(endpoint.address)
                 yield self._by_address[endpoint.address]

@@ -18,7 +18,7 @@ from math import gcd, lcm
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.configuration import Configuration
 from svcmesh.balance.picker import Picker, Rng
-from svcmesh.balance.redraw import EmptyPicker, excluding, serving
+from svcmesh.balance.redraw import EmptyPicker, equal_weights, excluding, serving
 from svcmesh.balance.round_robin import RotatingPicker, rotation
 from svcmesh.core.clock import Clock
 
@@ -52,6 +52,8 @@ class WeightedRoundRobin(Configuration):
 
 def period(cells: Sequence[Cell]) -> list[Cell]:
     """Return one period of the schedule of cells of positive weight."""
+    if equal_weights(cells):
+        return list(cells)
     counts = whole([cell.endpoint.weight for cell in cells])
     size, most = len(cells), max(counts)
     steps: list[int] = []
@@ -74,10 +76,11 @@ def _generations(count: int, most: int, number: int) -> Iterator[int]:
 def whole(weights: Sequence[float]) -> list[int]:
     """Return whole numbers from 1 in the ratios of the weights, or nearly so where they would be too large."""
     longest = max(LONGEST, 16 * len(weights))
-    exact = [Fraction(weight).limit_denominator(_DENOMINATORS) if _is_plain(weight) else None for weight in weights]
-    if all(exact):
-        scale = lcm(*(part.denominator for part in exact if part))
-        counts = _reduced([int(part * scale) for part in exact if part])
+    exact = {weight: _plain(weight) for weight in set(weights)}  # thousands of endpoints have a few different weights
+    if all(exact.values()):
+        scale = lcm(*(part.denominator for part in exact.values() if part))
+        scaled_up = {weight: int(part * scale) for weight, part in exact.items() if part}
+        counts = _reduced([scaled_up[weight] for weight in weights])
         if sum(counts) <= longest:
             return counts
     most = max(weights)
@@ -91,9 +94,12 @@ def _reduced(counts: list[int]) -> list[int]:
     return [count // common for count in counts]
 
 
-def _is_plain(weight: float) -> bool:
-    """Whether it is a fraction of small numbers, as people write weights, and no outcome of arithmetic."""
-    return weight <= LONGEST and float(Fraction(weight).limit_denominator(_DENOMINATORS)) == weight
+def _plain(weight: float) -> Fraction | None:
+    """Return it as a fraction of small numbers, as people write weights; None for an outcome of arithmetic."""
+    if weight > LONGEST:
+        return None
+    fraction = Fraction(weight).limit_denominator(_DENOMINATORS)
+    return fraction if float(fraction) == weight else None
 
 
 def _turns() -> Callable[[Sequence[Cell]], Cell]:

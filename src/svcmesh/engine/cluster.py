@@ -7,14 +7,14 @@ lock and publish the result as new pickers. Callers only ever read what was publ
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from threading import RLock
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
 from svcmesh.core.endpoint import Endpoint, Health
 from svcmesh.core.outcome import Outcome
-from svcmesh.core.snapshot import Snapshot, difference
+from svcmesh.core.snapshot import Difference, Snapshot
 from svcmesh.engine.member import NEVER, Member
 from svcmesh.engine.probe import probe
 from svcmesh.engine.runtime import Runtime
@@ -26,6 +26,7 @@ S = TypeVar("S")
 Report = tuple[str, dict[str, Any]]
 """An event to emit once no lock is held: its name and its fields."""
 TICKS_PER_WINDOW = 10
+_UNHEALTHY = Health.UNHEALTHY  # a look at a member of an enumeration takes as long as all else that is asked of one
 QUICK_LOOK, LONG_LOOK, LONG_TIME = 0.25, 5.0, 30.0
 """Seconds between two looks at endpoints that left and are finishing their calls: at first, and after a long time."""
 
@@ -88,6 +89,7 @@ class Cluster:
         self.asleep = False
         self.follower: Followed | None = None
         self._timers = timers
+        self._look = self.look  # one for all members
         self._shared: dict[Hashable, Any] = {}
         self._detectors: dict[OutlierDetection, OutlierDetector] = {}
         self._views: WeakSet[Subscriber] = WeakSet()
@@ -133,12 +135,12 @@ class Cluster:
         """Put a new snapshot in force. Members that stay keep their state, those that left are drained."""
         now = self.runtime.clock.now()
         with self.lock:
-            change = difference([m.endpoint for m in self.members.values()], snapshot.endpoints)
             age = None if self.changed_at is None else now - self.changed_at
-            members = {e.address: self._member(e, now) for e in snapshot.endpoints}
+            members, added, changed = self._members(snapshot.endpoints, now)
             left = [m for address, m in self.members.items() if address not in members]
+            change = Difference(tuple(added), tuple(member.endpoint for member in left), tuple(changed))
             self.members = members
-            self.offered = tuple(e for e in snapshot.endpoints if e.health is not Health.UNHEALTHY)
+            self.offered = tuple([e for e in snapshot.endpoints if e.health is not _UNHEALTHY])
             self.draining.update(left)
             self.ready, self.changed_at = True, now
             self.departed += sum(member.succeeded for member in left)
@@ -172,16 +174,39 @@ class Cluster:
             self.runtime.events.emit("endpoint.restored", self.name, endpoint=endpoint)
 
     def _population(self) -> int:
-        return sum(1 for member in self.members.values() if member.endpoint.health is not Health.UNHEALTHY)
+        return sum([member.endpoint.health is not _UNHEALTHY for member in self.members.values()])
+
+    def _members(
+        self, endpoints: Iterable[Endpoint], now: float
+    ) -> tuple[dict[str, Member], list[Endpoint], list[Endpoint]]:
+        """Return the members for these endpoints, and which of these are new and which have changed.
+
+        Most of thousands are the very objects that they were before, see `svcmesh.core.snapshot.sharing`.
+        """
+        known = self.members
+        members: dict[str, Member] = {}
+        added: list[Endpoint] = []
+        changed: list[Endpoint] = []
+        for endpoint in endpoints:
+            address = endpoint.address
+            member = known.get(address)
+            if member is None or member.endpoint is not endpoint:
+                if member is None:
+                    added.append(endpoint)
+                elif member.endpoint != endpoint:
+                    changed.append(endpoint)
+                member = self._member(endpoint, now)
+            members[address] = member
+        return members, added, changed
 
     def _member(self, endpoint: Endpoint, now: float) -> Member:
         member = self.members.get(endpoint.address)
         if member is None:
-            member = Member(endpoint, self.look)
+            member = Member(endpoint, self._look)
             member.since = now
             if self._horizon:
                 member.keep_timeline(self._horizon, self._tick)
-        elif member.endpoint.health is Health.UNHEALTHY and endpoint.health is not Health.UNHEALTHY:
+        elif member.endpoint.health is _UNHEALTHY and endpoint.health is not _UNHEALTHY:
             member.since = now
         member.endpoint = endpoint
         return member

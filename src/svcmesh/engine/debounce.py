@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from svcmesh.core.clock import Clock, Timer
-from svcmesh.core.snapshot import Snapshot, difference
+from svcmesh.core.snapshot import Snapshot, difference, sharing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +93,7 @@ class Debouncer:
         self._drop_pending()
 
     def _collect(self, before: Snapshot, snapshot: Snapshot, now: float) -> None:
+        snapshot = sharing(before, snapshot)
         change = difference(before.endpoints, snapshot.endpoints)
         if not change and before.policy == snapshot.policy:
             self._drop_pending()  # it changed and changed back within a burst

@@ -9,7 +9,9 @@ from svcmesh.core.endpoint import Endpoint, Health, Locality
 from svcmesh.engine.member import Member
 
 IsOpen = Callable[[Member], bool]
-"""Whether a breaker keeps calls from a member."""
+"""Whether a breaker keeps calls from a member. One without breakers is not asked about."""
+
+_UNHEALTHY, _DEGRADED = Health.UNHEALTHY, Health.DEGRADED  # else the slowest part of sorting thousands
 
 
 class Group:
@@ -39,6 +41,8 @@ class Group:
 
     def without(self, is_open: IsOpen) -> Group:
         """Return the group in which those whose breakers keep calls from them are not well."""
+        if not any(member.breakers for part in (self.healthy, self.degraded) for member in part):
+            return self  # none of them ever failed, as is the rule: thousands need not be asked
         group = Group(self.priority)
         group.ill = list(self.ill)
         for part, found in ((self.healthy, group.healthy), (self.degraded, group.degraded)):
@@ -62,9 +66,10 @@ def grouped(members: Iterable[Member], ejected: Collection[str], level: Callable
         group = groups.get(priority)
         if group is None:
             group = groups[priority] = Group(priority)
-        if endpoint.health is Health.UNHEALTHY or (ejected and endpoint.address in ejected):
+        health = endpoint.health
+        if health is _UNHEALTHY or (ejected and endpoint.address in ejected):
             group.ill.append(member)
-        elif endpoint.health is Health.DEGRADED:
+        elif health is _DEGRADED:
             group.degraded.append(member)
         else:
             group.healthy.append(member)

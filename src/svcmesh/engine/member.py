@@ -62,9 +62,11 @@ class Member(Cell):
     __slots__ = (
         "_attachments",
         "_gone",
+        "_horizon",
         "_lock",
         "_look",
         "_replaced",
+        "_tick",
         "_timeline",
         "breakers",
         "due",
@@ -79,6 +81,8 @@ class Member(Cell):
         self.unsuccessful = 0
         self.breakers: dict[CircuitBreaker, Breaker] = {}
         self._timeline: Timeline | None = None
+        self._horizon = 0.0
+        self._tick = NEVER
         self._look = look
         self._attachments: dict[object, Closable] = {}
         self._replaced: dict[object, list[Reconnecting]] = {}
@@ -95,17 +99,21 @@ class Member(Cell):
         return 0 if self._timeline is None else self._timeline.at(instant)
 
     def keep_timeline(self, horizon: float, tick: float) -> None:
-        """From now on remember successes for ``horizon`` seconds back, to within ``tick``."""
-        self._timeline = Timeline(horizon, tick)
+        """From now on remember successes for ``horizon`` seconds back, to within ``tick``.
+
+        The first call makes what that takes: most of thousands of endpoints are never called.
+        """
+        self._timeline, self._horizon, self._tick = None, horizon, tick
         self.due = -math.inf  # sample at the next call
 
     def roll(self, now: float) -> None:
         """Sample the totals and let the cluster do what is due; called once per tick by whoever comes first."""
-        next_sample = NEVER
-        if self._timeline is not None:
-            self._timeline.roll(now, self.succeeded)
-            next_sample = now + self._timeline.tick
-        self.due = min(next_sample, self._look(now))
+        if self._horizon:
+            timeline = self._timeline
+            if timeline is None:
+                self._timeline = timeline = Timeline(self._horizon, self._tick)
+            timeline.roll(now, self.succeeded)
+        self.due = min(now + self._tick, self._look(now))
 
     def attachment(self, key: object, make: Callable[[], C]) -> C:
         """Return what a transport keeps here under ``key``, made by ``make`` at first need.

@@ -61,6 +61,8 @@ def standing(
 
 def _answering(groups: Sequence[Group], ejected: Mapping[str, Ejection]) -> list[list[Member]]:
     """Return whom a panic calls: all but those that refuse connections, unless all of all priorities do."""
+    if not ejected:
+        return [group.members for group in groups]
     found = [[member for member in group.members if not _refuses(member, ejected)] for group in groups]
     return found if any(found) else [group.members for group in groups]
 

@@ -13,15 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from threading import RLock
 
-from svcmesh.balance.affinity import placed_by
+from svcmesh.balance.affinity import host_key, weights
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.picker import LoadBalancer, Picker
 from svcmesh.balance.redraw import EmptyPicker
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.engine.runtime import Runtime
 
-_Wanted = tuple[tuple[Cell, str, float], ...]
-"""All that a table depends on, in the order of the list: who, placed by what, of which weight."""
+_Wanted = tuple[tuple[Cell, ...], tuple[str, ...], tuple[float, ...]]
+"""All that a table depends on, in the order of the list: who, placed by what, of which weight. Three tuples and not one
+of thousands, which the garbage collector would have to look through with every thread waiting."""
+
+_NONE: _Wanted = ((), (), ())
 
 
 class Tables:
@@ -44,13 +47,12 @@ class Tables:
     def reset_after_fork(self) -> None:
         """Forget everything: cells are others in a forked child, and what was being built is not."""
         self._table: Picker = EmptyPicker(())
-        self._made: _Wanted = ()
-        self._wanted: _Wanted = ()
+        self._made = self._wanted = _NONE
         self._building = False
 
     def over(self, cells: Sequence[Cell]) -> Picker:
         """Return a picker over ``cells``, as far as there is a table with them; see to it that there will be one."""
-        self._wanted = wanted = tuple((cell, *placed_by(cell)) for cell in cells)
+        self._wanted = wanted = (tuple(cells), tuple([host_key(cell) for cell in cells]), weights(cells))
         if wanted == self._made:
             return self._table
         known = set(self._table.cells)
@@ -62,7 +64,7 @@ class Tables:
         return Narrowed(self._table, staying)
 
     def _make(self, wanted: _Wanted) -> Picker:
-        return self._balancer.over([cell for cell, _, _ in wanted], self._runtime.rng, self._runtime.clock)
+        return self._balancer.over(wanted[0], self._runtime.rng, self._runtime.clock)
 
     def _build(self) -> None:
         """Build tables until one is of the newest state; runs on the worker."""
