@@ -59,7 +59,7 @@ async def test_static_uris_list_addresses(uri, expected, how):
         ("file:/etc/mesh.yaml", "no discovery URI"),
         ("://a:1", "no discovery URI"),
         ("1st://a:1", "no discovery URI"),
-        ("zookeeper://a:1", "'zookeeper'.*file, local, static"),
+        ("zookeeper://a:1", "'zookeeper'.*file, k8s, local, static"),
         ("static://", "address is missing"),
         ("static://a:1,", "address is missing"),
         ("static://,a:1", "address is missing"),

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.tls import Tls, tls_context
@@ -66,6 +66,21 @@ class Ask:
     content: bytes | None = None
 
 
+class Reply(Protocol):
+    """What of httpx's response is used: the head of an answer, and its body as it comes."""
+
+    @property
+    def status_code(self) -> int:
+        """The status."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """All headers."""
+
+    def aiter_bytes(self) -> AsyncIterator[bytes]:
+        """Yield the body in parts."""
+
+
 class Lines:
     """Connections to the servers of one registry, called ``whose`` in errors.
 
@@ -97,7 +112,7 @@ class Lines:
                 await kept.close()
 
     @asynccontextmanager
-    async def exchange(self, ask: Ask) -> AsyncGenerator[httpx.Response, None]:
+    async def exchange(self, ask: Ask) -> AsyncGenerator[Reply, None]:
         """Make one request, and read its answer inside the block.
 
         Raises:
@@ -179,7 +194,7 @@ class _Kept:
         return httpx.AsyncHTTPTransport(verify=verify, limits=limits, uds=server.socket, trust_env=False)
 
 
-async def body_of(response: httpx.Response, largest: int) -> bytes:
+async def body_of(response: Reply, largest: int) -> bytes:
     """Return the body of an answer.
 
     Raises:
@@ -199,7 +214,7 @@ async def body_of(response: httpx.Response, largest: int) -> bytes:
     return b"".join(parts)
 
 
-def headers_of(response: httpx.Response) -> dict[str, str]:
+def headers_of(response: Reply) -> dict[str, str]:
     """Return the headers of an answer by lower-case name."""
     return {name.lower(): value for name, value in response.headers.items()}
 

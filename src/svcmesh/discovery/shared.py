@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Generator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
@@ -89,7 +89,7 @@ class Seats:
         self._taken: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 
     @contextmanager
-    def sit(self, most: int) -> Iterator[bool]:
+    def sit(self, most: int) -> Generator[bool, None, None]:
         """Take a seat for the block if fewer than ``most`` are taken; say whether it was had."""
         loop = asyncio.get_running_loop()
         had = self._taken.get(loop, 0) < most

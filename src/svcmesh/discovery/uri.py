@@ -24,6 +24,8 @@ from svcmesh.discovery.dns.question import names_endpoints
 from svcmesh.discovery.etcd.backend import open_etcd, open_etcd_service
 from svcmesh.discovery.etcd.target import names_service as names_target
 from svcmesh.discovery.file import FileDiscovery
+from svcmesh.discovery.kubernetes.backend import open_kubernetes
+from svcmesh.discovery.kubernetes.question import names_service as names_kubernetes_service
 from svcmesh.discovery.local.directory import default_directory
 from svcmesh.discovery.local.registry import LocalRegistry
 from svcmesh.discovery.plugged import plugged
@@ -185,6 +187,7 @@ SCHEMES: Mapping[str, Scheme] = {
     "consul+unix": Scheme(open_consul, complete=names_service),
     "etcd": Scheme(open_etcd, complete=names_target, alone=open_etcd_service),
     "etcd+https": Scheme(open_etcd, complete=names_target, alone=open_etcd_service),
+    "k8s": Scheme(open_kubernetes, complete=names_kubernetes_service),
     "dns": Scheme(open_dns, complete=names_endpoints),
     "dns+srv": Scheme(open_dns, complete=names_endpoints),
 }

@@ -1,0 +1,1 @@
+"""Kubernetes: watching EndpointSlices at the API server."""

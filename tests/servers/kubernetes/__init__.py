@@ -1,0 +1,1 @@
+"""An API server for tests: EndpointSlices by list and watch, as Kubernetes means them, and nothing else."""
