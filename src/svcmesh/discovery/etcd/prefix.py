@@ -60,6 +60,7 @@ class Prefix:
         self._surface = surface
         self._client = surface.client
         self._cluster = 0
+        self._in_vain = False  # whether the last watch never began: the next question may find another member
         self._range = {"key": text64(prefix), "range_end": text64(range_end(prefix))}
         self._pace = Bucket(surface.clock, burst=3, seconds=2.0)
 
@@ -106,16 +107,16 @@ class Prefix:
                     if notice.ended is not None or not self._continues(notice.header):
                         _check_end(notice, began=began)
                         return
-                    began = True
+                    began, self._in_vain = True, False
                     changed = self._apply(notice)
                     if changed:
                         yield changed
-        except PASSING_BY:
-            if not began:
-                raise
-        else:
             if not began:
                 raise Broken(f"{_WATCH} at {self._client.members[0].shown}: it ended before it began")
+        except PASSING_BY:
+            if not began and self._in_vain:
+                raise
+            self._in_vain = not began
 
     def _continues(self, header: Header) -> bool:
         """Whether an answer is of the store that is known, and not of an earlier state of it."""
