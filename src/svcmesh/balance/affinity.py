@@ -41,11 +41,14 @@ class AffinityPicker(Picker):
 
     def choose_from(self, key: int | None, exclude: Collection[Endpoint]) -> Cell | None:
         """Return the owner of the key; the next on its path if that one is excluded or has more than its share."""
+        return self.choose_beyond(key, addresses(exclude))
+
+    def choose_beyond(self, key: int | None, excluded: Collection[str]) -> Cell | None:
+        """Do the same for whom addresses of those who are excluded are at hand."""
         if key is None:
             key = int(self._random() * 2**53) << 11  # all that the draw has, as the high bits
         if not isinstance(key, int):
             raise no_key(key)
-        excluded = addresses(exclude)
         if self._bound is not None:
             return self._bound.within(self._path(key), key, excluded)
         return next((cell for cell in self._path(key) if cell.endpoint.address not in excluded), None)

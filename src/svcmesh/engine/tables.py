@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from threading import RLock
 
-from svcmesh.balance.affinity import host_key, weights
+from svcmesh.balance.affinity import AffinityPicker, host_key, weights
 from svcmesh.balance.cell import Cell
-from svcmesh.balance.picker import LoadBalancer, Picker
+from svcmesh.balance.picker import LoadBalancer, Picker, addresses
 from svcmesh.balance.redraw import EmptyPicker
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.engine.runtime import Runtime
@@ -87,6 +87,7 @@ class Narrowed(Picker):
         left = set(staying)
         self._table = table
         self._gone = [cell.endpoint for cell in table.cells if cell not in left]
+        self._gone_by_address = frozenset(addresses(self._gone))
         self.choose = self._choose
 
     def _choose(self) -> Cell | None:
@@ -94,4 +95,7 @@ class Narrowed(Picker):
 
     def choose_from(self, key: int | None, exclude: Collection[Endpoint]) -> Cell | None:
         """Return the first on the path of the key that stays and is not excluded."""
-        return self._table.choose_from(key, [*self._gone, *exclude])
+        table, gone = self._table, self._gone_by_address
+        if isinstance(table, AffinityPicker):  # which need not be told anew on each call who is gone
+            return table.choose_beyond(key, gone | addresses(exclude) if exclude else gone)
+        return table.choose_from(key, [*self._gone, *exclude])
