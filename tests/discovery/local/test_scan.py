@@ -8,9 +8,9 @@ import pytest
 
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.base import Announcement
-from svcmesh.discovery.local.directory import write_atomically
 from svcmesh.discovery.local.record import encode, stamp
 from svcmesh.discovery.local.scan import GRACE, Scan
+from svcmesh.discovery.private_directory import write_atomically
 from svcmesh.testing.sim import Kernel
 
 START = 1000.0

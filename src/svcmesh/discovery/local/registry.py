@@ -20,19 +20,12 @@ from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.announced import LARGEST
 from svcmesh.discovery.base import Announcement
-from svcmesh.discovery.local.directory import (
-    ATTEMPTS,
-    check_private,
-    make_private,
-    read_regular,
-    remove_exactly,
-    remove_if_empty,
-    write_atomically,
-)
+from svcmesh.discovery.local.directory import REGISTRY, remove_exactly, remove_if_empty
 from svcmesh.discovery.local.record import decode, edition, encode, stamp, stamped_at
 from svcmesh.discovery.local.rounds import Rounds
 from svcmesh.discovery.local.scan import SUFFIX, Scan
 from svcmesh.discovery.names import quote_name, unquote_name
+from svcmesh.discovery.private_directory import ATTEMPTS, check_private, make_private, read_regular, write_atomically
 
 _registries = count()
 _editions = count(os.getpid())
@@ -64,7 +57,7 @@ class LocalRegistry:
         self._draining: set[tuple[str, str]] = set()
         self._existed = False
         try:
-            check_private(self.directory)
+            check_private(self.directory, REGISTRY)
         except DiscoveryError as error:
             raise ConfigError(str(error)) from None
 
@@ -85,7 +78,7 @@ class LocalRegistry:
                 a new and empty one would be believed, and take away every endpoint that is still there.
         """
         if not self._existed:
-            make_private(self.directory)
+            make_private(self.directory, REGISTRY)
             self._existed = True
         scan = Scan(self.directory, service, clock=self._clock, emit=self._emit)
         endpoints = scan.poll() or ()
@@ -168,10 +161,10 @@ class LocalRegistry:
         self._marks[_key(announcement)] = (inode, edition(mtime_ns))
 
     def _place(self, directory: str, name: str, content: bytes, mtime_ns: int) -> int:
-        make_private(self.directory)
+        make_private(self.directory, REGISTRY)
         self._existed = True
         for _ in range(ATTEMPTS):
-            make_private(directory)
+            make_private(directory, REGISTRY)
             try:
                 return write_atomically(directory, name, content, mtime_ns)
             except FileNotFoundError:

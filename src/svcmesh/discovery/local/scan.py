@@ -16,15 +16,10 @@ from svcmesh.core.emit import Emit
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.announced import LARGEST
-from svcmesh.discovery.local.directory import (
-    TEMPORARY,
-    check_private,
-    read_regular,
-    remove_exactly,
-    remove_if_empty,
-)
+from svcmesh.discovery.local.directory import REGISTRY, remove_exactly, remove_if_empty
 from svcmesh.discovery.local.record import Record, boot_id, decode, edition, stamped_at
 from svcmesh.discovery.names import quote_name
+from svcmesh.discovery.private_directory import TEMPORARY, check_private, read_regular
 
 SUFFIX = ".json"
 GRACE = 60.0
@@ -115,7 +110,7 @@ class Scan:
         return now - self._changed > _SETTLE and now < self._next_full
 
     def _read_all(self, now: float) -> dict[str, _File]:
-        if not check_private(self._root):
+        if not check_private(self._root, REGISTRY):
             raise DiscoveryError(f"the registry directory {self._root} is gone")
         try:
             descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
