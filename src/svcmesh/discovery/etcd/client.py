@@ -12,9 +12,9 @@ from typing import Any
 from svcmesh.core.clock import Clock
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.etcd.address import Access
-from svcmesh.discovery.etcd.errors import PASSING_BY, Broken, EtcdError, Refused, TokenLost, Unreachable, error_of
+from svcmesh.discovery.etcd.errors import PASSING_BY, Broken, Refused, TokenLost, Unreachable, error_of
 from svcmesh.discovery.etcd.login import PATH, Login
-from svcmesh.discovery.lines import Ask, Lines, NoAnswer, Server, Unfit, body_of, check_json, headers_of, without
+from svcmesh.discovery.lines import Ask, Lines, NoAnswer, Server, Unfit, body_of, check_json, headers_of
 
 LARGEST = 32 * 1024 * 1024
 """Bytes that an answer, or one message of a watch, may have: some 100,000 instances."""
@@ -75,22 +75,23 @@ class Client:
         said.args = ("; ".join(map(str, failed)),)
         raise said
 
-    async def follow(self, path: str, body: Mapping[str, Any], silence: float) -> AsyncGenerator[bytes, None]:
+    async def follow(self, path: str, asking: Mapping[str, Any], silence: float) -> AsyncGenerator[bytes, None]:
         """Yield the lines of an answer without end, by the member that answered last.
 
         Args:
-            path: of the gateway. body: what becomes its JSON. silence: seconds that may pass without a byte.
+            path: of the gateway. asking: what becomes its JSON. silence: seconds that may pass without a byte.
 
         Raises:
             EtcdError: it cannot be had, or broke off; its end is none.
         """
         member, asked = self.members[0], f"{path} at {self.members[0].shown}"
-        own = await self._login.headers(partial(self._send, member, PATH, headers={}))
-        ask = self._asking(member, path, json.dumps(body).encode(), own | _LEADER, silence)
+        own = await self._own_headers(member)
+        ask = self._asking(member, path, json.dumps(asking).encode(), own | _LEADER, silence)
         try:
             async with self._lines.exchange(ask) as response:
                 if response.status_code != 200:
-                    raise self._error(response.status_code, await body_of(response, LARGEST), asked)
+                    body = self._login.hide(await body_of(response, LARGEST), own)
+                    raise error_of(response.status_code, body, asked=asked)
                 check_json(headers_of(response))
                 async with aclosing(_split(response.aiter_bytes())) as lines:
                     async for line in lines:
@@ -110,15 +111,17 @@ class Client:
 
     async def _known(self, member: Server, path: str, content: bytes, headers: Mapping[str, str]) -> bytes:
         """Ask one member, as whom it knows; once more with a new token where it takes the one that we have no more."""
-        for is_last in (False, True):
-            own = await self._login.headers(partial(self._send, member, PATH, headers={}))
-            try:
-                return await self._send(member, path, content, {**own, **headers})
-            except TokenLost:
-                self._login.forget(own)
-                if is_last or self.access.credentials is None:
-                    raise
-        raise AssertionError("unreachable")
+        own = await self._own_headers(member)
+        try:
+            return await self._send(member, path, content, {**own, **headers})
+        except TokenLost:
+            self._login.forget(own)
+            if self.access.credentials is None:
+                raise
+        return await self._send(member, path, content, {**await self._own_headers(member), **headers})
+
+    async def _own_headers(self, member: Server) -> dict[str, str]:
+        return await self._login.headers(partial(self._send, member, PATH, headers={}))
 
     async def _send(self, member: Server, path: str, content: bytes, headers: Mapping[str, str]) -> bytes:
         asked = f"{path} at {member.shown}"
@@ -132,11 +135,8 @@ class Client:
         except Unfit as error:
             raise Refused(f"{asked} {error}") from None
         if response.status_code != 200:
-            raise self._error(response.status_code, body, asked)
+            raise error_of(response.status_code, self._login.hide(body, headers), asked=asked)
         return body
-
-    def _error(self, status: int, body: bytes, asked: str) -> EtcdError:
-        return error_of(status, without(self._login.secrets(), body), asked=asked)
 
     @staticmethod
     def _asking(member: Server, path: str, content: bytes, headers: Mapping[str, str], patience: float) -> Ask:

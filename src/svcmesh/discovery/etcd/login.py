@@ -29,16 +29,17 @@ class Login:
         self._credentials = credentials
         self._clock = clock
         self._token: str | None = None  # "": etcd asks nobody who he is
+        self._password = ""  # that was sent last
         self._refused: tuple[float, str] | None = None  # until when, and why
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
-    def secrets(self) -> dict[str, str]:
-        """Return what nobody may see, under names that do not matter."""
-        if self._credentials is None:
-            return {}
-        password = self._credentials.password
-        found = {"token": self._token or "", "password": password, "written": json.dumps(password)[1:-1]}
-        return {name: secret for name, secret in found.items() if secret}
+    def hide(self, body: bytes, headers: Mapping[str, str]) -> bytes:
+        """Return what may be shown of an answer to ``headers``: something in between may have sent back what it got."""
+        secrets = {self._password, json.dumps(self._password)[1:-1], headers.get("Authorization", "")}
+        body = body[:65536]
+        for secret in sorted(filter(None, secrets), key=len, reverse=True):
+            body = body.replace(secret.encode(), "…".encode())
+        return body
 
     async def headers(self, fetch: Fetch) -> dict[str, str]:
         """Return the headers that say who we are, after a login if need be.
@@ -63,7 +64,8 @@ class Login:
     async def _fetched(self, credentials: Credentials, fetch: Fetch) -> str:
         if self._refused is not None and self._clock.now() < self._refused[0]:
             raise Denied(self._refused[1], retry_after=SLOWLY)
-        body = json.dumps({"name": credentials.user, "password": credentials.secret()}).encode()
+        self._password = credentials.secret()
+        body = json.dumps({"name": credentials.user, "password": self._password}).encode()
         try:
             return decode_token(await fetch(body))
         except NoUsers:
