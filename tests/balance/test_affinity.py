@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from svcmesh import Endpoint
 from svcmesh.balance import LoadBalancer, Maglev, RingHash
-from svcmesh.balance.affinity import host_key, normalized
+from svcmesh.balance.affinity import AffinityPicker, host_key, normalized
 from svcmesh.balance.cell import Cell
 
 BOTH = pytest.mark.parametrize("config", [RingHash(), Maglev(table_size=101)], ids=["ring", "maglev"])
@@ -40,6 +42,18 @@ def test_a_call_without_a_key_gets_a_random_endpoint(config: LoadBalancer) -> No
 
     assert {picker.pick() for _ in range(50)} == set(endpoints)
     assert {picker.pick(7) for _ in range(50)} == {picker.pick(7)}
+
+
+@BOTH
+@given(st.integers(-(2**70), 2**70))
+def test_every_number_is_a_key_and_belongs_to_the_first_on_its_path(config: LoadBalancer, key: int) -> None:
+    """It is looked up without walking; who is excluded is walked past."""
+    picker = config.picker([cell.endpoint for cell in cells(1, 1, 1, 1)])
+    assert isinstance(picker, AffinityPicker)
+    first, second, *_ = picker._path(key)
+
+    assert picker.choose_from(key, ()) is first
+    assert picker.choose_from(key, [first.endpoint]) is second
 
 
 @BOTH
