@@ -195,6 +195,17 @@ def test_who_takes_no_calls_needs_no_hint():
     assert [e.priority for e in found(listed, Reading(zone="a")).endpoints] == [0, 1]
 
 
+def test_endpoints_are_used_again_where_nothing_has_changed():
+    made = {}
+    before = endpoints_of(slices([endpoint("10.0.0.1"), endpoint("10.0.0.2")]), made=made).endpoints
+    changed = [endpoint("10.0.0.1"), endpoint("10.0.0.2", zone="b"), endpoint("10.0.0.3")]
+    after = endpoints_of(slices(changed), made=made).endpoints
+    assert after[0] is before[0]
+    assert after[1].locality == Locality(zone="b")
+    assert endpoints_of(slices(changed[:1]), made=made).endpoints == before[:1]
+    assert list(made) == ["10.0.0.1:8080"]
+
+
 # -- laws ----------------------------------------------------------------------------------------------------------
 
 _endpoints = st.lists(
@@ -222,3 +233,6 @@ def test_how_endpoints_are_cut_into_slices_and_ordered_does_not_matter(listed, z
     leaving = {entry.host for entry in entries if entry.draining}
     assert {e.host for e in seen.endpoints} == (ready or leaving)
     assert not seen.endpoints or 0 in {e.priority for e in seen.endpoints}
+    made = {}
+    endpoints_of(whole[:1], Reading(zone="b"), made=made)
+    assert endpoints_of(whole, reading, lambda _: True, made) == seen, "what was made before makes no difference"

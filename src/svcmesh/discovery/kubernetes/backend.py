@@ -12,12 +12,13 @@ from svcmesh.core.errors import ConfigError
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.kubernetes.access import Access, files_of, home_file, in_cluster
 from svcmesh.discovery.kubernetes.client import Client, Scope
-from svcmesh.discovery.kubernetes.endpoints import Reading, endpoints_of
+from svcmesh.discovery.kubernetes.endpoints import Made, Reading, endpoints_of
 from svcmesh.discovery.kubernetes.kubeconfig import access_of
-from svcmesh.discovery.kubernetes.question import Question, Target, question_of
+from svcmesh.discovery.kubernetes.question import Question, question_of
 from svcmesh.discovery.kubernetes.slices import Slice
 from svcmesh.discovery.kubernetes.watch import Feed, Surface
 from svcmesh.discovery.news import News
+from svcmesh.discovery.pace import Bucket
 from svcmesh.discovery.shared import Seats, Shared, Work
 from svcmesh.discovery.uri_parts import Surroundings, Uri
 
@@ -54,7 +55,7 @@ class KubernetesDiscovery:
         chance = Random() if rng is None else rng
         self._surface = Surface(Client(access), clock, emit, chance, self._question.wait)
         self._seats = Seats()
-        self._shared: dict[str, Namespace] = {}
+        self._shared: dict[str, Slices] = {}
 
     async def watch(self, service: str) -> AsyncIterator[Snapshot]:
         """Yield the endpoints of ``service``, at once and after each change.
@@ -67,55 +68,51 @@ class KubernetesDiscovery:
         reader = Reader(self._surface.emit, service, self._question.reading(target))
         async with self._surface.client.open():
             with self._seats.sit(MOST_SINGLE) as single:
-                watching = self._alone(scope, reader) if single else self._together(scope, target, reader)
-                async with aclosing(watching) as snapshots:
+                slices = Slices(self._surface, scope) if single else self._shared_in(scope.namespace)
+                async with aclosing(self._following(slices, scope.service, reader)) as snapshots:
                     async for snapshot in snapshots:
                         yield snapshot
 
-    async def _alone(self, scope: Scope, reader: Reader) -> AsyncGenerator[Snapshot, None]:
-        feed = Feed(self._surface, scope)
-        async with aclosing(feed.follow()) as changes:
-            async for _ in changes:
-                snapshot = reader.read(feed.of(scope.service), feed.version)
-                if snapshot is not None:
-                    yield snapshot
-
-    async def _together(self, scope: Scope, target: Target, reader: Reader) -> AsyncGenerator[Snapshot, None]:
-        shared = self._shared_in(scope.namespace)
-        stale = shared.enter(target.name)
+    async def _following(self, slices: Slices, name: str, reader: Reader) -> AsyncGenerator[Snapshot, None]:
+        busy = Bucket(self._surface.clock, burst=20, seconds=0.2)
+        stale = slices.enter(name)
         try:
             while True:
-                if shared.listed:
+                if slices.listed:
                     stale.clear()
-                    snapshot = reader.read(shared.feed.of(target.name), shared.feed.version)
+                    snapshot = reader.read(slices.feed.of(name), slices.feed.version)
                     if snapshot is not None:
                         yield snapshot
                 await stale.wait()
-                if shared.error is not None:
-                    raise shared.error
+                if slices.error is not None:
+                    raise slices.error
+                await busy.take()  # what changes meanwhile is read at once
         finally:
-            await shared.leave(target.name, stale)
+            await slices.leave(name, stale)
 
-    def _shared_in(self, namespace: str) -> Namespace:
+    def _shared_in(self, namespace: str) -> Slices:
         """Return what watches in ``namespace`` that begin now share: another one after a failure, or in a fork."""
         shared = self._shared.get(namespace)
         if shared is None or not shared.usable:
-            shared = self._shared[namespace] = Namespace(self._surface, namespace)
+            shared = self._shared[namespace] = Slices(self._surface, Scope(namespace))
         return shared
 
 
-class Namespace(Shared):
-    """All slices of a namespace, for watches that share them.
+class Slices(Shared):
+    """The slices of a scope, kept up to date beside those who watch them.
+
+    They come faster than endpoints can be made of them when a thousand pods are replaced; so the one is not the
+    other's next step.
 
     Attributes:
         feed: the slices. listed: whether they have been listed.
     """
 
-    def __init__(self, surface: Surface, namespace: str) -> None:
-        super().__init__(f"the namespace {namespace}")
+    def __init__(self, surface: Surface, scope: Scope) -> None:
+        super().__init__(f"EndpointSlices in namespace {scope.namespace}")
         self._surface = surface
-        self._scope = Scope(namespace)
-        self.feed = Feed(surface, self._scope)
+        self._scope = scope
+        self.feed = Feed(surface, scope)
         self.listed = False
 
     def work(self) -> tuple[Work, ...]:
@@ -136,6 +133,7 @@ class Reader:
     def __init__(self, emit: Emit, service: str, reading: Reading) -> None:
         self._news = News(emit, service, "Kubernetes")
         self._reading = reading
+        self._made: Made = {}
 
     def read(self, slices: Iterable[Slice], version: str) -> Snapshot | None:
         """Return what slices say; None if that was known.
@@ -143,7 +141,7 @@ class Reader:
         Raises:
             DiscoveryError: they have endpoints, and none has the port that is wanted.
         """
-        found = endpoints_of(slices, self._reading)
+        found = endpoints_of(slices, self._reading, made=self._made)
         return self._news.of(found.endpoints, found.left_out, version=version, authoritative=found.sure)
 
 

@@ -87,9 +87,10 @@ def _document(file: Path) -> dict[str, Any]:
         found = parse_document(content.decode(), str(file), is_json=False)
     except OSError as error:
         raise ConfigError(f"cannot read the kubeconfig {file}: {error.strerror}") from None
-    except (UnicodeDecodeError, DiscoveryError) as error:
-        told = str(error) if isinstance(error, DiscoveryError) else "it is no UTF-8"
-        raise ConfigError(f"cannot read the kubeconfig {file}: {told}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"cannot read the kubeconfig {file}: it is no UTF-8") from None
+    except DiscoveryError as error:
+        raise ConfigError(f"cannot read the kubeconfig {error}") from None
     if not isinstance(found, dict):
         raise ConfigError(f"{file} is no kubeconfig: expected a mapping")
     return found
