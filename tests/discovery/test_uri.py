@@ -213,3 +213,9 @@ def test_names_and_uris_are_told_apart():
 def test_redaction_keeps_the_rest():
     assert redacted("etcd://user:p@w@host:8500/x") == "etcd://…@host:8500/x", "also where an '@' is not encoded"
     assert redacted("consul://user:pw@host:8500/x?token=abc&dc=eu") == "consul://…@host:8500/x?token=…&dc=…"
+
+
+def test_who_an_etcd_is_has_no_password_in_it():
+    one = opened("etcd://me:secret@b:1,a/apps")
+    assert one.identity == "etcd http://a:2379,http://b:1 apps/{service}"
+    assert opened("etcd:///apps", ETCDCTL_ENDPOINTS="a,b:1", ETCDCTL_USER="you:x").identity == one.identity

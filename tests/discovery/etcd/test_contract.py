@@ -7,6 +7,7 @@ import json
 import pytest
 
 import svcmesh
+from svcmesh.cli.main import main
 from svcmesh.core.clock import SYSTEM
 from svcmesh.core.emit import silent
 from svcmesh.core.endpoint import Locality
@@ -199,3 +200,11 @@ def test_what_etcd_has_no_word_for_is_refused_at_once(mesh):
         mesh.register("web", port=80, host="127.0.0.1", check="tcp")
     with pytest.raises(svcmesh.ConfigError, match="weight is said twice"):
         mesh.register("web", port=80, host="127.0.0.1", weight=2, meta={"weight": "3"})
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_the_command_line_shows_a_service(etcd, name, alone, capsys):
+    etcd.put(f"apps/{name}/1", go_value(8001))
+    asked = [f"etcd://{etcd.address}/apps/{name}"] if alone else [f"etcd://{etcd.address}/apps", name]
+    assert main(["resolve", *asked]) == 0
+    assert "127.0.0.1:8001" in capsys.readouterr().out

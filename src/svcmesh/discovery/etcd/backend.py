@@ -14,11 +14,12 @@ from svcmesh.discovery.base import Announcement
 from svcmesh.discovery.etcd.address import Access, access
 from svcmesh.discovery.etcd.client import Client
 from svcmesh.discovery.etcd.common import Common
+from svcmesh.discovery.etcd.errors import Broken
 from svcmesh.discovery.etcd.naming import encode_endpoint
 from svcmesh.discovery.etcd.prefix import Surface
 from svcmesh.discovery.etcd.registration import Registrations
 from svcmesh.discovery.etcd.target import KEYS, Target, registry_of, service_of
-from svcmesh.discovery.etcd.watch import watch_service
+from svcmesh.discovery.etcd.watch import remembered, watch_service
 from svcmesh.discovery.shared import Seats
 from svcmesh.discovery.uri_parts import Surroundings, Uri, query_of
 
@@ -57,6 +58,12 @@ class EtcdRegistry:
         self._seats = Seats()
         self._known: set[bytes] = set()  # prefixes of services that callers have endpoints of
 
+    @property
+    def identity(self) -> str:
+        """The members, wherever their address came from, and where the keys are."""
+        members = ",".join(sorted(member.shown for member in self._client.access.members))
+        return f"etcd {members} {self._target.template}"
+
     async def watch(self, service: str) -> AsyncIterator[Snapshot]:
         """Yield the endpoints of ``service``, at once and after each change.
 
@@ -66,14 +73,21 @@ class EtcdRegistry:
         prefix = self._target.prefix(service)
         async with self._client.open():
             with self._seats.sit(MOST_HELD) as held:
-                async with aclosing(self._watching(prefix, service, held=held)) as snapshots:
-                    async for snapshot in snapshots:
+                try:
+                    async with aclosing(self._watching(prefix, service, held=held)) as snapshots:
+                        async for snapshot in snapshots:
+                            self._known.add(prefix)
+                            yield snapshot
+                except Broken:  # no leader: whoever has no endpoints at all is better off with old ones
+                    old = None if prefix in self._known else await remembered(self._surface, prefix, service)
+                    if old is not None:
                         self._known.add(prefix)
-                        yield snapshot
+                        yield old
+                    raise
 
     def _watching(self, prefix: bytes, service: str, *, held: bool) -> AsyncGenerator[Snapshot, None]:
         if held or not self._target.root:
-            return watch_service(self._surface, prefix, self._emit, service, fallback=prefix not in self._known)
+            return watch_service(self._surface, prefix, self._emit, service)
         return self._common.watch(prefix, service)
 
     def check_announcement(self, announcement: Announcement) -> None:

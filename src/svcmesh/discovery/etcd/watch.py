@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 
-from svcmesh.core.emit import Emit
+from svcmesh.core.emit import Emit, silent
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.etcd.answers import Item
-from svcmesh.discovery.etcd.errors import Broken
 from svcmesh.discovery.etcd.naming import decode_endpoint
 from svcmesh.discovery.etcd.prefix import Prefix, Surface
 from svcmesh.discovery.news import News
@@ -28,6 +27,7 @@ class Reader:
     def __init__(self, prefix: bytes, emit: Emit, service: str) -> None:
         self._prefix = prefix
         self._news = News(emit, service, "etcd")
+        self._known: dict[bytes, Item] = {}
         self._good: dict[bytes, Endpoint] = {}
         self._bad: dict[bytes, str] = {}
 
@@ -41,12 +41,10 @@ class Reader:
         Raises:
             DiscoveryError: there are values, and not one of them is an endpoint.
         """
-        if changed is None:
-            self._good.clear()
-            self._bad.clear()
-            changed = items
-        for key in changed:
-            self._decode(key, items.get(key))
+        for key in {*self._known, *items} if changed is None else changed:
+            item = items.get(key)
+            if item != self._known.get(key):
+                self._decode(key, item)
         left_out = tuple(self._bad[key] for key in sorted(self._bad))
         if left_out and not self._good:
             raise DiscoveryError(f"none of {len(left_out)} values in etcd is an endpoint; {left_out[0]}")
@@ -56,7 +54,9 @@ class Reader:
         self._good.pop(key, None)
         self._bad.pop(key, None)
         if item is None:
+            del self._known[key]
             return
+        self._known[key] = item
         try:
             name = key.removeprefix(self._prefix).decode("utf-8", errors="replace")
             self._good[key] = decode_endpoint(name, item.value)
@@ -66,37 +66,38 @@ class Reader:
 
 def _unique(found: Mapping[bytes, Endpoint]) -> tuple[Endpoint, ...]:
     """Return endpoints by address, each address once: of several keys the one with most weight, then the first."""
-    best: dict[str, Endpoint] = {}
-    for _, endpoint in sorted(found.items(), key=lambda pair: (-pair[1].weight, pair[0])):
-        best.setdefault(endpoint.address, endpoint)
-    return tuple(sorted(best.values(), key=lambda endpoint: endpoint.address))
+    best: dict[str, tuple[float, bytes, Endpoint]] = {}
+    for key, endpoint in found.items():
+        other = best.get(endpoint.address)
+        if other is None or (-endpoint.weight, key) < other[:2]:
+            best[endpoint.address] = (-endpoint.weight, key, endpoint)
+    return tuple(best[address][2] for address in sorted(best))
 
 
-async def watch_service(
-    surface: Surface, prefix: bytes, emit: Emit, service: str, *, fallback: bool
-) -> AsyncGenerator[Snapshot, None]:
+async def watch_service(surface: Surface, prefix: bytes, emit: Emit, service: str) -> AsyncGenerator[Snapshot, None]:
     """Yield the endpoints beneath ``prefix``, at once and after each change.
 
     Args:
         surface: whom to ask. prefix: what the service's keys begin with.
         emit: told of values that cannot be used. service: its name.
-        fallback: whether what a member remembers is better than nothing, while etcd has no leader.
 
     Raises:
         DiscoveryError: nobody answers, or nothing that is there is an endpoint.
     """
     keys, reader = Prefix(surface, prefix), Reader(prefix, emit, service)
-    try:
-        async with aclosing(keys.follow()) as changes:
-            async for changed in changes:
-                fallback = False
-                snapshot = reader.read(keys.items, changed, keys.revision)
-                if snapshot is not None:
-                    yield snapshot
-    except Broken:
-        if fallback:
-            await keys.list(leader=False)
-            snapshot = reader.read(keys.items, None, keys.revision)
-            if snapshot is not None and snapshot.endpoints:
+    async with aclosing(keys.follow()) as changes:
+        async for changed in changes:
+            snapshot = reader.read(keys.items, changed, keys.revision)
+            if snapshot is not None:
                 yield snapshot
-        raise
+
+
+async def remembered(surface: Surface, prefix: bytes, service: str) -> Snapshot | None:
+    """Return what a member remembers beneath ``prefix``, also without a leader; None if it has nothing of use."""
+    keys, reader = Prefix(surface, prefix), Reader(prefix, silent, service)
+    try:
+        await keys.list(leader=False)
+        snapshot = reader.read(keys.items, None, keys.revision)
+    except DiscoveryError:
+        return None
+    return snapshot if snapshot is not None and snapshot.endpoints else None
