@@ -85,3 +85,13 @@ def test_wait_for_says_whether_the_future_came_first(done_at, until, expected):
         return found
 
     assert run(main()) == expected
+
+
+async def test_instants_beyond_what_a_machine_can_count_to_are_far_away_and_no_error():
+    """Threads refuse waits of three hundred years, and so do loops; nobody waits them out."""
+    event = threading.Event()
+    event.set()
+
+    assert SYSTEM.wait(event, SYSTEM.now() + 1e300) is True
+    SYSTEM.call_at(asyncio.get_running_loop(), SYSTEM.now() + 1e300, event.clear).cancel()
+    assert event.is_set()

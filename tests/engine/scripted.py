@@ -105,10 +105,14 @@ class Exchange:
         self.function = (function, (), {})
         self.discarded: list[Outcome] = []
         self.attempts: list[Attempt] = []
+        self.closed: Outcome | None = None
         self._replayable = replayable
 
     def replayable(self) -> bool:
         return self._replayable
+
+    def cut_off(self) -> Outcome | None:
+        return self.closed
 
     def classify(self, error: Exception) -> Outcome:
         return Outcome(Kind.ERROR, error, reason=type(error).__name__)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from svcmesh.core.clock import SYSTEM
-from svcmesh.engine.in_time import OutOfTime, in_time
+from svcmesh.engine.in_time import CutShort, OutOfTime, in_time
 from svcmesh.engine.reaper import Reapers
 
 
@@ -83,3 +83,45 @@ async def test_an_error_comes_through(reapers: Reapers) -> None:
 
 async def _await_for_ever(reapers: Reapers) -> None:
     await in_time(asyncio.Event().wait(), reapers, SYSTEM.now() + 60)
+
+
+async def closes_instead(cancelled: asyncio.Event) -> None:
+    """Make an error of a cancellation, as some libraries do."""
+    try:
+        await cancelled.wait()
+    except asyncio.CancelledError:
+        raise ConnectionResetError("closed under us") from None
+
+
+async def test_an_error_that_came_of_somebody_elses_cancellation_is_told_as_such(reapers: Reapers) -> None:
+    """Else a call would go on that its caller has given up."""
+    task = asyncio.ensure_future(in_time(closes_instead(asyncio.Event()), reapers, SYSTEM.now() + 60))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(CutShort) as caught:
+        await task
+    assert isinstance(caught.value.error, ConnectionResetError)
+
+    late = in_time(closes_instead(asyncio.Event()), reapers, SYSTEM.now() + 0.01)
+    with pytest.raises(OutOfTime):
+        await late
+
+
+async def test_a_task_that_was_cancelled_before_may_go_on(reapers: Reapers) -> None:
+    """What cleans up after a cancellation is not cancelled itself."""
+
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise ConnectionResetError
+
+    async def clean_up() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await in_time(fail(), reapers, SYSTEM.now() + 60)
+
+    task = asyncio.ensure_future(clean_up())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(ConnectionResetError):
+        await task

@@ -8,9 +8,9 @@ import pytest
 
 from svcmesh.core.errors import CircuitOpen, DeadlineExceeded, NoEndpoints
 from svcmesh.core.info import info
-from svcmesh.core.outcome import Kind
+from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.circuits import new_breaker
-from svcmesh.engine.effects import Done, Start, Wait
+from svcmesh.engine.effects import Discard, Done, Start, Wait
 from svcmesh.engine.machine import PATIENCE
 from svcmesh.policy import CircuitBreaker, Policy, Retry
 from tests.engine.scripted import A, B, Exchange, Stage, drive, lost, success, unsent
@@ -104,8 +104,8 @@ def test_a_patient_call_waits_for_the_probe_of_somebody_else() -> None:
     stage = Stage(Policy(timeout=5.0, circuit_breaker=breaker), (A,))
     stage.fail(A, 1)
 
-    assert stage.call(patient()).poll(0.0) == Wait(PATIENCE)
-    assert stage.call(patient(), timeout=0.05).poll(0.0) == Wait(0.05)
+    assert stage.call(patient()).poll(0.0) == Wait(PATIENCE, seen=stage.cluster.news)
+    assert stage.call(patient(), timeout=0.05).poll(0.0) == Wait(0.05, seen=stage.cluster.news)
     assert isinstance(stage.perform().error, CircuitOpen), "an impatient one is told at once"
 
 
@@ -128,7 +128,7 @@ def test_a_patient_call_does_not_circle_where_breakers_refuse_all_others() -> No
 
     call.ended(start.attempt, unsent(), 0.0)
 
-    assert call.poll(0.0) == Wait(PATIENCE)
+    assert call.poll(0.0) == Wait(PATIENCE, seen=stage.cluster.news)
     again = call.poll(PATIENCE)
     assert isinstance(again, Start)
     assert again.attempt.member is a
@@ -143,9 +143,43 @@ def test_a_driver_that_comes_too_late_gets_the_last_real_error() -> None:
     assert isinstance(start, Start)
     failure = lost()
     call.ended(start.attempt, failure, 0.1)
-    assert call.poll(0.1) == Wait(0.6)
+    assert call.poll(0.1) == Wait(0.6, seen=stage.cluster.news)
 
     effect = call.poll(1.5)
 
     assert effect == Done(failure)
     assert info(failure.error).reason == "deadline"
+
+
+def closed() -> Outcome:
+    return Outcome(Kind.CANCELLED, RuntimeError("closed"), reason="closed")
+
+
+def test_a_call_that_waits_for_an_endpoint_ends_when_its_client_is_closed() -> None:
+    stage = Stage(Policy(), ())
+    call = stage.call(exchange := patient())
+    wait = call.poll(0.0)
+    assert isinstance(wait, Wait)
+
+    exchange.closed = end = closed()
+    stage.cluster.wake()
+
+    assert stage.cluster.news != wait.seen, "the driver looks again"
+    assert call.poll(0.0) == Done(end)
+
+
+def test_a_call_between_two_attempts_ends_when_its_client_is_closed() -> None:
+    """What it had got is released, and nothing else is tried."""
+    stage = Stage(Policy(retry=Retry(wait=lambda _: 0.5, budget=None), idempotent=True))
+    call = stage.call(exchange := Exchange())
+    start = call.poll(0.0)
+    assert isinstance(start, Start)
+    call.ended(start.attempt, failure := lost(), 0.1)
+    failure.value = "half an answer"
+    assert call.poll(0.1) == Wait(0.6, seen=stage.cluster.news)
+
+    exchange.closed = end = closed()
+
+    assert call.poll(0.2) == Discard(failure)
+    assert call.poll(0.2) == Done(end)
+    assert start.attempt.member.in_flight == 0

@@ -571,3 +571,30 @@ def test_a_mesh_without_endpoints_says_so(mesh: Mesh) -> None:
     with pytest.raises(NoEndpoints, match="'nobody' has no endpoint: its discovery lists none"):
         mesh.service("nobody").guard(lambda: None)()
     gc.collect()
+
+
+@pytest.mark.parametrize("attempts_before", [0, 1])
+async def test_a_cancelled_call_is_not_repeated_whatever_its_function_makes_of_it(
+    mesh: Mesh, attempts_before: int
+) -> None:
+    """The function's own error ends it, as it would without a policy; it counts as cancelled."""
+    calls: list[int] = []
+    finished: list[str] = []
+    mesh.events.subscribe(lambda event: finished.append(event.outcome), "attempt.finished")
+
+    @mesh.service("service").guard(idempotent=True)
+    async def ask() -> None:
+        calls.append(1)
+        if len(calls) <= attempts_before:
+            raise ConnectionRefusedError
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionResetError("closed under us") from None
+
+    with pytest.raises(ConnectionResetError, match="closed under us"):
+        async with asyncio.timeout(0.05):
+            await ask()
+
+    assert len(calls) == attempts_before + 1
+    assert finished[-1] == "cancelled"

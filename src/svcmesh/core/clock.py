@@ -7,6 +7,7 @@ without sleeping, so that a minute of back-off takes no time and always ends in 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from threading import Event
@@ -36,6 +37,10 @@ class Clock(Protocol):
         """Run ``callback`` on ``loop`` at the instant ``when``. Call it from the thread of that loop."""
 
 
+LONGEST = threading.TIMEOUT_MAX / 2
+"""Seconds that a wait takes at most: some hundred years. Beyond, threads and loops overflow."""
+
+
 class SystemClock:
     """The machine's monotonic clock. Nobody can set it back, and it is the same in every process."""
 
@@ -43,11 +48,11 @@ class SystemClock:
 
     def wait(self, event: Event, until: float | None) -> bool:
         """Block until ``event`` is set or ``until`` has come; return whether the event is set."""
-        return event.wait(None if until is None else max(0.0, until - time.monotonic()))
+        return event.wait(None if until is None else min(max(0.0, until - time.monotonic()), LONGEST))
 
     def call_at(self, loop: asyncio.AbstractEventLoop, when: float, callback: Callable[[], object]) -> Timer:
         """Run ``callback`` on ``loop`` at ``when``."""
-        return loop.call_later(max(0.0, when - time.monotonic()), callback)
+        return loop.call_later(min(max(0.0, when - time.monotonic()), LONGEST), callback)
 
 
 SYSTEM = SystemClock()

@@ -9,7 +9,7 @@ from svcmesh.core.loop import NoLoop
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.effects import Discard, Done, Start, Wait
 from svcmesh.engine.exchange import Attempt, AwaitingExchange, outcome_of
-from svcmesh.engine.in_time import OutOfTime, in_time
+from svcmesh.engine.in_time import CutShort, OutOfTime, in_time
 from svcmesh.engine.machine import Call
 from svcmesh.engine.member import Member
 from svcmesh.engine.news import await_news
@@ -31,15 +31,19 @@ async def run(call: Call, exchange: AwaitingExchange) -> Any:
                 await exchange.discard(effect.outcome)
             elif isinstance(effect, Done):
                 break
+        if effect.outcome.error is None:
+            return effect.outcome.value
+        error = effect.outcome.error
+    except CutShort as cut:
+        await give_up(call, exchange)
+        error = cut.error
     except GeneratorExit:  # closed by hand or by the garbage collector: nothing can be awaited any more
         call.abandon(now())
         raise
     except BaseException:  # a cancellation, above all: give back whatever is held
         await give_up(call, exchange)
         raise
-    if effect.outcome.error is not None:
-        raise effect.outcome.error
-    return effect.outcome.value
+    raise error
 
 
 async def give_up(call: Call, exchange: AwaitingExchange) -> None:
@@ -70,7 +74,7 @@ async def resume(
         call.ended(attempt, outcome_of(exchange, error), now)
     else:
         call.abandon(now)
-        raise error
+        raise error.error if isinstance(error, CutShort) else error
     try:
         return await run(call, exchange)
     except NoLoop as refusal:  # there is something to wait for: the next attempt
@@ -108,7 +112,7 @@ async def perform(call: Call, exchange: AwaitingExchange, attempt: Attempt) -> O
 
 
 async def wait(call: Call, effect: Wait) -> None:
-    """Suspend until the instant that the machine named, or a change of the endpoints that it waits for."""
+    """Suspend until the instant that the machine named, or news that it wants to hear."""
     if effect.seen is None:
         await sleep_until(call.view.clock, effect.until)
     else:

@@ -84,7 +84,7 @@ def perform(exchange: BlockingExchange, attempt: Attempt) -> Outcome:
 
 
 def wait(call: Call, effect: Wait) -> None:
-    """Block until the instant that the machine named, or a change of the endpoints that it waits for."""
+    """Block until the instant that the machine named, or news that it wants to hear."""
     if effect.seen is None:
         call.view.clock.wait(Event(), effect.until)
     else:

@@ -19,7 +19,8 @@ class Start:
 class Wait:
     """Nothing to do before the instant ``until`` (infinite: no such instant), or the end of an attempt.
 
-    ``seen``: the call waits for endpoints, and also goes on as soon as `Cluster.news` is not this; None: it does not.
+    ``seen``: the call also goes on as soon as `Cluster.news` is not this: there may be endpoints, or what it waits with
+    may have been closed. None: it does not.
     """
 
     until: float

@@ -73,6 +73,12 @@ class Exchange(Protocol):
     def replayable(self) -> bool:
         """Return whether the request can be sent once more; asked only after a failure."""
 
+    def cut_off(self) -> Outcome | None:
+        """Return how the call ends because what it was made with has been closed; None: it goes on.
+
+        Asked before each attempt and wait. Whoever closes wakes the cluster (`Cluster.wake`).
+        """
+
     def classify(self, error: Exception) -> Outcome:
         """Say what an error of this transport means."""
 

@@ -21,12 +21,21 @@ class OutOfTime(BaseException):
     """Raised in place of the cancellation by which an attempt was cut off; its cause is what came out of that."""
 
 
+class CutShort(BaseException):
+    """Raised in place of an ``error`` that came of a cancellation by somebody else: the call is not to go on."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
 @types.coroutine
 def in_time(awaitable: Awaitable[T], reapers: Reapers, until: float) -> Generator[Any, Any, T]:
     """Await ``awaitable``, cancelled at the instant ``until``.
 
     Raises:
         OutOfTime: it was cancelled by us, and by nobody else. A result that came in spite of it is a result.
+        CutShort: it was cancelled by somebody else, and made an error of that.
         RuntimeError: it waits, and this is no task of an asyncio loop; where none runs, also a ConfigError.
     """
     coroutine = awaitable if isinstance(awaitable, types.CoroutineType) else _awaiting(awaitable)
@@ -58,8 +67,11 @@ def _watched(coroutine: Coroutine[Any, Any, T], waiting: Any, reaper: Reaper, ke
         reaper.late(key)
         return done.value  # type: ignore[no-any-return]  # as above
     except BaseException as error:
+        cut = isinstance(error, Exception) and reaper.others(key)
         if reaper.late(key):
             raise OutOfTime from error
+        if cut:
+            raise CutShort(error) from None  # type: ignore[arg-type]  # it is an Exception
         raise
 
 

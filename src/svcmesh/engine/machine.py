@@ -79,7 +79,7 @@ class Call:
         self._admitted = False  # all that stands before the whole call has been passed
         self._fault: Injection | None = None  # what was drawn for the whole call; None before the draw
         self._wake = now  # no attempt starts before this instant
-        self._seen = 0  # the count of the cluster's news when the endpoints were last looked at
+        self._seen = 0  # the count of the cluster's news before anything was looked at last
         self._elsewhere = False  # the next attempt is free as long as it goes to an endpoint not tried yet
         self._open: list[Attempt] = []  # started and not ended
         self._held: list[_Held] = []  # those of them that a fault keeps back
@@ -106,12 +106,12 @@ class Call:
             return self._let_go(self._held[0], now)
         if self._open:
             return Wait(NEVER)
-        if self.view.runtime.closed:
-            return self._nobody(now, breakers=False)
-        if now >= self.deadline:
-            return self._spent(now)
+        self._seen = self.view.cluster.news
+        over = self._over(now)
+        if over is not None:
+            return over
         if now < self._wake:
-            return Wait(min(self._wake, self.deadline))
+            return Wait(min(self._wake, self.deadline), seen=self._seen)
         return self._next(now)
 
     def ended(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
@@ -148,7 +148,6 @@ class Call:
     # -- starting an attempt ---------------------------------------------------------------------------------------
 
     def _next(self, now: float) -> Effect:
-        self._seen = self.view.cluster.news
         self.view.cluster.look(now)
         self.view.cluster.need()
         if not self._admitted:
@@ -178,7 +177,7 @@ class Call:
             self._fault = injected(self.view, "call", self.exchange.method) or _NOTHING
             if self._fault.delay > 0:
                 self._wake = now + self._fault.delay
-                return Wait(min(self._wake, self.deadline))
+                return Wait(min(self._wake, self.deadline), seen=self._seen)
         if self._fault.abort is not None:
             self._reason = "fault"
             return self._finish(self.exchange.aborted(self._fault.abort), now)
@@ -234,7 +233,7 @@ class Call:
             return self._reject(refusal.no_endpoints(cluster), "no endpoints", now)
         if breakers:  # they let a probe through by themselves, at the latest when their time is over
             self._wake = now + PATIENCE
-            return Wait(min(self._wake, self.deadline))
+            return Wait(min(self._wake, self.deadline), seen=self._seen)
         return Wait(self.deadline, seen=self._seen)
 
     def _begin(self, member: Member, permits: Permits, now: float) -> Attempt:
@@ -332,6 +331,18 @@ class Call:
         )
 
     # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _over(self, now: float) -> Effect | None:
+        """End a call that can have no further attempt: what it was made with has been closed, or its time is up."""
+        if self.view.runtime.closed:
+            return self._nobody(now, breakers=False)
+        cut = self.exchange.cut_off()
+        if cut is not None:
+            self._lay_aside(self._last)
+            self._reason = cut.reason
+            self._finish(cut, now)
+            return self.poll(now)
+        return self._spent(now) if now >= self.deadline else None
 
     def _spent(self, now: float) -> Effect:
         """The time is used up before an attempt could be made: the last real error says more than ours."""

@@ -51,6 +51,12 @@ class Reaper:
             self.arm(until)
         return key
 
+    def others(self, key: object) -> bool:
+        """Return whether somebody else has cancelled the task since `watch`. Asked before `late`."""
+        expired = self._expired.get(key)
+        _, task, before = expired or self.open[key]
+        return task.cancelling() - (expired is not None) > before
+
     def late(self, key: object) -> bool:
         """Forget the entry; return whether its task was cancelled by us, and by nobody else."""
         if self.open.pop(key, None) is not None:

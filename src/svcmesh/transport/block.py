@@ -124,6 +124,9 @@ class Block:
         """A block cannot be run again."""
         return False
 
+    def cut_off(self) -> None:
+        """A block cannot be closed."""
+
     def classify(self, error: Exception) -> Outcome:
         """Read the exception that left the block."""
         return plain_outcome.classify(error)

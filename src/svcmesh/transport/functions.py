@@ -169,6 +169,9 @@ class _FunctionExchange:
         """Arguments can always be passed again."""
         return True
 
+    def cut_off(self) -> None:
+        """A function cannot be closed."""
+
     def classify(self, error: Exception) -> Outcome:
         """Read the exception; what the policy retries is also held against the endpoint."""
         if isinstance(error, TypeError) and self._is_misused():

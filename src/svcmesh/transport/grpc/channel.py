@@ -141,6 +141,7 @@ class MeshChannel(LivesHere, grpc.Channel):
         """Close the connections to all endpoints: running calls end CANCELLED, new ones are refused. Twice is fine."""
         self._subscriptions.clear()
         self._dialer.close()
+        self._view.cluster.wake()  # those that wait, for an endpoint or for their next attempt, end like the others
 
     def __enter__(self) -> Self:
         return self

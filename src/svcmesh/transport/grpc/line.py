@@ -9,13 +9,16 @@ import grpc
 
 from svcmesh.core.deadline import ambient_on
 from svcmesh.core.errors import SvcmeshError
-from svcmesh.core.outcome import Outcome
+from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.member import NEVER, Member
 from svcmesh.engine.view import View
 from svcmesh.policy.fault import Abort
 from svcmesh.transport.grpc import errors as grpc_errors
 from svcmesh.transport.grpc import outcome as grpc_outcome
 from svcmesh.transport.grpc.method import REGISTERED, Method, option_says_idempotent
+
+CLOSED_MEANWHILE = "Channel closed!"
+"""What the stock channel tells a call that it is closed under."""
 
 WIRE_LIMIT = 3.0e8
 """Seconds; a longer timeout than these ten years overflows gRPC's timestamps, so it is sent as none."""
@@ -111,6 +114,12 @@ class GrpcExchange:
     def replayable(self) -> bool:
         """A single request can always be sent again, unless the channel was closed meanwhile."""
         return not self.line.dialer.closed
+
+    def cut_off(self) -> Outcome | None:
+        """End as a stock call does whose channel is closed while it is under way."""
+        if not self.line.dialer.closed:
+            return None
+        return Outcome(Kind.CANCELLED, self._status_error(grpc.StatusCode.CANCELLED, CLOSED_MEANWHILE), reason="closed")
 
     def classify(self, error: BaseException, *, answered: bool | None = None) -> Outcome:
         """Read the error; see `grpc_outcome.classify`."""

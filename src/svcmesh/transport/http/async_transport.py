@@ -13,6 +13,7 @@ from svcmesh.core.here import LivesHere
 from svcmesh.core.outcome import Outcome
 from svcmesh.engine import awaiting
 from svcmesh.engine.exchange import Attempt
+from svcmesh.engine.in_time import CutShort
 from svcmesh.engine.machine import Call
 from svcmesh.engine.member import NEVER
 from svcmesh.engine.view import View
@@ -79,7 +80,8 @@ class AsyncMeshTransport(LivesHere, httpx.AsyncBaseTransport):
             trip = exchange.trip(member, now, until, final=until >= deadline)
             response = exchange.read(await self.sender(request, loop).send(trip), trip)
         except BaseException as error:  # noqa: BLE001 - the machine settles it, and raises it again where it stands
-            ended, late = error, reaper.late(key)
+            cut = isinstance(error, Exception) and key is not None and reaper.others(key)
+            ended, late = CutShort(error) if cut else error, reaper.late(key)  # type: ignore[arg-type]  # an Exception
         else:
             reaper.late(key)  # an answer that came in spite of a cancellation is an answer
             if view.learns:

@@ -60,6 +60,9 @@ class HttpExchange:
         """Whether the body can be sent once more, byte for byte."""
         return self.body is None or self.body.replayable()
 
+    def cut_off(self) -> None:
+        """A transport may be used on after it was closed, as httpx's may."""
+
     def repeat(self) -> bool:
         """Whether the request may be sent again where a connection that was used before turns out to be dead.
 
