@@ -12,6 +12,8 @@ Source: etcd's `client/v3/naming/endpoints` (`internal.Update`, `NewWatchChannel
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
 from svcmesh.core.endpoint import Endpoint, Locality
@@ -55,7 +57,7 @@ def decode_endpoint(name: str, value: bytes) -> Endpoint:
     if isinstance(tags, list):
         metadata["tags"] = tuple(tags)
     parts = [part if isinstance(part := metadata.get(key), str) else "" for key in _PARTS]
-    return Endpoint(address, weight=weight, locality=Locality(*parts) if any(parts) else None, metadata=metadata)
+    return Endpoint(address, weight=weight, locality=_locality(*parts), metadata=metadata)
 
 
 def encode_endpoint(announcement: Announcement) -> bytes:
@@ -88,15 +90,22 @@ def _read(value: bytes) -> dict[str, Any] | str:
     if not text.startswith(("{", '"')):
         return text
     try:
-        found = json.loads(text, parse_constant=_refuse)
+        read: dict[str, Any] | str = _JSON.decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    read: dict[str, Any] | str = found  # nothing else begins like that
-    return read
+    return read  # nothing else begins like that
 
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON number")
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse)
+
+
+@lru_cache(maxsize=1024)
+def _locality(region: str, zone: str, sub_zone: str) -> Locality | None:
+    return Locality(region, zone, sub_zone) if region or zone or sub_zone else None
 
 
 def _weight(metadata: dict[str, Any]) -> float:
@@ -112,14 +121,11 @@ def _is_small(value: Any) -> bool:
     left, level = LARGEST_METADATA, [value]
     for _ in range(DEEPEST):
         left -= len(level)
-        if left < 0:
-            return False
-        level = [
-            one
-            for each in level
-            if isinstance(each, dict | list)
-            for one in (each.values() if isinstance(each, dict) else each)
-        ]
-        if not level:
-            return True
+        level = [one for each in level if isinstance(each, dict | list) for one in _within(each)]
+        if not level or left < 0:
+            return left >= 0
     return False
+
+
+def _within(value: dict[str, Any] | list[Any]) -> Collection[Any]:
+    return value.values() if isinstance(value, dict) else value
