@@ -3,7 +3,7 @@
 Prints a table for each, and writes ``results.json`` and a plot of the ratios, ``results.svg``, into ``--output``
 (default: benchmarks/results); benchmarks that draw a plot of their own write it beside these, under their name.
 ``--markdown`` writes the tables as a page, with the command that made them.
-All of it takes about a quarter of an hour on a calm machine with two cores, ``--quick`` about three minutes.
+All of it takes about twenty-five minutes on a calm machine with two cores, ``--quick`` about four.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.micro import guard, local_registry, pickers, threads
+from benchmarks.micro import guard, local_registry, pickers, threads, under_load
 from benchmarks.sim import balance
 from benchmarks.wire import envoy, grpc, http, scale, stream
 
-DESCRIPTION = "Run the benchmarks: about a quarter of an hour for all of them on a calm machine with two cores."
+DESCRIPTION = "Run the benchmarks: about twenty-five minutes for all of them on a calm machine with two cores."
 Rows = list[dict[str, Any]]
 
 BENCHMARKS: dict[str, tuple[str, Callable[[bool], Iterator[dict[str, Any]]]]] = {
@@ -35,6 +35,10 @@ BENCHMARKS: dict[str, tuple[str, Callable[[bool], Iterator[dict[str, Any]]]]] = 
         lambda quick: pickers.rows((3, 100) if quick else pickers.SIZES, 5 if quick else pickers.ROUNDS),
     ),
     "balance": ("Quality of balance, in virtual time", lambda quick: balance.rows(quick=quick)),
+    "updates": (
+        "Picks while 10,000 endpoints change ten times a second",
+        lambda quick: under_load.rows(1.0 if quick else under_load.SECONDS),
+    ),
     "threads": (
         "Counts that many threads share",
         lambda quick: threads.rows(threads.CALLS // 20 if quick else threads.CALLS),
@@ -57,6 +61,7 @@ MODULES = {
     "guard": guard,
     "pickers": pickers,
     "balance": balance,
+    "updates": under_load,
     "threads": threads,
     "registry": local_registry,
     "grpc": grpc,
@@ -92,7 +97,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=DESCRIPTION)
-    parser.add_argument("--quick", action="store_true", help="few rounds: three minutes, and less exact")
+    parser.add_argument("--quick", action="store_true", help="few rounds: four minutes, and less exact")
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, help="run only these")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results", help="where results go")
     parser.add_argument("--markdown", type=Path, help="write the tables as a Markdown page")
@@ -127,7 +132,8 @@ def _page(results: dict[str, Rows]) -> str:
         "Ratios of runs interleaved in one process; times are of the machine they were made on, and of no other.",
         "In the tables of calls `wall` and `cpu` are times the stock client's, `low` and `high` the interval of 95 %",
         "around `wall`. The stock client against itself (A/A) shows how much of a difference means nothing. `limit` is",
-        "what our `cpu` may be; `ok` says whether it is, and `low` no more than 1.02.",
+        "what our `cpu` may be; `ok` says whether it is, and `low` no more than 1.02. Other tables say themselves what is",
+        "in them. Plots, and the numbers as JSON, are in `benchmarks/results/`.",
         "",
         f"Made by `{command}` with Python {machine['python']} on {machine['system']}, {machine['cores']} cores.",
     ]
@@ -135,6 +141,8 @@ def _page(results: dict[str, Rows]) -> str:
         lines += ["", f"## {BENCHMARKS[name][0]}", "", *(MODULES[name].__doc__ or "").strip().splitlines()]
         lines += ["", f"| {' | '.join(rows[0])} |", f"|{'---|' * len(rows[0])}"]
         lines += [f"| {' | '.join(_text(value) for value in row.values())} |" for row in rows]
+        if hasattr(MODULES[name], "plot"):
+            lines += ["", f"![{BENCHMARKS[name][0]}](../../benchmarks/results/{name}.svg)"]
     return "\n".join(lines) + "\n"
 
 
