@@ -132,8 +132,8 @@ def _page(results: dict[str, Rows]) -> str:
         "Ratios of runs interleaved in one process; times are of the machine they were made on, and of no other.",
         "In the tables of calls `wall` and `cpu` are times the stock client's, `low` and `high` the interval of 95 %",
         "around `wall`. The stock client against itself (A/A) shows how much of a difference means nothing. `limit` is",
-        "what our `cpu` may be; `ok` says whether it is, and `low` no more than 1.02. Other tables say themselves what is",
-        "in them. Plots, and the numbers as JSON, are in `benchmarks/results/`.",
+        "what our `cpu` may be; `ok` says whether it is, and `low` no more than 1.02. Other tables say themselves what",
+        "is in them. Plots, and the numbers as JSON, are in `benchmarks/results/`.",
         "",
         f"Made by `{command}` with Python {machine['python']} on {machine['system']}, {machine['cores']} cores.",
     ]
