@@ -7,11 +7,18 @@ import pytest
 from svcmesh.core.clock import SYSTEM
 from svcmesh.core.emit import silent
 from svcmesh.core.errors import ConfigError, DiscoveryError
+from svcmesh.discovery.kubernetes import access as module
 from svcmesh.discovery.kubernetes.access import Credentials, in_cluster
 from svcmesh.discovery.uri import open_discovery
 from tests.servers.kubernetes.server import ApiServer
 
 POD = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+
+
+@pytest.fixture(autouse=True)
+def account(tmp_path, monkeypatch):
+    """Let the files of the service account be elsewhere."""
+    monkeypatch.setattr(module, "ACCOUNT", str(tmp_path))
 
 
 def access(uri="k8s://", **environ):
@@ -26,23 +33,23 @@ def config(file, context="test"):
 
 def test_a_pod_is_told_by_its_environment_and_its_service_account(tmp_path):
     (tmp_path / "namespace").write_text("prod\n")
-    found = in_cluster(POD, str(tmp_path))
+    found = in_cluster(POD)
     assert found.server.url == "https://10.96.0.1:443"
     assert found.tls.ca_file == f"{tmp_path}/ca.crt"
     assert found.credentials.token_file == f"{tmp_path}/token"
     assert found.namespace == "prod"
-    assert in_cluster(POD | {"POD_NAMESPACE": "other"}, str(tmp_path)).namespace == "other"
+    assert in_cluster(POD | {"POD_NAMESPACE": "other"}).namespace == "other"
 
 
-def test_an_address_of_ipv6_has_its_brackets(tmp_path):
-    assert in_cluster(POD | {"KUBERNETES_SERVICE_HOST": "fd00::1"}, str(tmp_path)).server.url == "https://[fd00::1]:443"
+def test_an_address_of_ipv6_has_its_brackets():
+    assert in_cluster(POD | {"KUBERNETES_SERVICE_HOST": "fd00::1"}).server.url == "https://[fd00::1]:443"
 
 
 def test_without_a_file_the_namespace_is_the_default_one(tmp_path):
-    assert in_cluster(POD, str(tmp_path)).namespace == "default"
+    assert in_cluster(POD).namespace == "default"
     (tmp_path / "namespace").write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="namespace holds no name"):
-        in_cluster(POD, str(tmp_path))
+        in_cluster(POD)
 
 
 @pytest.mark.parametrize("environ", [{}, {"KUBERNETES_SERVICE_HOST": "h"}, {"KUBERNETES_SERVICE_PORT": "443"}])

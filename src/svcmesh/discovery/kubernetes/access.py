@@ -54,7 +54,7 @@ class Access:
     namespace: str = "default"
 
 
-def in_cluster(environ: Mapping[str, str], account: str = ACCOUNT) -> Access | None:
+def in_cluster(environ: Mapping[str, str]) -> Access | None:
     """Return how a pod reaches its API server; None outside of a cluster.
 
     Raises:
@@ -66,9 +66,9 @@ def in_cluster(environ: Mapping[str, str], account: str = ACCOUNT) -> Access | N
     address = join_address(host, parse_port(port, "KUBERNETES_SERVICE_PORT"))
     return Access(
         Server(f"https://{address}"),
-        Credentials(token_file=f"{account}/token"),
-        Tls(ca_file=f"{account}/ca.crt"),
-        environ.get("POD_NAMESPACE") or _namespace_in(account),
+        Credentials(token_file=f"{ACCOUNT}/token"),
+        Tls(ca_file=f"{ACCOUNT}/ca.crt"),
+        environ.get("POD_NAMESPACE") or _own_namespace(),
     )
 
 
@@ -87,11 +87,12 @@ def home_file(environ: Mapping[str, str]) -> Path | None:
     return file if file is not None and file.is_file() else None
 
 
-def _namespace_in(account: str) -> str:
+def _own_namespace() -> str:
+    file = Path(ACCOUNT, "namespace")
     try:
-        with Path(account, "namespace").open(encoding="ascii") as file:
-            return file.read(64).strip() or "default"
+        with file.open(encoding="ascii") as opened:
+            return opened.read(64).strip() or "default"
     except OSError:
         return "default"
     except UnicodeDecodeError:
-        raise ConfigError(f"{account}/namespace holds no name of a namespace") from None
+        raise ConfigError(f"{file} holds no name of a namespace") from None
