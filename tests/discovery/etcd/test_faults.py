@@ -281,7 +281,7 @@ def test_a_wrong_user_is_told_and_asked_for_again(etcd, user, told):
 
 
 def test_a_token_that_was_lost_is_renewed(etcd):
-    """A restart forgets simple tokens, as some minutes without a question do."""
+    """A restart may forget it, as some minutes without a question do."""
     etcd.ask_for_password("me", "right")
     with svcmesh.Mesh(f"etcd://me:right@{etcd.address}/apps") as mesh:
         service = ready(mesh)

@@ -91,6 +91,30 @@ def test_a_watch_that_says_nonsense_is_an_error(line, words):
         assert len(mesh.service("orders").endpoints) == 1
 
 
+def test_a_token_that_is_not_known_any_more_is_replaced_and_nobody_is_told():
+    logins, refusals = [], ["/v3/kv/range", "/v3/watch", "/v3/kv/range"]
+
+    def answer(path, body):
+        if path == "/v3/auth/authenticate":
+            logins.append(body)
+            return respond({"header": HEADER, "token": f"token-{len(logins)}"})
+        if refusals[:1] == [path]:
+            refusals.pop(0)
+            text = "etcdserver: invalid auth token"
+            return respond({"error": text, "code": 16, "message": text}, "401 Unauthorized")
+        return None if path == "/v3/watch" else GOOD
+
+    with BadEtcd(answer) as bad, svcmesh.Mesh(f"etcd://me:right@{bad.address}/apps?wait=1s") as mesh:
+        told = []
+        mesh.events.subscribe(told.append, "discovery.*")
+        mesh.service("orders").wait_ready(30)
+        until(lambda: not refusals)
+        until(lambda: len(logins) == 4)
+        assert told == []
+        until(lambda: bad.asked[-1][0] == "/v3/watch")
+        assert bad.asked[-1][1]["authorization"] == "token-4"
+
+
 def test_without_a_leader_a_late_comer_gets_what_a_member_remembers():
     def answer(path, body):
         if path == "/v3/watch":

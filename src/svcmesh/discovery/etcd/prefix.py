@@ -24,7 +24,7 @@ from typing import Any
 from svcmesh.core.clock import Clock
 from svcmesh.discovery.etcd.answers import Header, Item, Notice, decode_mark, decode_range, decode_watch
 from svcmesh.discovery.etcd.client import Client
-from svcmesh.discovery.etcd.errors import PASSING_BY, Broken, EtcdError, error_told
+from svcmesh.discovery.etcd.errors import PASSING_BY, Broken, EtcdError, TokenLost, error_told
 from svcmesh.discovery.etcd.target import range_end
 from svcmesh.discovery.pace import Bucket
 
@@ -113,7 +113,7 @@ class Prefix:
                         yield changed
             if not began:
                 raise Broken(f"{_WATCH} at {self._client.members[0].shown}: it ended before it began")
-        except PASSING_BY:
+        except (*PASSING_BY, TokenLost):
             if not began and self._in_vain:
                 raise
             self._in_vain = not began
