@@ -15,7 +15,7 @@ import pytest
 
 import svcmesh
 from svcmesh import Policy
-from svcmesh.transport.http.connection.wire import SHORTEST, clamp
+from svcmesh.transport.http.connection.wire import LONGEST, SHORTEST, clamp
 from tests.servers.grpc_process import blackhole_port, refused_port
 from tests.servers.http_process import ROOT, HttpServer
 from tests.transport.http.colours import COLOURS, Caller, Colour, ask_anew, in_flight
@@ -263,6 +263,7 @@ def test_clamping() -> None:
     assert clamp(5.0, time.monotonic() - 1) == SHORTEST
     assert clamp(None, time.monotonic() + 100) == pytest.approx(100, abs=1)
     assert clamp(0.5, time.monotonic() + 100) == 0.5
+    assert clamp(None, time.monotonic() + 1e300) == LONGEST, "sockets cannot count further"
 
 
 def test_callers_are_of_two_colours() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import httpcore
 
 from svcmesh.core.address import Address
+from svcmesh.core.clock import LONGEST
 from svcmesh.transport.http.connection.names import Target, names
 
 SHORTEST = 0.001
@@ -40,7 +41,7 @@ def clamp(timeout: float | None, until: float | None) -> float | None:
     """Return ``timeout`` in seconds, shortened to what is left until the instant ``until``."""
     if until is None:
         return timeout
-    rest = max(SHORTEST, until - time.monotonic())
+    rest = min(max(SHORTEST, until - time.monotonic()), LONGEST)
     return rest if timeout is None or rest < timeout else timeout
 
 
