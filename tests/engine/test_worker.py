@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import warnings
+from collections.abc import Coroutine
 from concurrent.futures import CancelledError
 
 import pytest
@@ -112,4 +113,32 @@ def test_closing_waits_for_nothing_even_on_its_own_thread() -> None:
     worker.call(close)
     assert done.wait(30)
     worker.join()
+    assert not worker.running
+
+
+def test_a_task_that_was_just_made_begins_before_it_is_cancelled() -> None:
+    """A library wraps what it runs; a wrapper that is cancelled before it begins never awaits what it holds."""
+    worker = Worker("test")
+    begun = threading.Event()
+    tasks = []
+
+    async def wrapped() -> None:
+        begun.set()
+        await asyncio.sleep(3600)
+
+    async def wrapper(held: Coroutine[None, None, None]) -> None:
+        await held
+
+    def make(loop: asyncio.AbstractEventLoop) -> None:
+        worker.close()
+        loop.call_soon(lambda: tasks.append(loop.create_task(wrapper(wrapped()))))  # in the loop's last round
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        worker.call(make)
+        assert begun.wait(30)
+        worker.join(30)
+        gc.collect()
+    assert [str(one.message) for one in told] == []
+    assert tasks[0].cancelled()
     assert not worker.running

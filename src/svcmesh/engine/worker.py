@@ -7,6 +7,7 @@ child does not inherit threads, so it begins with none and starts its own at nee
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -92,12 +93,24 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.run_until_complete(_end_tasks(loop))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())  # somebody's discovery may have used it
     finally:
         loop.close()
+
+
+async def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel all tasks, each once, and wait for them.
+
+    One that has not begun is let begin first: libraries wrap what they run, and a wrapper that is cancelled before it
+    begins never awaits what it holds (anyio's, while a connection is made).
+    """
+    cancelled: set[asyncio.Task[Any]] = set()
+    while tasks := asyncio.all_tasks(loop) - {asyncio.current_task()}:
+        for task in tasks - cancelled:
+            coroutine = task.get_coro()
+            if not inspect.iscoroutine(coroutine) or inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED:
+                task.cancel()
+                cancelled.add(task)
+        await asyncio.wait(tasks, timeout=None if tasks <= cancelled else 0, return_when=asyncio.FIRST_COMPLETED)
