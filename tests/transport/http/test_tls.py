@@ -244,12 +244,12 @@ def test_other_files_are_refused(pki: Pki, load: Any, instead: str) -> None:
         load(rotating_context(pki.ca), pki)
 
 
+@pytest.mark.filterwarnings("ignore:`cert=:DeprecationWarning")  # since httpx 0.28
 def test_a_certificate_beside_the_context_is_refused(pki: Pki) -> None:
     """httpx loads its ``cert=`` into the context that it was given."""  # noqa: D403 - that is its name
     pair = pki.pair("client")
     with (
         svcmesh.Mesh({"orders": ["127.0.0.1:1"]}) as mesh,
-        pytest.warns(DeprecationWarning, match="cert="),
         pytest.raises(svcmesh.ConfigError, match="key= and chain="),
     ):
         mesh.service("orders").http_client(verify=rotating_context(pki.ca), cert=(str(pair.chain), str(pair.key)))
