@@ -109,10 +109,13 @@ def test_workers_that_come_and_go_do_not_take_their_parents_registration_along(a
 
 
 AIO = """
+import gc, grpc
 async def go():
     async with mesh.service("probe").grpc_aio_channel() as channel:
         await method(channel, "unary_unary", "Unary")(b"", timeout=30)
 asyncio.run(go())
+if tuple(map(int, grpc.__version__.split(".")[:2])) < (1, 85):
+    gc.collect()  # a closed channel lies in a cycle, and gRPC's thread goes with it
 child = os.fork()
 if child == 0:
     signal.alarm(60)
@@ -124,7 +127,7 @@ assert os.waitpid(child, 0)[1] == 0
 
 
 def test_asyncio_channels_that_were_closed_before_the_fork(addresses: tuple[str, str]) -> None:
-    """One that is open at the fork hangs, gRPC's own as well as ours: see docs/howto/processes.md."""
+    """And are gone, which grpcio 1.83 and 1.84 leave to the collector. Others hang: see docs/howto/processes.md."""
     assert run(AIO, addresses) == ""
 
 
