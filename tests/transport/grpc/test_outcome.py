@@ -175,23 +175,6 @@ def test_both_ways_in_which_grpc_says_so_are_known(details: str) -> None:
     assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.TIMEOUT, PER_TRY_TIMEOUT, True)
 
 
-@pytest.mark.parametrize(
-    "details",
-    [
-        "Received RST_STREAM with error code 7",
-        "Stream removed (RST_STREAM (Received RST_STREAM with error code 7))",
-        "GOAWAY received; Error code: 0; Debug Text: ",
-        "Stream removed (GOAWAY received; Error code: 0; Debug Text: )",
-    ],
-)
-def test_what_a_server_left_alone_is_known_by_old_and_by_new_words(details: str) -> None:
-    """Those of grpcio 1.66 and of 1.85; the tests above see whichever is installed."""
-    empty = grpc.aio.Metadata()
-    outcome = classify(grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, empty, empty, details=details))
-
-    assert (outcome.kind, outcome.reason) == (Kind.LOST, REFUSED_STREAM)
-
-
 def test_the_servers_own_deadline_exceeded_is_a_status(grpc_servers: tuple[GrpcServer, GrpcServer]) -> None:
     """It came with the server's metadata."""
     outcome = outcome_of(grpc_servers[0].address, metadata=[("x-fail", "DEADLINE_EXCEEDED:-1")])

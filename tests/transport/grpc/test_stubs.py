@@ -11,7 +11,6 @@ from typing import Any
 
 import grpc
 import pytest
-from grpc._utilities import first_version_is_lower
 
 from svcmesh.service import Service
 from tests.servers import svcmesh_test_pb2 as pb
@@ -22,10 +21,6 @@ from tests.transport.grpc.kit import in_flight, ping, service_over
 Servers = tuple[GrpcServer, GrpcServer]
 OLD = "tests.servers.svcmesh_test_1_68_pb2_grpc"
 KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
-
-needs_1_68 = pytest.mark.skipif(
-    first_version_is_lower(grpc.__version__, "1.68.1"), reason="an older grpcio refuses code of grpcio-tools 1.68"
-)
 
 
 @pytest.fixture
@@ -38,7 +33,6 @@ def pings() -> Iterator[Any]:
     return iter([ping("one"), ping("two")])
 
 
-@needs_1_68
 def test_stubs_of_two_years_ago_call_through_our_channel(service: Service) -> None:
     """All four kinds; their check of versions, which looks at grpcio alone, passes."""
     with service.grpc_channel() as channel:
@@ -49,7 +43,6 @@ def test_stubs_of_two_years_ago_call_through_our_channel(service: Service) -> No
         assert [pong.text for pong in stub.BidiStream(pings())] == ["one", "two"]
 
 
-@needs_1_68
 async def test_stubs_of_two_years_ago_call_through_our_asyncio_channel(service: Service) -> None:
     """All four kinds."""
     async with service.grpc_aio_channel() as channel:

@@ -27,9 +27,8 @@ ENDPOINT_GONE = "endpoint-gone"
 PUSHBACK = "grpc-retry-pushback-ms"
 PUSHBACK_STOP = -1.0
 
-# Older releases (grpcio 1.66) say the same without "Stream removed (…)" around it.
-_REFUSED = re.compile(r"(Stream removed \(RST_STREAM \()?Received RST_STREAM with error code 7")  # REFUSED_STREAM
-_UNPROCESSED = re.compile(r"(Stream removed \()?GOAWAY received")  # above the last stream that the server looked at
+_REFUSED = "Stream removed (RST_STREAM (Received RST_STREAM with error code 7"  # HTTP/2 REFUSED_STREAM
+_UNPROCESSED = "Stream removed (GOAWAY received"  # our stream is above the last one that the server looked at
 _BROKEN = re.compile(
     r"Stream removed \(|Socket closed|Connection reset|Broken pipe|ping timeout|keepalive watchdog timeout"
     r"|recvmsg:|sendmsg:|Transport closed"
@@ -99,9 +98,9 @@ def _by_code(error: BaseException, code: grpc.StatusCode, details: str, *, bare:
 
 def _unavailable(error: BaseException, details: str) -> Outcome:
     """Tell the kinds of UNAVAILABLE apart that gRPC itself makes."""
-    if _REFUSED.match(details):
+    if details.startswith(_REFUSED):
         return Outcome(Kind.LOST, error, reason=REFUSED_STREAM, blames=True)
-    if _UNPROCESSED.match(details):
+    if details.startswith(_UNPROCESSED):
         return Outcome(Kind.LOST, error, reason=REFUSED_STREAM)  # a server that goes away in good order
     if _BROKEN.match(details):
         return Outcome(Kind.LOST, error, reason=RESET, blames=True)
