@@ -2,16 +2,18 @@
 #   make demo [ARGS=…]    run the demo           make check           lint, types, import rules
 #   make test [ARGS=…]    run the tests          make bench [ARGS=…]  the benchmarks (15 minutes; ARGS=--quick: 3)
 #   make clean            remove all that these targets made
-# PYTHON=python3.12 chooses the interpreter, VENV=dir the place of the environment.
+# PYTHON=python3.12 chooses the interpreter, VENV=dir the place of the environment, REQUIREMENTS=file what is in it.
 
 PYTHON ?= python3
 VENV ?= .venv
+REQUIREMENTS ?= requirements/dev.txt
 ARGS ?=
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# An environment holds absolute paths: in a tree that was moved or copied, or for another interpreter, it is made anew.
-IDENTITY := $(CURDIR) $(PYTHON)
+# An environment holds absolute paths: in a tree that was moved or copied, or for another interpreter or list, it is
+# made anew.
+IDENTITY := $(CURDIR) $(PYTHON) $(REQUIREMENTS)
 ifneq ($(shell test -x '$(BIN)/python' && cat '$(VENV)/.identity' 2>/dev/null),$(IDENTITY))
 .PHONY: $(READY)
 endif
@@ -41,9 +43,9 @@ clean:
 
 setup: $(READY)
 
-# Nothing is resolved here: requirements/dev.txt names every version, and the package is built with the pinned backend.
+# Nothing is resolved here: $(REQUIREMENTS) names every version, and the package is built with the pinned backend.
 # -qq: what pip warns of is the machine (its indexes, its own version), not this project; errors are still shown.
-$(READY): pyproject.toml requirements/dev.txt
+$(READY): pyproject.toml $(REQUIREMENTS)
 	@command -v '$(PYTHON)' >/dev/null 2>&1 || { \
 	  echo "make: there is no '$(PYTHON)' here. Install Python 3.11 or newer, or say which: make PYTHON=/path/to/python3" >&2; \
 	  exit 1; }
@@ -56,7 +58,7 @@ $(READY): pyproject.toml requirements/dev.txt
 	  exit 1; }
 	@test "$$(cat '$(VENV)/.identity' 2>/dev/null)" = '$(IDENTITY)' && '$(BIN)/python' -c '' 2>/dev/null || { \
 	  echo "make: setting up $(VENV), once"; '$(PYTHON)' -m venv --clear '$(VENV)'; }
-	@'$(BIN)/python' -m pip install -qq --disable-pip-version-check --no-deps -r requirements/dev.txt
+	@'$(BIN)/python' -m pip install -qq --disable-pip-version-check --no-deps -r '$(REQUIREMENTS)'
 	@'$(BIN)/python' -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@'$(BIN)/python' -m pip --disable-pip-version-check check --quiet
 	@printf '%s\n' '$(IDENTITY)' > '$(VENV)/.identity'
