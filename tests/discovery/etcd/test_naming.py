@@ -87,6 +87,7 @@ def test_what_is_announced_is_what_go_writes():
     [
         (Announcement("orders", "a", "a"), "no port"),
         (Announcement("orders", "a", "a:1", weight=-1), "weight"),
+        (Announcement("orders", "a", "a:1", weight=2e9), "weight must be at most 1e\\+09"),
         (Announcement("orders", "a", "a:1", check="/healthz"), "check"),
         (Announcement("orders", "a", "a:1", tags=("x",), meta={"tags": "y"}), "tags is said twice"),
     ],

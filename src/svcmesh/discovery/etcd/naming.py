@@ -69,6 +69,8 @@ def encode_endpoint(announcement: Announcement) -> bytes:
     if announcement.check is not None:
         raise ConfigError("etcd checks nothing: leave check out, heartbeats say that the process is alive")
     endpoint = Endpoint(announcement.address, weight=announcement.weight, locality=announcement.locality)
+    if endpoint.weight > HEAVIEST:
+        raise ConfigError(f"weight must be at most {HEAVIEST:g} for etcd, not {endpoint.weight!r}")
     own: dict[str, Any] = {}
     if endpoint.weight != 1:
         own["weight"] = endpoint.weight
