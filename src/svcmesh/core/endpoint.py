@@ -40,6 +40,10 @@ class Locality:
                 raise ConfigError(f"{field_} of a locality must be a string, not {part!r}")
 
 
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+"""The metadata of all who have none: thousands of endpoints need not have thousands of empty mappings."""
+
+
 @dataclass(frozen=True, eq=True)
 class Endpoint:
     """An address and what is known about it.
@@ -81,7 +85,7 @@ class Endpoint:
             _check("every key in the metadata", key, str)
         if self.locality is not None:
             _check("locality", self.locality, Locality)
-        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
+        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)) if self.metadata else _NOTHING)
 
     def __hash__(self) -> int:
         """Hash by address: an endpoint is the same one when its weight or its metadata change."""
