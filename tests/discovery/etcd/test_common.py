@@ -80,6 +80,20 @@ def test_a_key_beneath_two_services_is_of_both(etcd):
         until(lambda: ports(outer) == [80, 90])
 
 
+def test_who_may_not_read_the_whole_registry_watches_its_services_one_by_one(etcd, monkeypatch):
+    monkeypatch.setattr("svcmesh.discovery.etcd.errors.SLOWLY", 0.1)
+    etcd.ask_for_password("me", "right")
+    etcd.forbid()
+    for number in range(5):
+        beneath = {"key": text64(f"apps/s{number}/"), "range_end": text64(f"apps/s{number}0")}
+        etcd.ask("auth/role/grant", name="apps", perm={"permType": "READ", **beneath})
+    with svcmesh.Mesh(f"etcd://me:right@{etcd.address}/apps") as mesh:
+        for number in range(5):
+            mesh.service(f"s{number}").wait_ready(30)
+        etcd.put("apps/s4/2", "127.0.0.1:81")
+        until(lambda: ports(mesh.service("s4")) == [80, 81])
+
+
 def test_what_breaks_the_shared_watch_is_told_to_all_and_got_over(etcd):
     with svcmesh.Mesh(f"etcd://{etcd.address}/apps") as mesh:
         services = [mesh.service(f"s{number}") for number in range(10)]

@@ -14,7 +14,7 @@ from svcmesh.discovery.base import Announcement
 from svcmesh.discovery.etcd.address import Access, access
 from svcmesh.discovery.etcd.client import Client
 from svcmesh.discovery.etcd.common import Common
-from svcmesh.discovery.etcd.errors import Broken
+from svcmesh.discovery.etcd.errors import Broken, Denied
 from svcmesh.discovery.etcd.naming import encode_endpoint
 from svcmesh.discovery.etcd.prefix import Surface
 from svcmesh.discovery.etcd.registration import Registrations
@@ -56,6 +56,7 @@ class EtcdRegistry:
         self._registrations = Registrations(self._client, self._target)
         self._common = Common(self._surface, self._target.root, emit)
         self._seats = Seats()
+        self._apart = False  # whether each service is watched by itself, however many there are
         self._known: set[bytes] = set()  # prefixes of services that callers have endpoints of
 
     @property
@@ -84,9 +85,12 @@ class EtcdRegistry:
                         self._known.add(prefix)
                         yield old
                     raise
+                except Denied:
+                    self._apart = self._apart or not held  # the user may read services, and not all of them at once
+                    raise
 
     def _watching(self, prefix: bytes, service: str, *, held: bool) -> AsyncGenerator[Snapshot, None]:
-        if held or not self._target.root:
+        if held or self._apart or not self._target.root:
             return watch_service(self._surface, prefix, self._emit, service)
         return self._common.watch(prefix, service)
 
