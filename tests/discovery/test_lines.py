@@ -141,3 +141,8 @@ def test_any_retry_after_is_read(text):
 def test_our_own_headers_are_cut_out_of_what_is_shown():
     secrets = {"Authorization": "Bearer abc", "X-Token": "def"}
     assert without(secrets, b"1 Bearer abc 2 abc 3 def 4") == "1 … 2 … 3 … 4".encode()
+
+
+def test_a_request_does_not_show_what_is_secret_in_it():
+    ask = Ask(Server("http://x:1"), "PUT", "/v1", {"Authorization": "Bearer secret"}, 1.0, b"secret")
+    assert "secret" not in repr(ask)

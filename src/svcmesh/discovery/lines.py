@@ -13,7 +13,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from svcmesh.core.errors import DiscoveryError
@@ -61,9 +61,9 @@ class Ask:
     server: Server
     method: str
     target: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)  # with our secrets in them
     patience: float
-    content: bytes | None = None
+    content: bytes | None = field(default=None, repr=False)
 
 
 class Reply(Protocol):
