@@ -97,3 +97,23 @@ def test_where_no_cluster_is_known_it_is_said_what_was_looked_for(tmp_path):
         access(HOME=str(tmp_path))
     with pytest.raises(ConfigError, match="cannot read the kubeconfig /nowhere: No such file"):
         access(KUBECONFIG="/nowhere")
+
+
+def test_who_is_asked_is_told_apart_without_secrets(tmp_path):
+    def identity(uri, server="http://one:1"):
+        file = tmp_path / "config"
+        ApiServer(port=1).kubeconfig(file, user={"token": "secret"}, server=server)
+        return open_discovery(f"{uri}kubeconfig={file}", clock=SYSTEM, emit=silent, environ={}).identity
+
+    found = [
+        identity("k8s://?"),
+        identity("k8s://other/?"),
+        identity("k8s://prod/orders?"),
+        identity("k8s://prod/orders:http?"),
+        identity("k8s://prod/?zone=a&"),
+        identity("k8s://prod/?family=6&"),
+        identity("k8s://?", "http://two:1"),
+    ]
+    assert len(set(found)) == len(found)
+    assert identity("k8s://?") == identity("k8s://prod/?") == "kubernetes http://one:1 prod/{service}: (4, 6) "
+    assert "secret" not in str(found)

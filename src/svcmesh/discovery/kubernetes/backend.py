@@ -51,11 +51,18 @@ class KubernetesDiscovery:
         rng: Random | None = None,
     ) -> None:
         self._question = Question() if question is None else question
-        self._namespace = access.namespace
+        self._access = access
         chance = Random() if rng is None else rng
         self._surface = Surface(Client(access), clock, emit, chance, self._question.wait)
         self._seats = Seats()
         self._shared: dict[str, Slices] = {}
+
+    @property
+    def identity(self) -> str:
+        """The API server, wherever its address came from, and what is asked of it."""
+        access, asked = self._access, self._question
+        target = f"{asked.namespace or access.namespace}/{asked.name}:{asked.port}"
+        return f"kubernetes {access.server.shown} {target} {asked.families} {asked.zone}"
 
     async def watch(self, service: str) -> AsyncIterator[Snapshot]:
         """Yield the endpoints of ``service``, at once and after each change.
@@ -64,7 +71,7 @@ class KubernetesDiscovery:
             DiscoveryError: the API server cannot be asked or refuses, or the service has no such port.
         """
         target = self._question.about(service)
-        scope = Scope(target.namespace or self._namespace, target.name)
+        scope = Scope(target.namespace or self._access.namespace, target.name)
         reader = Reader(self._surface.emit, service, self._question.reading(target))
         async with self._surface.client.open():
             with self._seats.sit(MOST_SINGLE) as single:
@@ -78,14 +85,14 @@ class KubernetesDiscovery:
         stale = slices.enter(name)
         try:
             while True:
+                if slices.error is not None:
+                    raise slices.error
                 if slices.listed:
                     stale.clear()
                     snapshot = reader.read(slices.feed.of(name), slices.feed.version)
                     if snapshot is not None:
                         yield snapshot
                 await stale.wait()
-                if slices.error is not None:
-                    raise slices.error
                 await busy.take()  # what changes meanwhile is read at once
         finally:
             await slices.leave(name, stale)
