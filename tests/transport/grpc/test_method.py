@@ -6,9 +6,11 @@ import subprocess
 import sys
 from typing import Any
 
+import grpc
 import pytest
 
-from svcmesh.transport.grpc.method import KINDS, Method, option_says_idempotent
+from svcmesh.transport.grpc.method import KINDS, CarryingMethod, Method, option_says_idempotent
+from svcmesh.transport.grpc.request import Request
 from tests.servers import svcmesh_test_pb2 as pb
 
 
@@ -50,6 +52,31 @@ def test_binding_passes_on_what_the_stub_asked_for(kind: Any) -> None:
 
     serializer = None if kind.startswith("stream") else str
     assert asked == [(kind, ("/a.B/C", serializer, bytes), {"_registered_method": True})]
+
+
+def test_a_channel_of_grpcs_own_gets_requests_and_one_with_interceptors_messages() -> None:
+    """Whoever looks at messages on their way sees messages; else each is serialized once for all attempts."""
+
+    class Spy(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]  # untyped
+        def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+            seen.append(request)
+            return continuation(client_call_details, request)
+
+    def serializer(message: Any) -> bytes:
+        serialized.append(message)
+        return b"bytes"
+
+    seen: list[Any] = []
+    serialized: list[Any] = []
+    method = CarryingMethod("unary_unary", "/a.B/C", serializer, None, registered=False)
+    with grpc.insecure_channel("ipv4:127.0.0.1:1") as bare:
+        for channel in (bare, grpc.intercept_channel(bare, Spy())):
+            request = Request("message")
+            for _ in range(2):
+                assert method.bind(channel).future(request).code() is grpc.StatusCode.UNAVAILABLE
+
+    assert seen == ["message"] * 2
+    assert serialized == ["message"] * 3
 
 
 def test_a_path_may_be_bytes() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from svcmesh.transport.grpc.request import BUFFER, Request, StreamedRequest, size_of, snapshot
+from svcmesh.transport.grpc.request import BUFFER, CopiedRequest, Request, StreamedRequest, size_of, snapshot
 from tests.servers import svcmesh_test_pb2 as pb
 
 
@@ -18,13 +18,48 @@ def streamed(*messages: bytes) -> StreamedRequest:
     return Request.streamed(messages, None)
 
 
-def test_a_single_message_is_the_same_every_time() -> None:
-    """And can always be sent again."""
-    request = Request("message")
+def test_a_single_message_is_serialized_once_when_it_is_first_asked_for() -> None:
+    """What its caller makes of it after that is not what was called; it can always be sent again."""
+    message = pb.Ping(text="before")
+    request = Request(message)
     request.commit()
+    message.text = "at the first attempt"
+    first = request.again().sent(pb.Ping.SerializeToString)
+    message.text = "after"
 
-    assert [request.again(), request.again()] == ["message", "message"]
+    assert request.again().sent(pb.Ping.SerializeToString) is first
+    assert pb.Ping.FromString(first).text == "at the first attempt"
     assert request.replayable
+
+
+def test_a_message_is_kept_as_it_is_where_no_attempt_has_started() -> None:
+    """The first one may come much later, when there is an endpoint."""
+    message = pb.Ping(text="called")
+    request = Request(message)
+    request.keep(pb.Ping.SerializeToString)
+    message.text = "changed"
+
+    assert pb.Ping.FromString(request.sent(pb.Ping.SerializeToString)).text == "called"
+    assert request.copied().text == "called"
+
+
+def test_a_serializer_that_raises_does_so_before_grpc_and_not_while_a_message_is_kept() -> None:
+    """GRPC logs it and ends the call with INTERNAL."""
+    request = Request("no bytes")
+    request.keep(lambda message: message.nowhere)
+
+    with pytest.raises(AttributeError):
+        request.sent(lambda message: message.nowhere)
+
+
+def test_what_is_below_an_interceptor_gets_a_copy_each_time() -> None:
+    """It may write on it, as may the caller."""
+    message = pb.Ping(text="called")
+    request = CopiedRequest(message)
+    message.text = "changed"
+    request.again().text = "written on"
+
+    assert request.again().text == "called"
 
 
 def test_something_that_is_no_iterable_ends_the_call_and_not_the_caller() -> None:

@@ -12,15 +12,15 @@ from typing import Any, Self
 import grpc
 
 from svcmesh.core.here import LivesHere
-from svcmesh.transport.grpc.channels import Dialer, check, sync_channel
+from svcmesh.transport.grpc.channels import Dialer, EndpointChannel, check, sync_channel
 from svcmesh.transport.grpc.connectivity import Callback, Subscriptions, aggregate, state_of
 from svcmesh.transport.grpc.line import Line
 from svcmesh.transport.grpc.method import REGISTERED, Kind, Method, Transform
+from svcmesh.transport.grpc.multicallables import Multicallables
 from svcmesh.transport.grpc.settings import Settings, Target
 from svcmesh.transport.grpc.stream import StreamStream, UnaryStream
 from svcmesh.transport.grpc.unary import StreamUnary, UnaryUnary
 
-MOST_MULTICALLABLES = 1024
 _CLASSES: dict[Kind, Any] = {
     "unary_unary": UnaryUnary,
     "unary_stream": UnaryStream,
@@ -53,7 +53,7 @@ class MeshChannel(LivesHere, grpc.Channel):
         check(settings)
         self._view = service.view
         self._dialer = Dialer(service.view.cluster, settings, sync_channel, service)
-        self._multicallables: dict[tuple[Any, ...], Any] = {}
+        self._multicallables = Multicallables()
         self._subscriptions = Subscriptions(self._state)
 
     # -- calls ---------------------------------------------------------------------------------------------------------
@@ -110,13 +110,10 @@ class MeshChannel(LivesHere, grpc.Channel):
 
     def _multicallable(self, *key: Any) -> Any:
         """Return the callable for ``key``; interceptors ask for it on every call, so it is kept."""
-        found = self._multicallables.get(key)
-        if found is None:
-            found = _CLASSES[key[0]](Line(self._view, self._dialer, Method(*key)))
-            if len(self._multicallables) >= MOST_MULTICALLABLES:
-                self._multicallables.clear()
-            self._multicallables[key] = found
-        return found
+        return self._multicallables.get(key, self._made)
+
+    def _made(self, key: tuple[Any, ...]) -> Any:
+        return _CLASSES[key[0]](Line(self._view, self._dialer, Method(*key)))
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -132,7 +129,7 @@ class MeshChannel(LivesHere, grpc.Channel):
         if self._dialer.closed:
             return grpc.ChannelConnectivity.SHUTDOWN
         if try_to_connect:
-            self._dialer.dial_one(self._view)
+            self._dialer.dial_more(self._view, EndpointChannel.state)
         return aggregate(state_of(kept.channel, try_to_connect) for kept in self._dialer.kept())
 
     # -- the end -------------------------------------------------------------------------------------------------------

@@ -31,6 +31,9 @@ _OPTIONS: Any = grpc.experimental.ChannelOptions  # pyright: ignore[reportAttrib
 SINGLE_THREADED = _OPTIONS.SingleThreadedUnaryStream
 MOST_METHODS = 1024
 """Multicallables kept per endpoint; callers may pass fresh lambdas as serializers each time."""
+HEAD_START = 0.25
+"""Seconds that an endpoint has to connect before another one is dialled beside it (gRFC A61's delay)."""
+_HOPEFUL = {grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING}
 LONGEST_RETIREMENT = 600.0
 """Seconds for which a channel with old credentials is kept in reach of `close` although its endpoint is never idle."""
 
@@ -105,6 +108,7 @@ class Dialer:
         self.pins: set[Any] = set()
         self._retired: list[tuple[Member, Any, float]] = []
         self._key = object()
+        self._next_dial = 0.0
         if isinstance(settings.credentials, RotatingCredentials):
             rotation = Rotation(settings.credentials, cluster, _replacing(weakref.ref(self)))
             self._make = partial(_making, make, rotation)
@@ -141,19 +145,38 @@ class Dialer:
             names(details, address) if patient else never_connected(details, address, kept.state())
         )
 
-    def dial_one(self, view: View) -> Any:
-        """Return what is kept for some endpoint, made now where nothing is; None while there is no endpoint."""
-        kept = self.kept()
-        if kept:
-            return kept[0]
+    def dial_more(self, view: View, state: Callable[[Any], grpc.ChannelConnectivity | None]) -> Any:
+        """Return what is kept for one more endpoint, made now, while somebody waits for a connection; None for none.
+
+        That is while nothing is connected, nor about to be. What is about to be has `HEAD_START` before the next
+        endpoint is dialled beside it, as addresses of one server have with gRPC; in all, as many as there are.
+
+        Args:
+            view: chooses. state: of what is kept; None where it is not for this caller (another loop's).
+        """
+        kept = {member: state(found) for member, found in self._attached()}
+        states, now = set(kept.values()), view.clock.now()
+        if grpc.ChannelConnectivity.READY in states:
+            self._next_dial = now + HEAD_START
+            return None
+        if not states.isdisjoint(_HOPEFUL) and now < self._next_dial:
+            return None
         if not self.cluster.ready:
             self.cluster.need()
-        member = view.picker.choose_from(None, ())
-        return self.channel(member) if isinstance(member, Member) else None
+        there = [member.endpoint for member, found in kept.items() if found is not None]
+        member = view.picker.choose_from(None, there)
+        if not isinstance(member, Member) or member.endpoint in there:
+            return None
+        self._next_dial = now + HEAD_START
+        return self.channel(member)
 
     def kept(self) -> list[Any]:
         """Return what is kept now, for all endpoints that were called."""
-        return [found for member in _members(self.cluster) if (found := member.attached(self._key)) is not None]
+        return [found for _, found in self._attached()]
+
+    def _attached(self) -> list[tuple[Member, Any]]:
+        members = _members(self.cluster)
+        return [(member, found) for member in members if (found := member.attached(self._key)) is not None]
 
     def retire(self, now: float) -> None:
         """Put all endpoint channels aside: calls on them go on, and end CANCELLED at `close`; new ones get new ones."""

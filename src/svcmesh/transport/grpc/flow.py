@@ -112,6 +112,7 @@ class Flow:
 
     def _drive(self, call: Call) -> CallbackDriver:
         self._machine = call
+        self.request.keep(self.line.method.serializer)
         self._driver = CallbackDriver(call, self._exchange, _weakly(self, Flow.machine_done))
         return self._driver
 

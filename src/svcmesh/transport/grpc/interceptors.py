@@ -23,7 +23,7 @@ from svcmesh.transport.grpc.call import MeshCall
 from svcmesh.transport.grpc.line import GrpcExchange, Line, wire_timeout
 from svcmesh.transport.grpc.method import Kind
 from svcmesh.transport.grpc.outcome import ENDPOINT_GONE
-from svcmesh.transport.grpc.request import Request, StreamedRequest, snapshot
+from svcmesh.transport.grpc.request import CopiedRequest, Request, StreamedRequest, snapshot
 
 _UNTOUCHED: tuple[Any, Any, Any] = (None, None, None)
 """Metadata, credentials and compression are in the details, which go down as they came."""
@@ -57,11 +57,11 @@ class ClientInterceptor(
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Go on with a call that has one request and one response."""
-        return self._single(continuation, client_call_details, "unary_unary", Request(request))
+        return self._single(continuation, client_call_details, "unary_unary", CopiedRequest(request))
 
     def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Go on with a call that has one request and streamed responses."""
-        return self._start(continuation, client_call_details, "unary_stream", Request(request))
+        return self._start(continuation, client_call_details, "unary_stream", CopiedRequest(request))
 
     def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
         """Go on with a call that has streamed requests and one response."""

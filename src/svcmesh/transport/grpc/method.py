@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Literal
 
 Kind = Literal["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
@@ -47,6 +48,10 @@ class Method:
         """The path as text."""
         return self.path.decode() if isinstance(self.path, bytes) else str(self.path)
 
+    def carrying(self) -> CarryingMethod:
+        """Return the same method for requests that outlive their caller's line."""
+        return CarryingMethod(self.kind, self.path, self.serializer, self.deserializer, self.registered)
+
     def bind(self, channel: Any) -> Any:
         """Return the stock multicallable of ``channel`` for this method.
 
@@ -54,6 +59,55 @@ class Method:
         """
         serializer = None if self.streams_requests else self.serializer
         return getattr(channel, self.kind)(self.path, serializer, self.deserializer, _registered_method=self.registered)
+
+
+class CarryingMethod(Method):
+    """A method whose single request reaches gRPC as a `Request`, so that what is sent again is what was sent before.
+
+    When it is serialized is up to gRPC: at the call where that blocks, in a task of the call's on asyncio.
+    """
+
+    __slots__ = ()
+
+    def bind(self, channel: Any) -> Any:
+        """Return the stock multicallable, to be called with requests instead of messages."""
+        if self.streams_requests:
+            return super().bind(channel)
+        bare = _is_bare(channel, self.kind)
+        serializer = partial(_sent, self.serializer) if bare else self.serializer
+        stock = getattr(channel, self.kind)(
+            self.path, serializer, self.deserializer, _registered_method=self.registered
+        )
+        return stock if bare else _Unpacking(stock)
+
+
+class _Unpacking:
+    """A multicallable of a channel with interceptors in it (instrumentation puts them there): they get messages."""
+
+    __slots__ = ("_stock",)
+
+    def __init__(self, stock: Any) -> None:
+        self._stock = stock
+
+    def __call__(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._stock(request.copied(), *args, **kwargs)
+
+    def future(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Start a call of a blocking channel."""
+        return self._stock.future(request.copied(), *args, **kwargs)
+
+
+def _sent(serializer: Transform | None, request: Any) -> Any:
+    return request.sent(serializer)
+
+
+def _is_bare(channel: Any, kind: Kind) -> bool:
+    """Whether ``channel`` is gRPC's own without interceptors for such calls, so that nobody else sees requests.
+
+    Both are told by names that are private to gRPC; where these are missing, the channel counts as intercepted.
+    """
+    inner = getattr(channel, "_channel", None)
+    return hasattr(inner, "check_connectivity_state") and not getattr(channel, f"_{kind}_interceptors", ())
 
 
 def option_says_idempotent(path: str, serializer: Transform | None) -> bool:

@@ -1,8 +1,9 @@
 """What a call sends, in a form that can be sent once more.
 
-A single message can always be repeated. A stream is the caller's iterator, which runs once: what it has yielded is
-kept, serialized, so that a further attempt can send it again and then go on. Serialized, because callers like to
-yield one object many times over with other contents. Beyond 256 KiB (gRPC's own limit) nothing is kept any more, and
+A single message can always be repeated: gRPC is given a `Request` in its place, and a serializer that makes bytes of it
+once, when gRPC first asks for them. A stream is the caller's iterator, which runs once: what it has yielded is kept,
+serialized, so that a further attempt can send it again and then go on. Serialized, because callers like to send one
+object many times over with other contents. Beyond 256 KiB (gRPC's own limit) nothing of a stream is kept any more, and
 the call can no longer be repeated.
 
 gRPC reads an iterator on a thread of its own, ahead of the wire. The thread of an attempt that has failed may still
@@ -15,6 +16,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from threading import Lock
 from typing import Any
 
@@ -23,13 +25,15 @@ _LOGGER = logging.getLogger("svcmesh.grpc")
 
 
 class Request:
-    """A single message.
+    """A single message, which its caller may go on to change: what was sent once is what is sent again.
 
     Attributes:
         exhausted: the caller has no more messages.
     """
 
     exhausted = True
+    _sent: Any = None
+    _copy: Any = None
 
     def __init__(self, message: Any) -> None:
         self._message = message
@@ -45,8 +49,27 @@ class Request:
         return self._message
 
     def again(self) -> Any:
-        """Return what the stock multicallable is given for one attempt."""
-        return self._message
+        """Return what the stock multicallable is given for one attempt: of a `Method` that carries requests, this."""
+        return self
+
+    def sent(self, serializer: Callable[[Any], Any] | None) -> Any:
+        """Return the bytes of the message, as they were when they were first asked for; raises as ``serializer``."""
+        if self._sent is None:
+            self._sent = self._message if serializer is None else serializer(self._message)
+        return self._sent
+
+    def copied(self) -> Any:
+        """Return a copy of the message as it was when one was first asked for; see `snapshot`."""
+        if self._copy is None:
+            self._copy = snapshot(self._message)
+        return snapshot(self._copy)
+
+    def keep(self, serializer: Callable[[Any], Any] | None) -> None:
+        """Keep the message as it is now, because an attempt may start later; harmless when something is kept."""
+        if self._sent is None and self._copy is None:
+            self.copied()
+            with suppress(Exception):  # gRPC asks again, and says what it says of a serializer that raises
+                self.sent(serializer)
 
     @property
     def replayable(self) -> bool:
@@ -55,6 +78,18 @@ class Request:
 
     def commit(self) -> None:
         """No further attempt will be made: nothing has to be kept."""
+
+
+class CopiedRequest(Request):
+    """A single message for what is no stock multicallable: each attempt gets a copy, since it may be written on."""
+
+    def __init__(self, message: Any) -> None:
+        super().__init__(message)
+        self._copy = snapshot(message)
+
+    def again(self) -> Any:
+        """Return a copy of the message as it was at the call."""
+        return self.copied()
 
 
 class StreamedRequest(Request):
@@ -77,6 +112,9 @@ class StreamedRequest(Request):
         """Return an iterator over all messages as bytes. Iterators given out before yield nothing new any more."""
         owner = self._owner = object()
         return self._messages(owner, self._kept)
+
+    def keep(self, serializer: Callable[[Any], Any] | None) -> None:
+        """Do nothing: messages are read when they are sent."""
 
     @property
     def replayable(self) -> bool:

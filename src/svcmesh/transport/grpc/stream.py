@@ -7,12 +7,15 @@ from typing import Any
 import grpc
 
 from svcmesh.transport.grpc.call import MeshCall
-from svcmesh.transport.grpc.line import Multicallable, frozen
+from svcmesh.transport.grpc.line import Line, Multicallable, frozen
 from svcmesh.transport.grpc.request import Request
 
 
 class UnaryStream(Multicallable, grpc.UnaryStreamMultiCallable):  # type: ignore[type-arg]  # generic in the stubs only
     """A method with one request and streamed responses."""
+
+    def __init__(self, line: Line) -> None:
+        super().__init__(Line(line.view, line.dialer, line.method.carrying()))
 
     def __call__(
         self,

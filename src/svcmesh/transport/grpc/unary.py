@@ -34,6 +34,7 @@ class UnaryUnary(Multicallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[t
         self._now = line.view.clock.now
         self._plain_limit = wire_timeout(line.view.limit)
         self._keyed = bool(line.view.hash_on)
+        self._carrying: Line | None = None
 
     def __call__(
         self,
@@ -87,7 +88,9 @@ class UnaryUnary(Multicallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[t
     ) -> Any:
         """Start the call and return at once."""
         stock = (frozen(metadata), credentials, compression)
-        return MeshCall.begin(self._line, Request(request), stock, timeout, bool(wait_for_ready))
+        if self._carrying is None:
+            self._carrying = Line(self._view, self._line.dialer, self._line.method.carrying())
+        return MeshCall.begin(self._carrying, Request(request), stock, timeout, bool(wait_for_ready))
 
     def _wait(self, style: str, request: Any, timeout: float | None, stock: Stock, patient: bool | None) -> Any:
         """Do the same as `__call__` with a timeout of the caller's, metadata or a deadline around it."""

@@ -24,11 +24,11 @@ from svcmesh.transport.grpc.channels import Dialer, check
 from svcmesh.transport.grpc.connectivity import aggregate
 from svcmesh.transport.grpc.generic import StreamStreamBase, StreamUnaryBase
 from svcmesh.transport.grpc.line import Line, frozen
-from svcmesh.transport.grpc.method import Kind, Method, Transform
+from svcmesh.transport.grpc.method import CarryingMethod, Kind, Method, Transform
+from svcmesh.transport.grpc.multicallables import Multicallables
 from svcmesh.transport.grpc.request import Request
 from svcmesh.transport.grpc.settings import Settings, Target
 
-MOST_MULTICALLABLES = 1024
 STATE_PERIOD = 0.05
 """Seconds between looks at the connections, while somebody waits for a change of state."""
 
@@ -141,7 +141,7 @@ class MeshAioChannel(LivesHere, grpc.aio.Channel):
         self._interceptors = Interceptors(interceptors)
         self._view = service.view
         self._dialer = Dialer(service.view.cluster, settings, LoopChannels, service)
-        self._multicallables: dict[tuple[Any, ...], Any] = {}
+        self._multicallables = Multicallables()
         self._running = Running()
 
     # -- calls ---------------------------------------------------------------------------------------------------------
@@ -199,13 +199,10 @@ class MeshAioChannel(LivesHere, grpc.aio.Channel):
         return INTERCEPTED[key[0]](self._interceptors, Method(*key), start, self._running.add)
 
     def _own(self, *key: Any) -> Any:
-        found = self._multicallables.get(key)
-        if found is None:
-            found = _CLASSES[key[0]](Line(self._view, self._dialer, Method(*key)), self._running)
-            if len(self._multicallables) >= MOST_MULTICALLABLES:
-                self._multicallables.clear()
-            self._multicallables[key] = found
-        return found
+        return self._multicallables.get(key, self._made)
+
+    def _made(self, key: tuple[Any, ...]) -> Any:
+        return _CLASSES[key[0]](Line(self._view, self._dialer, CarryingMethod(*key)), self._running)
 
     async def _start(self, key: tuple[Any, ...], path: Any, *args: Any, **kwargs: Any) -> Any:
         """Start a call for an interceptor, which may have put another ``path`` in the place of the one asked for."""
@@ -229,9 +226,9 @@ class MeshAioChannel(LivesHere, grpc.aio.Channel):
             return grpc.ChannelConnectivity.SHUTDOWN
         loop = running_loop()
         if try_to_connect:
-            kept = self._dialer.dial_one(self._view)
-            if kept is not None:
-                kept.of(loop)
+            more = self._dialer.dial_more(self._view, partial(LoopChannels.state_on, loop=loop))
+            if more is not None:
+                more.of(loop)
         channels = [channel for kept in self._dialer.kept() if (channel := kept.here(loop)) is not None]
         return aggregate(channel.get_state(try_to_connect) for channel in channels)
 

@@ -36,6 +36,11 @@ class LoopChannels:
         found = self._by_loop.get(loop)
         return None if found is None else found.channel
 
+    def state_on(self, loop: asyncio.AbstractEventLoop) -> grpc.ChannelConnectivity | None:
+        """Return the state of the channel of ``loop``, which is running; None when it has none."""
+        channel = self.here(loop)
+        return None if channel is None else channel.get_state()
+
     def state(self) -> grpc.ChannelConnectivity:
         """Return the state of the running loop's channel; a closed one's where there is none."""
         channel = self.here(asyncio.get_running_loop())

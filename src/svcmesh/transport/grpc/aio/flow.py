@@ -161,6 +161,7 @@ class AioFlow:
 
     def _drive(self, call: Call) -> LoopDriver:
         self._machine = call
+        self.loop.call_soon(self.request.keep, self.line.method.serializer)  # as gRPC does it: in the loop's next turn
         self._driver = LoopDriver(call, self.exchange, partial(_machine_done, self.owner), self.loop)
         return self._driver
 

@@ -20,7 +20,7 @@ from svcmesh.transport.grpc.aio.intercepted import Intercepted, Interceptors
 from svcmesh.transport.grpc.aio.request import AioStreamedRequest
 from svcmesh.transport.grpc.below import Below, line_of, timed, view_of
 from svcmesh.transport.grpc.method import Kind, Method
-from svcmesh.transport.grpc.request import Request, snapshot
+from svcmesh.transport.grpc.request import CopiedRequest, Request, snapshot
 
 _UNTOUCHED: tuple[Any, Any, Any] = (None, None, None)
 """Metadata, credentials and compression are in the details, which go down as they came."""
@@ -69,7 +69,7 @@ class UnaryUnary(Interceptor, grpc.aio.UnaryUnaryClientInterceptor):
 
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Start the call and return it."""
-        return self.start(continuation, client_call_details, Request(request))
+        return self.start(continuation, client_call_details, CopiedRequest(request))
 
 
 class UnaryStream(Interceptor, grpc.aio.UnaryStreamClientInterceptor):
@@ -80,7 +80,7 @@ class UnaryStream(Interceptor, grpc.aio.UnaryStreamClientInterceptor):
 
     async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Start the call and return it."""
-        return self.start(continuation, client_call_details, Request(request))
+        return self.start(continuation, client_call_details, CopiedRequest(request))
 
 
 class StreamUnary(Interceptor, grpc.aio.StreamUnaryClientInterceptor):

@@ -47,6 +47,9 @@ class AioStreamedRequest(Request):
         owner = self._owner = object()
         return self._messages(owner)
 
+    def keep(self, serializer: Callable[[Any], Any] | None) -> None:
+        """Do nothing: messages are read when they are sent."""
+
     @property
     def replayable(self) -> bool:
         """Whether everything that was read is still there."""

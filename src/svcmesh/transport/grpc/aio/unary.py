@@ -28,7 +28,7 @@ from svcmesh.transport.grpc.line import Line, frozen, wire_timeout
 from svcmesh.transport.grpc.request import Request
 from svcmesh.transport.grpc.subject import key_of
 
-Asked = tuple[Any, Any, Any, Any, bool | None, asyncio.AbstractEventLoop, float, float, int | None]
+Asked = tuple[Request, Any, Any, Any, bool | None, asyncio.AbstractEventLoop, float, float, int | None]
 """Request, metadata, credentials, compression, whether to wait for an endpoint; loop, its beginning and end, key."""
 
 
@@ -68,8 +68,9 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         else:
             ends = view.deadline(now, timeout)
             limit = wire_timeout(min(ends - now, view.per_try))
-        key = key_of(view, metadata, Request(request)) if view.hash_on else None
-        asked = (request, metadata, credentials, compression, wait_for_ready, loop, now, ends, key)
+        sending = Request(request)
+        key = key_of(view, metadata, sending) if view.hash_on else None
+        asked = (sending, metadata, credentials, compression, wait_for_ready, loop, now, ends, key)
         member = view.enter(now, key) if now < ends else None
         if member is None:
             return self._slowly(asked)
@@ -78,7 +79,7 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
                 line.dialer.channel(member)
                 .of(loop)
                 .bound(line.method)(
-                    request, timeout=limit, metadata=metadata, credentials=credentials, compression=compression
+                    sending, timeout=limit, metadata=metadata, credentials=credentials, compression=compression
                 )
             )
         except BaseException as error:  # noqa: BLE001 - raised there, unless another attempt is to follow
@@ -106,7 +107,7 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         request, metadata, credentials, compression, patient, loop, began, ends, key = asked
         times = (loop, began, ends, ends)
         stock = (metadata, credentials, compression)
-        flow = AioFlow(self._line, Request(request), stock, bool(patient), times, key)
+        flow = AioFlow(self._line, request, stock, bool(patient), times, key)
         flow.owed = place.owed
         return flow
 
