@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import os
 import signal
@@ -341,6 +342,32 @@ def test_an_authority_that_is_not_trusted_is_an_error(secure, tmp_path):
         with pytest.raises(svcmesh.NoEndpoints):
             mesh.service("orders").wait_ready(0.1)
         until(lambda: any("CERTIFICATE_VERIFY_FAILED" in error for error in told.errors()))
+
+
+def test_a_client_certificate_of_a_kubeconfig_says_who_we_are(authority, tmp_path):
+    def encoded(*blobs):
+        return base64.b64encode(b"".join(blob.bytes() for blob in blobs)).decode()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("api.example").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    leaf = authority.issue_cert("me@example")
+    user = {
+        "client-certificate-data": encoded(*leaf.cert_chain_pems),
+        "client-key-data": encoded(leaf.private_key_pem),
+    }
+    cluster = {"certificate-authority-data": encoded(authority.cert_pem), "tls-server-name": "api.example"}
+    with ApiServer(tls=context) as api:
+        api.put("orders", ["10.0.0.1:8080"])
+        with svcmesh.Mesh(api.kubeconfig(tmp_path / "config", user=user, **cluster)) as mesh:
+            mesh.service("orders").wait_ready(30)
+            assert hosts(mesh.service("orders")) == ["10.0.0.1"]
+        with svcmesh.Mesh(api.kubeconfig(tmp_path / "config", **cluster)) as mesh:
+            told = Told(mesh)
+            with pytest.raises(svcmesh.NoEndpoints):
+                mesh.service("orders").wait_ready(0.1)
+            until(told.errors)
 
 
 # -- a process that is killed --------------------------------------------------------------------------------------

@@ -254,3 +254,27 @@ def test_what_is_no_longer_listed_is_touched():
     _, found, _ = followed(pages, [(60.0, Gone("410")), FOREVER])
 
     assert found[-1][1:] == (["billing", "orders"], [])
+
+
+@pytest.mark.parametrize("error", [Unreachable("cut"), Gone("410")])
+def test_a_thousand_clients_do_not_come_back_at_once(error):
+    """All were cut off in one moment; at most 5 % of them ask in any tenth of a second."""
+
+    async def main():
+        clock = virtual_clock()
+        scripts = [Script([page("10", "a")], [(60.0, error), FOREVER]) for _ in range(1000)]
+
+        async def follow(number, script):
+            async for _ in Feed(Surface(script, clock, silent, Random(number), 300.0), SCOPE).follow():
+                pass
+
+        tasks = [asyncio.ensure_future(follow(number, script)) for number, script in enumerate(scripts)]
+        await sleep_until(clock, 100.0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return sorted(script.watched[1][0] for script in scripts)
+
+    instants = run(main())
+    assert 60.0 <= instants[0] <= instants[-1] <= 60.0 + SPREAD
+    assert all(later - first > 0.1 for first, later in zip(instants, instants[50:], strict=False))

@@ -29,7 +29,7 @@ from svcmesh.discovery.kubernetes.errors import SLOWLY, Gone, Unreachable
 from svcmesh.discovery.kubernetes.slices import Slice
 from svcmesh.discovery.pace import Bucket
 
-SPREAD = 2.0
+SPREAD = 3.0
 """Seconds over which clients come back to an API server that was restarted."""
 
 MOST_SLICES = 20_000
