@@ -6,8 +6,8 @@ the last 30 seconds" is a subtraction, made only when a failure has to be judged
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
-from collections import deque
 from threading import Lock
 
 
@@ -34,8 +34,8 @@ class Timeline:
     def __init__(self, horizon: float, tick: float) -> None:
         self._horizon = horizon
         self.tick = tick
-        self._instants: deque[float] = deque()
-        self._totals: deque[int] = deque()
+        self._instants = array("d")  # plain numbers: thousands of these would keep the garbage collector busy
+        self._totals = array("q")
         self._lock = Lock()
         self.due = float("-inf")
 
@@ -50,8 +50,7 @@ class Timeline:
             self.due = now + self.tick
             # One sample older than the horizon stays: it says what the total was where the window begins.
             while len(instants) > 1 and instants[1] <= now - self._horizon:
-                instants.popleft()
-                totals.popleft()
+                del instants[0], totals[0]
 
     def at(self, instant: float) -> int:
         """Return what the total was at ``instant``; 0 when nothing has been noted.
