@@ -11,8 +11,8 @@ from threading import RLock
 from weakref import WeakValueDictionary, finalize
 
 from svcmesh.core.errors import ConfigError, NoEndpoints
-from svcmesh.discovery.base import Discovery
-from svcmesh.discovery.uri import is_uri, open_service
+from svcmesh.discovery.opened import Opened, opened_service
+from svcmesh.discovery.uri import is_uri
 from svcmesh.discovery.uri_parts import redacted
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.follow import Follower
@@ -38,9 +38,9 @@ class Directory:
         runtime: Runtime,
         clusters: dict[str, Cluster],
         *,
-        discovery: Discovery,
+        discovery: Opened,
         policy: Policy,
-        settings: Mapping[str, tuple[Discovery | None, Policy | None]],
+        settings: Mapping[str, tuple[Opened | None, Policy | None]],
     ) -> None:
         self._mesh = mesh
         self._runtime = runtime
@@ -113,7 +113,7 @@ class Directory:
 
     def _spelled(self, name: str) -> list[str]:
         """Return the known names that are ``name`` but for their case; ``name`` alone where it is known, or none is."""
-        listed: Iterable[str] = getattr(self._discovery, "names", ())
+        listed: Iterable[str] = getattr(self._discovery.discovery, "names", ())
         for known in ({*self._kept, *self._settings, *listed}, {*self._passing}):
             alike = [name] if name in known else sorted(each for each in known if each.lower() == name.lower())
             if alike:
@@ -127,13 +127,13 @@ class Directory:
             raise ConfigError(f"service {name!r} has another policy in Mesh(services=…); give it in one place")
         clock, emit = self._runtime.clock, self._runtime.events.emit
         if is_uri(name):
-            discovery, shown = open_service(name, clock=clock, emit=emit), redacted(name)
+            source, shown = opened_service(name, clock=clock, emit=emit), redacted(name)
         else:
-            discovery, shown = own or self._discovery, name
+            source, shown = own or self._discovery, name
         cluster = Cluster(shown, self._runtime)
         service = Service(self._mesh, cluster, check_policy(policy or configured or self._policy))
         self._clusters[name] = cluster
-        return service, Follower(cluster, discovery, name)
+        return service, Follower(cluster, source.discovery, name, source.identity)
 
 
 def _ambiguous(name: str, names: list[str]) -> str:

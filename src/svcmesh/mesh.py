@@ -19,13 +19,15 @@ from weakref import WeakSet, finalize
 from svcmesh.balance.picker import Rng
 from svcmesh.core import checks
 from svcmesh.core.clock import Clock
-from svcmesh.core.endpoint import Endpoint, Locality
+from svcmesh.core.endpoint import Locality
 from svcmesh.core.errors import ConfigError
 from svcmesh.core.here import LivesHere
 from svcmesh.directory import Directory
 from svcmesh.discovery.base import Discovery
+from svcmesh.discovery.opened import Source, opened
 from svcmesh.discovery.uri import open_discovery
 from svcmesh.discovery.uri_parts import redacted
+from svcmesh.engine.cache import open_cache
 from svcmesh.engine.child_end import at_child_end
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.runtime import Runtime
@@ -42,8 +44,6 @@ from svcmesh.transport.signals import leave
 if TYPE_CHECKING:
     import httpx
 
-Source = str | Discovery | Mapping[str, Sequence[str | Endpoint]] | None
-
 _meshes: WeakSet[Mesh] = WeakSet()
 
 
@@ -55,10 +55,13 @@ class Mesh(LivesHere):
             `Discovery`, or ``{name: [address, …]}``; default ``local://``, the registry embedded in svcmesh.
         policy: what calls go by unless their service has another; default `Policy.standard()`.
         services: settings by service name: a `Policy`, or a discovery URI and a `Policy`.
+        cache: a directory where what a registry said last outlives the process, so that another one can start while
+            the registry is down; it is made if need be, and must be private to this user. Default None: nowhere.
         clock: what every wait and deadline reads; default the system's. rng: what every draw uses.
 
     Raises:
-        ConfigError: a bad URI or address, something that is no policy. Nothing is dialled or read here.
+        ConfigError: a bad URI or address, something that is no policy, a cache that cannot be made or that others may
+            enter. Nothing is dialled or read here.
 
     A mesh can be used as ``with`` or ``async with`` block, or closed, or just dropped. Threads and event loops: any.
     After a fork the child starts afresh: own worker, own connections, own counts.
@@ -70,6 +73,7 @@ class Mesh(LivesHere):
         *,
         policy: Policy | None = None,
         services: Mapping[str, ServiceSettings] | None = None,
+        cache: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
         rng: Rng | None = None,
     ) -> None:
@@ -78,11 +82,13 @@ class Mesh(LivesHere):
         self._runtime = Runtime(clock, rng)
         self._listeners = self._runtime.events.hand_over()  # kept here, so that they may refer to this mesh
         clock, emit = self._runtime.clock, self._runtime.events.emit
-        self._discovery = open_discovery(discovery, clock=clock, emit=emit)
+        source = opened(discovery, clock=clock, emit=emit)
+        self._discovery = source.discovery
         settings = read_settings(services, clock=clock, emit=emit)
+        self._runtime.cache = open_cache(cache, emit)
         self._clusters: dict[str, Cluster] = {}
         self._directory = Directory(
-            self, self._runtime, self._clusters, discovery=self._discovery, policy=policy, settings=settings
+            self, self._runtime, self._clusters, discovery=source, policy=policy, settings=settings
         )
         self._lock = RLock()
         self._registrations: list[Registration] = []
@@ -154,7 +160,7 @@ class Mesh(LivesHere):
             ConfigError: a field that can never be registered, or a discovery that nothing can be registered with.
         """
         self._runtime.check_open(f"registering {name!r}")
-        source = self._discovery
+        source: Discovery = self._discovery
         if uri is not None:
             source = open_discovery(uri, clock=self._runtime.clock, emit=self._runtime.events.emit)
         registration = announce(
@@ -242,7 +248,7 @@ class Mesh(LivesHere):
             self._leave()
         finally:  # somebody may press Ctrl-C meanwhile
             self._finalizer()
-            self._runtime.worker.join()
+            self._runtime.join()
 
     async def aclose(self) -> None:
         """Close without blocking the event loop."""
@@ -292,7 +298,7 @@ class Mesh(LivesHere):
             self._leave()
         finally:
             self._runtime.worker.close()
-            self._runtime.worker.join()
+            self._runtime.join()
 
     def _reset_after_fork(self) -> None:
         self._lock = RLock()

@@ -124,7 +124,8 @@ class Service(LivesHere):
     def _not_ready(self, seconds: float) -> NoEndpoints:
         why = "discovery lists none" if self._cluster.ready else "discovery has not answered"
         failure = f"; discovery fails: {self._cluster.failure}" if self._cluster.failure else ""
-        return NoEndpoints(f"service {self.name!r} had no endpoint after {seconds:.3g} s: {why}{failure}")
+        advice = "" if self._cluster.ready else self._cluster.advice
+        return NoEndpoints(f"service {self.name!r} had no endpoint after {seconds:.3g} s: {why}{failure}{advice}")
 
     # -- functions and own protocols -------------------------------------------------------------------------------
 

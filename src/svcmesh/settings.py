@@ -9,7 +9,7 @@ from typing import Any
 from svcmesh.core.clock import Clock
 from svcmesh.core.emit import Emit
 from svcmesh.core.errors import ConfigError
-from svcmesh.discovery.base import Discovery
+from svcmesh.discovery.opened import Opened, opened
 from svcmesh.discovery.overrides import overrides
 from svcmesh.discovery.uri import open_discovery
 from svcmesh.policy.policy import Policy, check_policy
@@ -17,7 +17,7 @@ from svcmesh.policy.policy import Policy, check_policy
 ServiceSettings = Policy | tuple[str, Policy]
 
 
-Settings = dict[str, tuple[Discovery | None, Policy | None]]
+Settings = dict[str, tuple[Opened | None, Policy | None]]
 """A discovery of its own or None, and a policy or None, by the name of a service."""
 
 
@@ -30,7 +30,7 @@ def read_settings(services: Mapping[str, ServiceSettings] | None, *, clock: Cloc
     """
     settings = _given(services, clock=clock, emit=emit)
     for name, discovery in overrides(os.environ, lambda uri: open_discovery(uri, clock=clock, emit=emit)).items():
-        settings[name] = discovery, settings.get(name, (None, None))[1]
+        settings[name] = Opened(discovery, None), settings.get(name, (None, None))[1]  # a developer is there to see it
     return settings
 
 
@@ -44,7 +44,7 @@ def _given(services: Mapping[str, ServiceSettings] | None, *, clock: Clock, emit
         if isinstance(given, Policy):
             settings[name] = None, given
         elif isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str):
-            settings[name] = open_discovery(given[0], clock=clock, emit=emit), check_policy(given[1])
+            settings[name] = opened(given[0], clock=clock, emit=emit), check_policy(given[1])
         else:
             raise ConfigError(f"services[{name!r}] must be a Policy or (uri, Policy), not {given!r}")
     return settings

@@ -11,7 +11,8 @@ from svcmesh.core.clock import sleep_until
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.core.snapshot import Snapshot
-from svcmesh.engine.watch import BACKOFF, WatchState, watch
+from svcmesh.engine.watch import BACKOFF, watch
+from svcmesh.engine.watch_state import WatchState
 from svcmesh.testing.sim import run, virtual_clock
 
 

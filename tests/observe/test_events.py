@@ -12,6 +12,7 @@ DESIGN = {
     "endpoints.changed": {"added", "removed", "age"},
     "discovery.failed": {"error", "retry_in"},
     "discovery.recovered": set(),
+    "discovery.cached": {"age"},
     "endpoint.ejected": {"endpoint", "reason", "seconds"},
     "endpoint.restored": {"endpoint"},
     "breaker.changed": {"endpoint", "old", "new"},

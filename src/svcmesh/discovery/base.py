@@ -59,6 +59,21 @@ class Named(Protocol):
         """The names of all services that are known now. Never raises; asked on any thread, off the success path."""
 
 
+@runtime_checkable
+class Identified(Protocol):
+    """A discovery that says who is behind it, where its URI or its class would not tell it from another.
+
+    What a registry said may outlive the process that heard it, and must not be taken for what another one said.
+    """
+
+    @property
+    def identity(self) -> str | None:
+        """Who is asked, and for what, as text that is the same in each process and holds no secret.
+
+        None: there is nobody who could be away when a process starts, so nothing has to outlive it.
+        """
+
+
 @dataclass(frozen=True)
 class Announcement:
     """What a process says of itself when it registers.

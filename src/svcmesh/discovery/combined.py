@@ -20,6 +20,7 @@ from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.base import Discovery, Named, Refreshing
+from svcmesh.discovery.opened import identity_of
 from svcmesh.discovery.strand import News, Strand, failure, following
 from svcmesh.discovery.uri import open_discovery
 from svcmesh.discovery.uri_parts import Surroundings
@@ -85,6 +86,13 @@ class _Several:
         self.parts = tuple(
             open_discovery(source, clock=around.clock, emit=around.emit, environ=around.environ) for source in sources
         )
+
+    @property
+    def identity(self) -> str | None:
+        """All who are behind the parts; None where nobody is behind any."""
+        found = [identity_of(part, source) for part, source in zip(self.parts, self._sources, strict=True)]
+        kind = type(self).__name__.lower()
+        return f"{kind}({', '.join(each or 'given' for each in found)})" if any(found) else None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -65,6 +65,12 @@ class Poll:
         """Return the same by the clock of a mesh."""
         return Poll(self._fn, self._every, clock=surroundings.clock)
 
+    @property
+    def identity(self) -> str:
+        """The function: what else it reads, only its author knows."""
+        named = self._fn if hasattr(self._fn, "__qualname__") else type(self._fn)
+        return f"poll {named.__module__}.{named.__qualname__}"
+
     async def watch(self, service: str) -> AsyncIterator[Snapshot]:
         """Yield what the function returns, each time.
 

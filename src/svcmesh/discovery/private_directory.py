@@ -86,10 +86,11 @@ def temporary_name() -> str:
     return f"{TEMPORARY}{os.getpid()}-{next(_numbers)}"
 
 
-def write_atomically(directory: str, name: str, content: bytes, mtime_ns: int) -> int:
+def write_atomically(directory: str, name: str, content: bytes, mtime_ns: int, *, sync: bool = False) -> int:
     """Put ``content`` at ``name`` in one step, whatever was there, and return the inode.
 
-    Readers find the old file or the new one. It is not synced: a power cut may leave an empty file, or half of one.
+    Readers find the old file or the new one. Unless it is ``sync``, which waits for the disk, a power cut may leave an
+    empty file, or half of one.
 
     Raises:
         OSError: the directory is missing, full, or holds a directory of that name.
@@ -102,6 +103,8 @@ def write_atomically(directory: str, name: str, content: bytes, mtime_ns: int) -
             file.flush()
             os.utime(descriptor, ns=(mtime_ns, mtime_ns))
             inode = os.fstat(descriptor).st_ino
+            if sync:
+                os.fsync(descriptor)
         Path(temporary).rename(f"{directory}/{name}")
     except BaseException:
         Path(temporary).unlink()

@@ -18,7 +18,7 @@ from svcmesh.core.snapshot import Difference, Snapshot
 from svcmesh.engine.member import NEVER, Member
 from svcmesh.engine.probe import probe
 from svcmesh.engine.runtime import Runtime
-from svcmesh.engine.watch import WatchState
+from svcmesh.engine.watch_state import WatchState
 from svcmesh.policy.fault import Fault
 from svcmesh.policy.outlier import OutlierDetection, OutlierDetector
 
@@ -64,6 +64,7 @@ class Cluster:
         departed: successes of endpoints that have left, so that sums over the service never shrink.
         news: how often those who wait for endpoints were woken; who sees it change need not wait.
         failure: what discovery failed with last, while it fails.
+        advice: what would help whoever waits for a first snapshot in vain, as the end of a message.
         need: starts discovery; asked by each call that is no plain one. Cost once it runs: one comparison.
         asleep: the endpoints are those of the process that forked this one, and nothing follows them yet.
 
@@ -85,6 +86,7 @@ class Cluster:
         self.departed = 0
         self.news = 0
         self.failure: str | None = None
+        self.advice = ""
         self.need: Callable[[], object] = _nothing
         self.asleep = False
         self.follower: Followed | None = None
@@ -131,8 +133,12 @@ class Cluster:
 
     # -- snapshots -------------------------------------------------------------------------------------------------
 
-    def apply(self, snapshot: Snapshot) -> None:
-        """Put a new snapshot in force. Members that stay keep their state, those that left are drained."""
+    def apply(self, snapshot: Snapshot, known_at: float | None = None) -> None:
+        """Put a new snapshot in force. Members that stay keep their state, those that left are drained.
+
+        Args:
+            snapshot: what is there. known_at: the instant of which that is true, if it is not now.
+        """
         now = self.runtime.clock.now()
         with self.lock:
             age = None if self.changed_at is None else now - self.changed_at
@@ -142,7 +148,7 @@ class Cluster:
             self.members = members
             self.offered = tuple([e for e in snapshot.endpoints if e.health is not _UNHEALTHY])
             self.draining.update(left)
-            self.ready, self.changed_at = True, now
+            self.ready, self.changed_at = True, now if known_at is None else known_at
             self.departed += sum(member.succeeded for member in left)
             restored = self._forget(left)
         self.rebuild()

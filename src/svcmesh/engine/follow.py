@@ -5,23 +5,33 @@ from __future__ import annotations
 from concurrent.futures import Future
 from threading import Lock
 
+from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.base import Discovery, Given, Refreshing
 from svcmesh.engine.cluster import Cluster
-from svcmesh.engine.watch import WatchState, watch
+from svcmesh.engine.memory import Memory
+from svcmesh.engine.watch import watch
+from svcmesh.engine.watch_state import WatchState
+
+ADVICE = "; with Mesh(cache=DIRECTORY) a process starts with the endpoints that were known last"
+"""What helps against a registry that is away when a process starts."""
 
 
 class Follower:
     """Feeds one cluster from discovery; one watch, however many clients the service has.
 
+    Args:
+        source: who is behind ``discovery``, by which a cache on disk knows it; None: nothing of it is kept there.
+
     Attributes:
         state: what is known of the watch: last success, last error, since when it fails.
     """
 
-    def __init__(self, cluster: Cluster, discovery: Discovery, service: str) -> None:
+    def __init__(self, cluster: Cluster, discovery: Discovery, service: str, source: str | None = None) -> None:
         self.state = WatchState()
         self._cluster = cluster
         self._discovery = discovery
         self._service = service
+        self._source = source
         self._lock = Lock()
         self._following = False
         self._watching: Future[None] | None = None
@@ -29,6 +39,8 @@ class Follower:
         self._doubted = False
         cluster.follower = self
         cluster.need = self.start
+        if source is not None and cluster.runtime.cache is None:
+            cluster.advice = ADVICE
 
     def prime(self) -> None:
         """Put what was given in force, since that starts nothing; a watch waits for the first need."""
@@ -83,11 +95,25 @@ class Follower:
             self._service,
             clock=runtime.clock,
             rng=runtime.rng,
-            publish=self._cluster.apply,
+            publish=self._publish,
             emit=runtime.events.emit,
             failed=self._failed,
             state=self.state,
+            memory=self._memory(),
         )
+
+    def _memory(self) -> Memory | None:
+        """Return the cache of this service, where the mesh has one that can hold it."""
+        runtime, shown = self._cluster.runtime, self._cluster.name  # a URI as a name may hold a password
+        if runtime.cache is None or self._source is None:
+            return None
+        slot = runtime.cache.slot(shown, self._source)
+        if slot is None:
+            return None
+        return Memory(slot, shown, self.state, clock=runtime.clock, emit=runtime.events.emit)
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        self._cluster.apply(snapshot, self.state.cached_at)
 
     def _failed(self, text: str | None) -> None:
         self._cluster.failure = text

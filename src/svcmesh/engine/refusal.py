@@ -51,8 +51,9 @@ def out_of_time(cluster: Cluster, waited: float) -> DeadlineExceeded:
     """The call's time was used up before an attempt could be made."""
     why = "before an attempt was made" if cluster.ready else "waiting for its endpoints"
     failure = f" (discovery fails: {cluster.failure})" if cluster.failure else ""
+    advice = "" if cluster.ready else cluster.advice
     error = DeadlineExceeded(
-        f"the time of a call to service {cluster.name!r} ended after {round(waited, 3):g} s, {why}{failure}"
+        f"the time of a call to service {cluster.name!r} ended after {round(waited, 3):g} s, {why}{failure}{advice}"
     )
     if cluster.failure and not cluster.ready:
         error.__cause__ = DiscoveryError(cluster.failure)

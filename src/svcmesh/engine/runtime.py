@@ -12,13 +12,18 @@ from collections.abc import Callable
 
 from svcmesh.balance.picker import Rng
 from svcmesh.core.clock import SYSTEM, Clock
+from svcmesh.engine.cache import Cache
 from svcmesh.engine.reaper import Reapers
 from svcmesh.engine.worker import Worker
 from svcmesh.observe.bus import Events
 
 
 class Runtime:
-    """Clock, rng, events, timers and worker of one mesh."""
+    """Clock, rng, events, timers, worker and cache of one mesh.
+
+    Attributes:
+        cache: where what is known outlives the process; None: nowhere.
+    """
 
     def __init__(self, clock: Clock | None = None, rng: Rng | None = None) -> None:
         self.clock = SYSTEM if clock is None else clock
@@ -28,6 +33,7 @@ class Runtime:
         self.events = Events(self.clock, self._on_listeners)
         self.worker = Worker("svcmesh-worker")
         self.reapers = Reapers(self.clock)
+        self.cache: Cache | None = None
         self.closed = False
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Callable[[], None]:
@@ -46,11 +52,19 @@ class Runtime:
         self.closed = True
         self.worker.close()
 
+    def join(self) -> None:
+        """Wait until a closed worker has cleaned up and the cache is written; not on the worker's own thread."""
+        self.worker.join()
+        if self.cache is not None and not self.worker.current:
+            self.cache.join()
+
     def reset_after_fork(self) -> None:
         """Start afresh in a forked child: no thread, no loop's reaper, and chance of its own."""
         self.worker.reset_after_fork()
         self.reapers.reset_after_fork()
         self.events.reset_after_fork()
+        if self.cache is not None:
+            self.cache.reset_after_fork()
         if self._own_rng:
             self.rng = random.Random()  # else all children would pick the same endpoints
 

@@ -28,6 +28,7 @@ def describe(view: View) -> dict[str, Any]:
             "ready": cluster.ready,
             "age": None if cluster.changed_at is None else now - cluster.changed_at,
             "stale_for": None if watched is None else watched.age(now),
+            "cached": watched is not None and watched.cached_at is not None,
             "error": cluster.failure,
         },
         "endpoints": [_member(view, member, now) for member in members],

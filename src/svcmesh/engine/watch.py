@@ -2,7 +2,8 @@
 
 A backend yields what it knows and raises when it cannot know it. Everything that makes a failing registry harmless is
 here, once: what was known stays in force, the registry is asked again with jittered back-off, and the age of what
-is used is visible. When a snapshot is put in force is `svcmesh.engine.debounce`'s business.
+is used is visible. When a snapshot is put in force is `svcmesh.engine.debounce`'s business, and what of it outlives the
+process is `svcmesh.engine.memory`'s.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn
 
 from svcmesh.balance.picker import Rng
@@ -20,6 +21,8 @@ from svcmesh.core.errors import DiscoveryError, SvcmeshError
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.base import Discovery
 from svcmesh.engine.debounce import Debouncer, DebounceTimes
+from svcmesh.engine.memory import Memory
+from svcmesh.engine.watch_state import WatchState
 from svcmesh.policy.backoff import FullJitter
 
 BACKOFF = FullJitter(base=0.1, cap=5.0)
@@ -30,27 +33,6 @@ _STEADY = 1.0
 answers and breaks at once, over and over, would be asked without pause."""
 
 _STANDARD = DebounceTimes()
-
-
-@dataclass(slots=True)
-class WatchState:
-    """What is known of a watch. Written on its loop; any thread may read.
-
-    Attributes:
-        answered: a good snapshot has come, ever.
-        failing_since: instant at which the watch broke, or None while it holds.
-        failures: attempts that have failed since it last held for a while.
-    """
-
-    answered: bool = False
-    failing_since: float | None = None
-    failures: int = 0
-
-    def age(self, now: float) -> float | None:
-        """Return for how many seconds what is in force may be out of date: 0 while the watch holds, None at first."""
-        if not self.answered:
-            return None
-        return 0.0 if self.failing_since is None else max(0.0, now - self.failing_since)
 
 
 async def watch(
@@ -64,6 +46,7 @@ async def watch(
     failed: Callable[[str | None], object] | None = None,
     state: WatchState | None = None,
     times: DebounceTimes = _STANDARD,
+    memory: Memory | None = None,
 ) -> NoReturn:
     """Watch ``service`` until cancelled, and put what is found in force.
 
@@ -78,12 +61,19 @@ async def watch(
             the registry answers again.
         state: what to keep up to date; None if nobody looks.
         times: how long a change may wait to be put in force.
+        memory: the cache on disk, if there is one; made for the same ``state``.
 
     Threads: the loop it runs on; ``state`` may be read from any.
     """
     known = WatchState() if state is None else state
-    one = _Watch(discovery, service, clock=clock, rng=rng, emit=emit, failed=failed, state=known)
-    await one.run(Debouncer(publish, one.refused, clock=clock, loop=asyncio.get_running_loop(), times=times))
+    one = _Watch(discovery, service, clock=clock, rng=rng, emit=emit, failed=failed, state=known, memory=memory)
+    put = publish if memory is None else partial(_put, publish, memory)
+    await one.run(Debouncer(put, one.refused, clock=clock, loop=asyncio.get_running_loop(), times=times))
+
+
+def _put(publish: Callable[[Snapshot], object], memory: Memory, snapshot: Snapshot) -> None:
+    publish(snapshot)
+    memory.put(snapshot)
 
 
 class _Watch:
@@ -99,6 +89,7 @@ class _Watch:
         emit: Emit,
         failed: Callable[[str | None], object] | None,
         state: WatchState,
+        memory: Memory | None,
     ) -> None:
         self._discovery = discovery
         self._service = service
@@ -107,9 +98,12 @@ class _Watch:
         self._emit = emit
         self._failed = failed
         self._state = state
+        self._memory = memory
 
     async def run(self, debouncer: Debouncer) -> NoReturn:
         """Watch, fail, wait, and watch again; ``debouncer`` publishes what is found."""
+        if self._memory is not None:
+            self._memory.begin(debouncer.offer)
         try:
             while True:
                 began = self._clock.now()
@@ -119,6 +113,8 @@ class _Watch:
                 await sleep_until(self._clock, self._back_off(error, began))
         finally:
             debouncer.close()
+            if self._memory is not None:
+                self._memory.close()
 
     def refused(self, error: Exception) -> None:
         """Report a snapshot that could not be put in force; the watch holds, and the next one is tried."""
@@ -133,6 +129,8 @@ class _Watch:
                 heed_cancellation()  # a backend may lose it: in Python 3.11 even `asyncio.wait_for` does
                 self._check(snapshot)
                 debouncer.offer(snapshot)
+                if self._memory is not None:
+                    self._memory.answered(snapshot)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - cancelled may be a task of the backend's
             return error
         finally:
@@ -144,7 +142,7 @@ class _Watch:
         if not isinstance(snapshot, Snapshot):
             raise DiscoveryError(f"{type(self._discovery).__name__}.watch yielded {snapshot!r}, which is no Snapshot")
         state = self._state
-        state.answered = True
+        state.answered, state.cached_at = True, None
         if state.failing_since is not None:
             state.failing_since = None
             if self._failed is not None:
@@ -163,6 +161,8 @@ class _Watch:
         if isinstance(error, SvcmeshError) and error.retry_after is not None:
             wait = min(BACKOFF.cap, max(wait, error.retry_after))
         self._report(error, wait)
+        if self._memory is not None:
+            self._memory.failed()
         return now + wait
 
     def _report(self, error: BaseException, retry_in: float) -> None:

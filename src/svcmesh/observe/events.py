@@ -46,6 +46,14 @@ class DiscoveryRecovered(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DiscoveryCached(Event):
+    """The registry has never answered, so what a cache on disk knew is in force; ``age`` in seconds: since when."""
+
+    name: ClassVar[str] = "discovery.cached"
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointEjected(Event):
     """An endpoint takes no calls for ``seconds``."""
 
@@ -203,6 +211,7 @@ EVENTS: Mapping[str, Callable[..., Event]] = {
         EndpointsChanged,
         DiscoveryFailed,
         DiscoveryRecovered,
+        DiscoveryCached,
         EndpointEjected,
         EndpointRestored,
         BreakerChanged,

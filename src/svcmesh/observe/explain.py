@@ -61,6 +61,9 @@ def _endpoint(endpoint: Mapping[str, Any], state: Mapping[str, Any]) -> str:
 def _discovery(discovery: Mapping[str, Any]) -> str:
     if not discovery["ready"]:
         return "no answer yet" + (f"; it fails: {discovery['error']}" if discovery["error"] else "")
+    if discovery["cached"]:
+        why = f"; it fails: {discovery['error']}" if discovery["error"] else ""
+        return f"no answer yet{why}; what a cache knew {discovery['stale_for']:.1f} s ago is in force"
     text = f"last change {discovery['age']:.1f} s ago"
     if discovery["error"]:
         stale = "" if discovery["stale_for"] is None else f" for {discovery['stale_for']:.1f} s"

@@ -46,12 +46,21 @@ class ConsulRegistry:
         emit: Emit = silent,
         rng: Random | None = None,
     ) -> None:
+        self._access = access
         self._question = Question() if question is None else question
         client = Client(access)
         self._surface = Surface(client, clock, emit, Random() if rng is None else rng)
         self._registrations = Registrations(client)
         self._catalogue = Catalogue(self._surface, self._question)
         self._seats = Seats()
+
+    @property
+    def identity(self) -> str:
+        """The agents, wherever their address came from, and what is asked of them."""
+        access, question = self._access, self._question
+        agents = ",".join(sorted(agent.shown for agent in access.agents))
+        asked = sorted([("ns", access.namespace or ""), ("partition", access.partition or ""), *question.params])
+        return f"consul {agents} {question.name} {asked} {question.reading.address}"
 
     async def watch(self, service: str) -> AsyncIterator[Snapshot]:
         """Yield the instances of ``service``, at once and after each change.
