@@ -33,6 +33,10 @@ class NoAnswer(DiscoveryError):
     """The connection failed, broke off, or nothing came in time."""
 
 
+class Silence(NoAnswer):
+    """Nothing came in time, and nothing else is wrong with the connection."""
+
+
 class Unfit(DiscoveryError):
     """What was to be asked, or what was answered, is nothing that can be used; the text goes on after who was asked."""
 
@@ -127,7 +131,8 @@ class Lines:
         except (httpx.TransportError, httpx.StreamError, httpx.DecodingError) as error:
             if isinstance(error, httpx.ConnectError):
                 kept.forget_context()  # files of TLS may have been replaced
-            raise NoAnswer(_text(error, ask.patience, self._whose)) from None
+            kind = Silence if isinstance(error, httpx.ReadTimeout) else NoAnswer
+            raise kind(_text(error, ask.patience, self._whose)) from None
         except httpx.InvalidURL as error:
             raise Unfit(f"cannot be asked: {error}") from None
 

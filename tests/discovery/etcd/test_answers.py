@@ -48,8 +48,8 @@ def test_a_range():
 
 
 def test_a_mark():
-    assert decode_mark(f"{{{HEADER},{FOUND}}}".encode()) == Mark(AT, 1, 2)
-    assert decode_mark(f"{{{HEADER}}}".encode()) == Mark(AT, 0, 0)
+    assert decode_mark(f"{{{HEADER},{FOUND}}}".encode()) == Mark(AT, 1, (b"a/x", Item(2, b"v")))
+    assert decode_mark(f"{{{HEADER}}}".encode()) == Mark(AT, 0, None)
 
 
 def test_the_lease_of_a_key():
@@ -66,7 +66,7 @@ def test_a_watch_begins_tells_and_makes_progress():
     put = '{"kv":{"key":"YS94","mod_revision":"2","value":"dg=="}}'
     gone = '{"type":"DELETE","kv":{"key":"YS94","mod_revision":"3"}}'
     told = watched(line(f',"events":[{put},{gone}]'))
-    assert told.changes == (Change(b"a/x", 2, b"v"), Change(b"a/x", 3, None))
+    assert told.changes == (Change(b"a/x", 2, Item(2, b"v")), Change(b"a/x", 3, None))
     assert not told.is_progress
 
 

@@ -69,8 +69,7 @@ def test_an_etcd_that_is_killed_takes_nothing_away_and_is_followed_when_it_is_ba
         until(lambda: ports(service) == [8001, 8002])
 
 
-def test_a_restart_is_no_failure_where_nothing_was_missed(etcd):
-    """The watch is resumed: a question whether anything changed, and no list."""
+def test_a_restart_is_one_change_where_one_thing_changed(etcd):
     with svcmesh.Mesh(f"etcd://{etcd.address}/apps") as mesh:
         ready(mesh)
         told = Told(mesh)

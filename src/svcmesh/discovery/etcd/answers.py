@@ -25,10 +25,11 @@ class Header(NamedTuple):
 
 
 class Item(NamedTuple):
-    """The value of a key, and the revision that last changed it."""
+    """The value of a key, the revision that last changed it, and the lease that it lives by (0: none)."""
 
     revision: int
     value: bytes
+    lease: int = 0
 
 
 class Listing(NamedTuple):
@@ -39,19 +40,19 @@ class Listing(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """What tells one state of a range from another: how many keys, and the newest revision of theirs (0: none)."""
+    """What tells one state of a range from another: how many keys, and the newest of them without its value."""
 
     header: Header
     keys: int
-    newest: int
+    newest: tuple[bytes, Item] | None
 
 
 class Change(NamedTuple):
-    """A key that was put, or deleted (its value is None), and the revision that did it."""
+    """A key that was put, or deleted (it has no item), and the revision that did it."""
 
     key: bytes
     revision: int
-    value: bytes | None
+    item: Item | None
 
 
 class Notice(NamedTuple):
@@ -99,8 +100,8 @@ def decode_mark(body: bytes) -> Mark:
         DiscoveryError: it is no such answer.
     """
     answer = _object(body)
-    newest = max((_pair(kv)[1].revision for kv in _list(answer, "kvs")), default=0)
-    return Mark(_header(answer), _number(answer, "count"), newest)
+    kvs = _list(answer, "kvs")
+    return Mark(_header(answer), _number(answer, "count"), _pair(kvs[0]) if kvs else None)
 
 
 def decode_lease_of(body: bytes) -> int | None:
@@ -205,13 +206,13 @@ def _change(event: Any) -> Change:
     if kind not in {"PUT", "DELETE"}:
         raise DiscoveryError(f"etcd's answer holds an event that is neither a PUT nor a DELETE but {shown(kind)}")
     key, item = _pair(event.get("kv"))
-    return Change(key, item.revision, item.value if kind == "PUT" else None)
+    return Change(key, item.revision, item if kind == "PUT" else None)
 
 
 def _pair(kv: Any) -> tuple[bytes, Item]:
     if not isinstance(kv, dict):
         raise DiscoveryError(f"etcd's answer holds a key that is no object but {shown(kv)}")
-    return _bytes(kv, "key"), Item(_number(kv, "mod_revision"), _bytes(kv, "value"))
+    return _bytes(kv, "key"), Item(_number(kv, "mod_revision"), _bytes(kv, "value"), _number(kv, "lease"))
 
 
 def _list(answer: dict[str, Any], key: str) -> list[Any]:

@@ -12,9 +12,9 @@ from typing import Any
 from svcmesh.core.clock import Clock
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.etcd.address import Access
-from svcmesh.discovery.etcd.errors import PASSING_BY, Broken, Refused, TokenLost, Unreachable, error_of
+from svcmesh.discovery.etcd.errors import PASSING_BY, Broken, Refused, Silent, TokenLost, Unreachable, error_of
 from svcmesh.discovery.etcd.login import PATH, Login
-from svcmesh.discovery.lines import Ask, Lines, NoAnswer, Server, Unfit, body_of, check_json, headers_of
+from svcmesh.discovery.lines import Ask, Lines, NoAnswer, Server, Silence, Unfit, body_of, check_json, headers_of
 
 LARGEST = 32 * 1024 * 1024
 """Bytes that an answer, or one message of a watch, may have: some 100,000 instances."""
@@ -96,6 +96,8 @@ class Client:
                 async with aclosing(_split(response.aiter_bytes())) as lines:
                     async for line in lines:
                         yield line
+        except Silence as error:
+            raise Silent(f"{asked}: {error}") from None
         except NoAnswer as error:
             raise Unreachable(f"{asked}: {error}") from None
         except Unfit as error:

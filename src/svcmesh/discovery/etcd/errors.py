@@ -29,6 +29,10 @@ class Unreachable(EtcdError):
     """No answer: the connection failed, broke off, or nothing came in time. Another member may be better."""
 
 
+class Silent(Unreachable):
+    """Nothing came for a time, which from a watch may just mean that nothing happened."""
+
+
 class Broken(EtcdError):
     """No leader, too many requests, a member that stops: it passes, and another member may be better."""
 

@@ -2,12 +2,13 @@
 
 - A watch is resumed at the revision behind the last one that it told of: that of the last event, or of a progress
   notice. The revision of a header says less, since old events come in portions.
-- A watch that breaks, ends, is silent for long or whose revision was compacted is followed by a small question: how
-  many keys, and their newest revision. If that is what is known, nothing was missed, and the next watch begins at the
-  revision of that answer. Else all is listed again. The question needs a leader, so it also tells a quiet etcd from
-  a frozen one, or from a member that has lost the others.
-- A revision beyond the store's is accepted by etcd, and is silent for ever: a store that was wiped or restored shows
-  itself by a smaller revision or by another cluster, and is listed again.
+- A watch that is silent for long, or whose revision was compacted, is followed by a small question: how many keys, and
+  which is the newest. If that is what is known, nothing was missed, and the next watch begins at the revision of
+  that answer. Else all is listed again. The question needs a leader, so it also tells a quiet etcd from a frozen one,
+  or from a member that has lost the others.
+- After a watch that broke all is listed again. The store may have been wiped or restored meanwhile: whoever registers
+  anew in the same order is given the same revisions, in a cluster of the same number. And a watch from a revision
+  beyond the store's is accepted by etcd, and silent for ever.
 
 Source: etcd's `client/v3/watch.go` (what moves `nextRev`); etcd-io/etcd#8980 (a frozen member keeps a watch open).
 """
@@ -24,7 +25,7 @@ from typing import Any
 from svcmesh.core.clock import Clock
 from svcmesh.discovery.etcd.answers import Header, Item, Notice, decode_mark, decode_range, decode_watch
 from svcmesh.discovery.etcd.client import Client
-from svcmesh.discovery.etcd.errors import PASSING_BY, Broken, EtcdError, TokenLost, error_told
+from svcmesh.discovery.etcd.errors import PASSING_BY, Broken, EtcdError, Silent, TokenLost, error_told
 from svcmesh.discovery.etcd.target import range_end
 from svcmesh.discovery.pace import Bucket
 
@@ -60,6 +61,7 @@ class Prefix:
         self._surface = surface
         self._client = surface.client
         self._cluster = 0
+        self._unbroken = False  # whether the last watch ended by an etcd that is the same as before
         self._in_vain = False  # whether the last watch never began: the next question may find another member
         self._range = {"key": text64(prefix), "range_end": text64(range_end(prefix))}
         self._pace = Bucket(surface.clock, burst=3, seconds=2.0)
@@ -77,7 +79,8 @@ class Prefix:
             async with aclosing(self._watched()) as changes:
                 async for changed in changes:
                     yield changed
-            if await self._missed():
+            if not self._unbroken or await self._missed():
+                await self.list()
                 yield None
 
     async def list(self, *, leader: bool = True) -> None:
@@ -98,13 +101,14 @@ class Prefix:
         """
         spread = 1.0 + _JITTER * (2.0 * self._surface.rng.random() - 1.0)
         create: dict[str, Any] = {**self._range, "start_revision": str(self.revision + 1), "progress_notify": True}
-        began = False
+        began = self._unbroken = False
         try:
             lines = self._client.follow(_WATCH, {"create_request": create}, self._surface.wait * spread)
             async with aclosing(lines):
                 async for line in lines:
                     notice = decode_watch(line, asked=_WATCH)
                     if notice.ended is not None or not self._continues(notice.header):
+                        self._unbroken = notice.compacted
                         _check_end(notice, began=began)
                         return
                     began, self._in_vain = True, False
@@ -113,7 +117,8 @@ class Prefix:
                         yield changed
             if not began:
                 raise Broken(f"{_WATCH} at {self._client.members[0].shown}: it ended before it began")
-        except (*PASSING_BY, TokenLost):
+        except (*PASSING_BY, TokenLost) as error:
+            self._unbroken = began and isinstance(error, Silent)
             if not began and self._in_vain:
                 raise
             self._in_vain = not began
@@ -123,26 +128,34 @@ class Prefix:
         return header.cluster == self._cluster and header.revision >= self.revision
 
     def _apply(self, notice: Notice) -> frozenset[bytes]:
-        for key, revision, value in notice.changes:
-            if value is None:
+        for key, revision, item in notice.changes:
+            if item is None:
                 self.items.pop(key, None)
             else:
-                self.items[key] = Item(revision, value)
+                self.items[key] = item
             self.revision = max(self.revision, revision)
         if notice.is_progress:
             self.revision = notice.header.revision
         return frozenset(change.key for change in notice.changes)
 
     async def _missed(self) -> bool:
-        """Ask whether anything changed that no watch told of; read everything again if so."""
+        """Ask whether anything changed that no watch told of."""
         newest_first = {"limit": "1", "sort_order": "DESCEND", "sort_target": "MOD", "keys_only": True}
         header, count, newest = decode_mark(await self._client.ask(_RANGE, self._range | newest_first))
-        known = max((item.revision for item in self.items.values()), default=0)
-        if self._continues(header) and (count, newest) == (len(self.items), known):
-            self.revision = header.revision
+        if not self._continues(header) or count != len(self.items) or not self._is_newest(newest):
+            return True
+        self.revision = header.revision
+        return False
+
+    def _is_newest(self, found: tuple[bytes, Item] | None) -> bool:
+        """Whether the newest key is one that is known so; its lease tells it from one of another life of the store."""
+        if found is None:
+            return not self.items
+        key, newest = found
+        known = self.items.get(key)
+        if known is None or (known.revision, known.lease) != (newest.revision, newest.lease):
             return False
-        await self.list()
-        return True
+        return all(item.revision <= newest.revision for item in self.items.values())
 
 
 def _check_end(notice: Notice, *, began: bool) -> None:
