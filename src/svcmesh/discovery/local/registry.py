@@ -77,6 +77,11 @@ class LocalRegistry:
         """Nobody: the directory is on this machine's disk already."""
         return None
 
+    @property
+    def identity(self) -> None:
+        """Nobody: the directory is on this machine's disk already."""
+        return None
+
     async def watch(self, service: str) -> AsyncIterator[Snapshot]:
         """Yield who is registered as ``service``, at once and after each change, at most a quarter second late.
 
