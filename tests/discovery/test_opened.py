@@ -6,6 +6,7 @@ import pytest
 
 from svcmesh.core.clock import SYSTEM
 from svcmesh.core.emit import silent
+from svcmesh.core.errors import ConfigError
 from svcmesh.discovery import first, poll, union
 from svcmesh.discovery.opened import opened, opened_service
 from svcmesh.discovery.static import StaticDiscovery
@@ -69,6 +70,12 @@ def test_the_same_is_the_same_in_each_process():
     assert identity(poll(instances, 1)) == identity(poll(instances, 2)) == f"poll {__name__}.instances"
     assert identity("consul://a:1,b:1") == identity("consul://b:1,a:1")
     assert identity("dns://") == "dns://"
+
+
+@pytest.mark.parametrize("identity_", [7, "", b"prod", lambda: "prod"])
+def test_an_identity_that_is_no_text_is_refused(identity_):
+    with pytest.raises(ConfigError, match="identity of Named must be a non-empty string or None"):
+        identity(Named(identity_))
 
 
 def test_combinations_are_their_parts():

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from svcmesh.core.clock import Clock
 from svcmesh.core.emit import Emit
 from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.base import Discovery, Given, Identified
 from svcmesh.discovery.uri import open_discovery, open_service
 
@@ -44,11 +45,18 @@ def opened_service(uri: str, *, clock: Clock, emit: Emit) -> Opened:
 
 
 def identity_of(discovery: Discovery, source: object) -> str | None:
-    """Return who is behind ``discovery``, which was opened from ``source``: what it says, its URI, or its class."""
+    """Return who is behind ``discovery``, which was opened from ``source``: what it says, its URI, or its class.
+
+    Raises:
+        ConfigError: what it says is no text.
+    """
     if isinstance(discovery, Given):
         return None
     if isinstance(discovery, Identified):
-        return discovery.identity
+        said: object = discovery.identity
+        if said is None or (isinstance(said, str) and said):
+            return said
+        raise ConfigError(f"identity of {type(discovery).__name__} must be a non-empty string or None, not {said!r}")
     if isinstance(source, str):
         return _SECRET.sub(r"\1=", _USER.sub("", source))
     return f"{type(discovery).__module__}.{type(discovery).__qualname__}"
