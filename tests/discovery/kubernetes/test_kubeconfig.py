@@ -6,7 +6,7 @@ import base64
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from svcmesh.core.errors import ConfigError
@@ -155,6 +155,7 @@ _values = st.recursive(
 )
 
 
+@settings(max_examples=50)  # each is a file that is written and read
 @given(st.dictionaries(st.sampled_from(_KEYS.split()), _values), _values, _values)
 def test_any_document_is_an_access_or_refused(tmp_path_factory, fields, user, cluster):
     file = tmp_path_factory.getbasetemp() / "fuzzed"
