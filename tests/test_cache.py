@@ -236,6 +236,12 @@ def test_a_uri_as_a_service_leaves_no_secret_on_the_disk(cache):
     assert "hunter2" not in path.read_text()
 
 
+def test_a_name_that_no_file_can_have_is_asked_for_as_without_a_cache(cache):
+    fill(cache, "a:1", name="x" * 5000)
+
+    assert list(cache.iterdir()) == []
+
+
 def test_overrides_are_not_remembered(cache, tmp_path, monkeypatch):
     """They are of one start of one process."""
     (tmp_path / "orders.json").write_text('["a:1"]')

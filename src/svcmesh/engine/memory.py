@@ -7,6 +7,7 @@ empty one has to be confirmed. It is told from the others by its age alone.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from svcmesh.core.clock import Clock
 from svcmesh.core.emit import Emit
@@ -29,23 +30,24 @@ class Memory:
         self._state = state
         self._clock = clock
         self._emit = emit
-        self._offer: Callable[[Snapshot], object] | None = None
-        self._recall = Recall(slot, self._recalled, clock=clock)
+        self._slot = slot
+        self._recall: Recall | None = None
         self._keeper = Keeper(slot, lambda: state.answered and state.failing_since is None, clock=clock)
 
     def begin(self, offer: Callable[[Snapshot], object]) -> None:
         """Have what the cache says offered, if the registry does not answer soon, nor has before."""
-        self._offer = offer
         if not self._state.answered:
+            self._recall = Recall(self._slot, partial(self._recalled, offer), clock=self._clock)
             self._recall.begin()
 
     def failed(self) -> None:
         """The registry cannot be asked."""
-        self._recall.now()
+        if self._recall is not None:
+            self._recall.now()
 
     def answered(self, snapshot: Snapshot) -> None:
         """The registry has said this; it may be no other than what was known."""
-        self._recall.end()
+        self._end_recall()
         self._keeper.answered(snapshot)
 
     def put(self, snapshot: Snapshot) -> None:
@@ -55,12 +57,16 @@ class Memory:
 
     def close(self) -> None:
         """Nobody watches any more: what was to be written is written now."""
-        self._recall.end()
+        self._end_recall()
         self._keeper.close()
 
-    def _recalled(self, recalled: Recalled) -> None:
+    def _end_recall(self) -> None:
+        recall, self._recall = self._recall, None
+        if recall is not None:
+            recall.end()
+
+    def _recalled(self, offer: Callable[[Snapshot], object], recalled: Recalled) -> None:
         self._state.cached_at = self._clock.now() - recalled.age
         self._keeper.recalled(recalled.snapshot)
         self._emit("discovery.cached", service=self._service, age=recalled.age)  # who was waiting may look for it
-        if self._offer is not None:
-            self._offer(recalled.snapshot)
+        offer(recalled.snapshot)

@@ -38,15 +38,15 @@ class Recall:
     def now(self) -> None:
         """Read, if that was not done yet: the registry fails, or is silent."""
         if self._timer is not None:
-            self.stop_waiting()
+            self._stop_waiting()
             self._slot.read(self._take)
 
     def end(self) -> None:
         """Have nothing read any more, nor used: the registry has answered, or nobody wants to know."""
-        self.stop_waiting()
+        self._stop_waiting()
         self._over = True
 
-    def stop_waiting(self) -> None:
+    def _stop_waiting(self) -> None:
         """Forget the registry's time to answer."""
         if self._timer is not None:
             self._timer.cancel()
