@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from itertools import islice
 
@@ -50,6 +52,26 @@ def test_a_serializer_that_raises_does_so_before_grpc_and_not_while_a_message_is
 
     with pytest.raises(AttributeError):
         request.sent(lambda message: message.nowhere)
+
+
+def test_an_iterator_is_let_go_with_the_request_that_read_from_it() -> None:
+    """Its caller may wait for its `finally`; no cycle may keep it for the collector."""
+
+    def messages() -> Iterator[bytes]:
+        yield from (b"a", b"b")
+
+    source = messages()
+    alive = weakref.ref(source)
+    request = Request.streamed(source, bytes)
+    del source
+    sending = request.again()
+    assert next(sending) == b"a"
+    gc.disable()
+    try:
+        del sending, request
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_what_is_below_an_interceptor_gets_a_copy_each_time() -> None:

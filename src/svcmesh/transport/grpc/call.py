@@ -7,7 +7,6 @@ callers wait as they would for a single call.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -15,13 +14,12 @@ from typing import Any, Self
 import grpc
 
 from svcmesh.core.info import CallInfo, info
+from svcmesh.transport.grpc.callback import guarded
 from svcmesh.transport.grpc.errors import CancelledCall
 from svcmesh.transport.grpc.flow import Flow, Stock
 from svcmesh.transport.grpc.leg import Leg
 from svcmesh.transport.grpc.line import Line
 from svcmesh.transport.grpc.request import Request
-
-_LOGGER = logging.getLogger("svcmesh.grpc")
 
 
 class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]  # generic in the stubs only
@@ -121,7 +119,7 @@ class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
         flow = self._flow
         with flow.changed:
             if flow.end is None:
-                flow.when_over.append(_guarded(callback))
+                flow.when_over.append(guarded(callback))
                 return True
         return False
 
@@ -174,7 +172,7 @@ class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
         with flow.changed:
             if flow.end is None:
                 flow.pins.append(self)
-                flow.when_over.append(_guarded(lambda: fn(self)))
+                flow.when_over.append(guarded(lambda: fn(self)))
                 return
         fn(self)
 
@@ -250,15 +248,3 @@ class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
         return f"<{type(self).__name__} of {self._flow.line.name}: running>" if end is None else str(end)
 
     __repr__ = __str__
-
-
-def _guarded(callback: Callable[[], object]) -> Callable[[], None]:
-    """Return ``callback`` with its exceptions logged: one that raises must not keep others from being called."""
-
-    def call() -> None:
-        try:
-            callback()
-        except Exception:
-            _LOGGER.exception("Exception in callback of an RPC")
-
-    return call

@@ -17,6 +17,7 @@ import copy
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -154,7 +155,7 @@ class StreamedRequest(Request):
     def _begun(self) -> Iterator[Any]:
         """Ask the source for its iterator, which may fail as its steps may."""
         source = iter(self._source)
-        self._iterator = source if self._serializer is None else map(self._serialized, source)
+        self._iterator = source if self._serializer is None else map(partial(serialized, self._serializer), source)
         return self._iterator
 
     def _keep(self, message: Any, kept: list[Any]) -> int:
@@ -168,14 +169,17 @@ class StreamedRequest(Request):
             kept.clear()
         return len(kept)
 
-    def _serialized(self, message: Any) -> Any:
-        """Return the bytes of ``message``; None, which gRPC reads as a failed serializer, when that raises."""
-        assert self._serializer is not None  # noqa: S101 - else it is not called
-        try:
-            return self._serializer(message)
-        except Exception:
-            _LOGGER.exception("Exception serializing message!")
-            return None
+
+def serialized(serializer: Callable[[Any], Any], message: Any) -> Any:
+    """Return the bytes of ``message``; None where they could not be made, which gRPC reads as a failed serializer.
+
+    It is no method of a request: what a request iterates over would refer to it, and both to the caller's iterator.
+    """
+    try:
+        return serializer(message)
+    except Exception:
+        _LOGGER.exception("Exception serializing message!")
+        return None
 
 
 def size_of(message: Any) -> int:

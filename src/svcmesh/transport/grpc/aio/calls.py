@@ -18,6 +18,7 @@ from svcmesh.engine.member import NEVER
 from svcmesh.transport.grpc.aio.flow import AioFlow
 from svcmesh.transport.grpc.aio.leg import AioLeg
 from svcmesh.transport.grpc.aio.request import Writer
+from svcmesh.transport.grpc.callback import guarded
 
 EOF: Any = grpc.aio.EOF  # pyright: ignore[reportAttributeAccessIssue]  # its stubs leave it out
 _MIXED = "The iterator and read/write APIs may not be mixed on a single RPC."
@@ -84,7 +85,7 @@ class AioCall(grpc.aio.Call):
         pins = flow.line.dialer.pins
         pins.add(self)  # who waits for the end wants the call to go on
         flow.when_over.append(lambda: pins.discard(self))
-        flow.when_over.append(lambda: callback(self))
+        flow.when_over.append(guarded(lambda: callback(self)))
 
     async def initial_metadata(self) -> Any:
         """Await the initial metadata. After that the call is not repeated any more."""
@@ -139,8 +140,11 @@ class AioCall(grpc.aio.Call):
         return None
 
     def _error(self) -> Any:
-        """Return what the call ended with where that is no attempt's own end."""
-        return self._flow.error
+        """Return what the call ended with where that is no attempt's own end; somebody's own error is raised."""
+        error = self._flow.error
+        if error is not None and not isinstance(error, grpc.aio.AioRpcError):
+            raise error  # as gRPC does it: an interceptor's own, which has no code
+        return error
 
     def _raise(self) -> None:
         """Raise what the call ended with where that is no attempt's own end."""

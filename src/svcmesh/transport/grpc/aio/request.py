@@ -8,14 +8,12 @@ attempt that takes the place of another one sends what was written so far withou
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from svcmesh.transport.grpc.request import BUFFER, Request, size_of
+from svcmesh.transport.grpc.request import BUFFER, Request, serialized, size_of
 
-_LOGGER = logging.getLogger("svcmesh.grpc")
 _END = object()
 _TURNS = 4
 """Turns of the loop after the end of a call within which gRPC may still ask for the next message."""
@@ -113,7 +111,7 @@ class AioStreamedRequest(Request):
         except Exception as error:  # noqa: BLE001 - whatever it is, each attempt has to meet it
             self.exhausted, self._ended = True, error
             return _END
-        message = _serialized(message, self._serializer)
+        message = message if self._serializer is None else serialized(self._serializer, message)
         self._room -= size_of(message)
         self._keeping = self._keeping and self._room >= 0
         if self._keeping:
@@ -150,7 +148,7 @@ class Writer:
         Raises:
             TypeError: it does not become bytes, in gRPC's words. Others may follow it.
         """
-        sendable = _serialized(message, self._serializer)
+        sendable = message if self._serializer is None else serialized(self._serializer, message)
         if sendable is not None and type(sendable) is not bytes:
             name = type(sendable).__name__
             raise TypeError(f"Argument 'message' has incorrect type (expected bytes, got {name})")
@@ -193,14 +191,3 @@ class Writer:
             waiting = self._asked.popleft()
             if not waiting.done():
                 waiting.set_result(sent)
-
-
-def _serialized(message: Any, serializer: Callable[[Any], Any] | None) -> Any:
-    """Return the bytes of a message; None where they could not be made, which gRPC sends as an empty one."""
-    if serializer is None:
-        return message
-    try:
-        return serializer(message)
-    except Exception:
-        _LOGGER.exception("Exception serializing message!")
-        return None

@@ -1,0 +1,71 @@
+"""Call objects of asyncio where somebody else's code fails: a done callback, an interceptor. Against real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from svcmesh.grpc import aio_client_interceptors
+from svcmesh.policy.policy import Policy
+from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
+from tests.servers.grpc_process import GrpcServer
+from tests.transport.grpc.kit import PATIENCE, ping, service_over
+
+Servers = tuple[GrpcServer, GrpcServer]
+QUESTIONS = ("code", "details", "initial_metadata", "trailing_metadata", "debug_error_string")
+
+
+def raises(_: Any) -> None:
+    raise ValueError("mine")
+
+
+async def test_a_done_callback_that_raises_keeps_nobody_from_learning_of_the_end(
+    grpc_servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged; other callbacks are called, and closing with a grace waits for the call and no longer."""
+    unheard: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    told: list[Any] = []
+    with service_over([grpc_servers[0].address]) as service:
+        channel = service.grpc_aio_channel()
+        call = pb_grpc.ProbeStub(channel).Unary(ping(), metadata=[("x-before", "0.2")])
+        call.add_done_callback(raises)
+        call.add_done_callback(told.append)
+        began = time.monotonic()
+        with caplog.at_level(logging.ERROR, "svcmesh.grpc"):
+            await channel.close(3 * PATIENCE)
+        took = time.monotonic() - began
+
+        assert await call.code() is grpc.StatusCode.OK
+    assert took < PATIENCE
+    assert told == [call]
+    assert [record.getMessage() for record in caplog.records] == ["Exception in callback of an RPC"]
+    caplog.clear()  # the traceback refers to the call
+    assert unheard == []
+
+
+class Failing(grpc.aio.UnaryUnaryClientInterceptor):
+    """Has an error of its own."""
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        await asyncio.sleep(0.01)
+        raise KeyError("mine")
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_a_call_that_ended_with_an_interceptor_s_error_raises_it_when_asked(
+    grpc_servers: Servers, question: str
+) -> None:
+    """As stock calls do, also once it is over."""
+    interceptors = [*aio_client_interceptors(Policy.standard()), Failing()]
+    async with grpc.aio.insecure_channel(grpc_servers[0].address, interceptors=interceptors) as channel:
+        call = pb_grpc.ProbeStub(channel).Unary(ping())
+        with pytest.raises(KeyError, match="mine"):
+            await call
+        with pytest.raises(KeyError, match="mine"):
+            await getattr(call, question)()
