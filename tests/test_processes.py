@@ -41,7 +41,12 @@ def task(*_):
     unary(b"", timeout=30)
     client.post("/echo").raise_for_status()
     return os.getpid()
+def late(loop, context):
+    if "PollerCompletionQueue" not in context["message"]:
+        loop.default_exception_handler(context)
 """
+"""`late` is for loops that run after one has ended with calls open: what gRPC learns of these it brings to whichever
+loop runs, which complains that theirs is closed. So do stock channels, where a busy machine brings the news so late."""
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +187,7 @@ async def test_what_lives_in_a_process_says_that_it_cannot_leave_it(copied: Call
 LOOPS = """
 failed = []
 async def go(kept=None):
+    asyncio.get_running_loop().set_exception_handler(late)
     channel = kept or mesh.service("probe").grpc_aio_channel()
     async with mesh.service("web").http_async_client() as client:
         work = method(channel, "unary_unary", "Unary")
@@ -260,6 +266,7 @@ async def main():
     kept.append(await async_client.send(async_client.build_request("POST", "/drip"), stream=True))
 asyncio.run(main())
 async def forever():
+    asyncio.get_running_loop().set_exception_handler(late)
     channel = mesh.service("probe").grpc_aio_channel()
     await method(channel, "unary_unary", "Unary")(b"", metadata=HANG)
 threading.Thread(target=lambda: asyncio.run(forever()), daemon=True).start()
