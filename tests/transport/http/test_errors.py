@@ -63,7 +63,7 @@ def test_httpcore_errors_become_httpx_errors(kind: type[Exception]) -> None:
     found = translated(error, REQUEST)
     assert type(found).__name__ == kind.__name__
     assert isinstance(found, httpx.TransportError)
-    assert found.__cause__ is error
+    assert found.__cause__ is found.__context__ is error
     assert found.request is REQUEST
 
 
@@ -73,3 +73,13 @@ def test_every_error_of_httpcore_is_mapped() -> None:
     errors = [each for each in named if isinstance(each, type) and issubclass(each, Exception)]
     unmapped = [each for each in errors if each is not httpcore.ConnectionNotAvailable and each not in FROM_HTTPCORE]
     assert unmapped == []
+
+
+def test_tools_that_walk_contexts_find_httpcore_s_error() -> None:
+    """Also in what a client has raised: some of them never look at causes."""
+    with svcmesh.Mesh({"orders": ["127.0.0.1:1"]}) as mesh, mesh.service("orders").http_client() as client:
+        with pytest.raises(httpx.ConnectError) as caught:
+            client.get("/")
+
+        assert isinstance(caught.value.__context__, httpcore.ConnectError)
+        assert caught.value.__cause__ is caught.value.__context__

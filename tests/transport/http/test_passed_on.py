@@ -150,3 +150,11 @@ def test_a_client_that_is_closed_by_the_end_of_its_loop(mesh: svcmesh.Mesh, serv
     asyncio.run(ask())
     assert client.is_closed
     assert others_than_ours(server, 0) == 0
+
+
+def test_a_scheme_that_nobody_serves_is_refused_before_a_loop_is_looked_for(mesh: svcmesh.Mesh) -> None:
+    """As by the stock transport, in its words: so under trio it is no matter of asyncio."""
+    transport = mesh.http_async_transport(passthrough=True)
+    for url, words in (("invalid://example.org", "unsupported protocol 'invalid://'"), ("//example.org", "is missing")):
+        with pytest.raises(httpx.UnsupportedProtocol, match=words):
+            transport.handle_async_request(httpx.Request("GET", url)).send(None)

@@ -27,7 +27,7 @@ from svcmesh.transport.http.library import speaker
 from svcmesh.transport.http.message import origin_key
 from svcmesh.transport.http.passed_on import AsyncPassedOn
 from svcmesh.transport.http.patched import ASYNC_STOCK, shown_async, unseen_async
-from svcmesh.transport.http.route import Route, await_snapshot_async, is_unknown, on_port
+from svcmesh.transport.http.route import Route, await_snapshot_async, check_scheme, is_unknown, on_port
 
 
 class AsyncMeshTransport(LivesHere, httpx.AsyncBaseTransport):
@@ -161,6 +161,7 @@ class AsyncMeshTransport(LivesHere, httpx.AsyncBaseTransport):
     async def _pass_on(self, request: httpx.Request) -> httpx.Response:
         if self._given is not None:
             return await unseen_async(self._given, request)
+        check_scheme(request)
         home = self._loops.home(_running_loop())
         if home.passed_on is None:
             home.passed_on = AsyncPassedOn(self._plain_arguments)

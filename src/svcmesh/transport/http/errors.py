@@ -40,7 +40,7 @@ def translated(error: Exception, request: httpx.Request) -> Exception:
     for kind in type(error).__mro__:
         if kind in FROM_HTTPCORE:
             found = FROM_HTTPCORE[kind](str(error), request=request)
-            found.__cause__ = error
+            found.__cause__ = found.__context__ = error  # as `raise … from` leaves it with the stock transport
             return found
     return error
 
@@ -109,6 +109,6 @@ def as_httpx(error: SvcmeshError, request: httpx.Request, during: type[Exception
             state: dict[str, Any] = error.__dict__
             refusal.__dict__.update(state)
             refusal.request = request  # type: ignore[attr-defined]  # httpx.RequestError's property
-            refusal.__cause__ = error.__cause__
+            refusal.__cause__ = refusal.__context__ = error.__cause__
             return refusal
     return error
