@@ -47,6 +47,7 @@ class Below:
     """
 
     single_threaded = False
+    closing = False  # it is there for a call that has begun
 
     def __init__(self, go: Callable[[Any, Any], Any], details: Any) -> None:
         self.closed = False

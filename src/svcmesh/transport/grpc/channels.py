@@ -88,7 +88,8 @@ class Dialer:
     """The endpoint channels of one mesh channel. Multicallables and calls refer to it, so it outlives the channel.
 
     Attributes:
-        closed: no channel is handed out any more. pins: calls to be kept alive until they are over.
+        closing: no call begins any more. closed: no channel is handed out any more.
+        pins: calls to be kept alive until they are over.
 
     Args:
         cluster: the service. settings: for all its channels.
@@ -101,7 +102,7 @@ class Dialer:
     ) -> None:
         self.cluster = cluster
         self.settings = settings
-        self.closed = False
+        self.closing = self.closed = False
         self.single_threaded = any(name == SINGLE_THREADED for name, _ in settings.options)
         self._make = make
         self._owner = owner
@@ -200,7 +201,7 @@ class Dialer:
 
     def taken(self) -> list[Any]:
         """Refuse new channels and take back all there are, to be closed by the caller."""
-        self.closed = True
+        self.closing = self.closed = True
         retired, self._retired = self._retired, []
         current = [found for member in _members(self.cluster) for found in member.detach(self._key)]
         return [*current, *(found for _, found, _ in retired)]

@@ -28,10 +28,12 @@ class Channels(Protocol):
     """Where the stock multicallables of a line come from.
 
     Attributes:
-        closed: no call can be made any more. single_threaded: streams run on the thread that iterates over them.
+        closing: no call can begin any more. closed: nor any attempt of one.
+        single_threaded: streams run on the thread that iterates over them.
         pins: calls to be kept alive until they are over.
     """
 
+    closing: bool
     closed: bool
     single_threaded: bool
     pins: set[Any]

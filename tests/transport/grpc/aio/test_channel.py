@@ -16,6 +16,7 @@ import pytest
 import svcmesh
 from svcmesh.core.deadline import deadline
 from svcmesh.policy.policy import Policy
+from svcmesh.policy.retry import Retry
 from svcmesh.service import Service
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer, blackhole_port, refused_port
@@ -435,6 +436,35 @@ async def test_closing_with_grace_lets_running_calls_end(service: Service) -> No
     assert (await call).text == "done"
     with pytest.raises(ValueError, match="non-negative"):
         await channel.close(grace=-1)
+
+
+@pytest.mark.parametrize("kind", ["unary", "stream"])
+async def test_closing_with_grace_lets_them_be_repeated(grpc_servers: Servers, kind: str) -> None:
+    """A call runs from its beginning to its end, and between two attempts, too."""
+    again = Policy(idempotent=True, retry=Retry(wait=lambda _: 0.2, budget=None))
+    with svcmesh.Mesh({"probe": [grpc_servers[0].address]}, policy=again) as mesh:
+        service, waits = mesh.service("probe"), asyncio.Event()
+        mesh.events.subscribe(lambda _: waits.set(), "retry.scheduled")
+        channel = service.grpc_aio_channel()
+        stub = pb_grpc.ProbeStub(channel)
+        if kind == "unary":
+            call: Any = stub.Unary(ping("done"), metadata=fails("UNAVAILABLE", 1))
+        else:
+            call = stub.ServerStream(ping("done", count=1), metadata=fails("UNAVAILABLE", 1))
+        texts = asyncio.ensure_future(text_of(call) if kind == "unary" else texts_of(call))
+        await asyncio.wait_for(waits.wait(), PATIENCE)
+        await channel.close(grace=PATIENCE)
+
+        assert (await texts)[0].startswith("done")
+        assert in_flight(service) == 0
+
+
+async def text_of(call: Any) -> list[str]:
+    return [(await call).text]
+
+
+async def texts_of(call: Any) -> list[str]:
+    return [message.text async for message in call]
 
 
 async def test_channel_ready_and_state_changes(service: Service) -> None:

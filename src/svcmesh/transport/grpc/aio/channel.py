@@ -222,7 +222,7 @@ class MeshAioChannel(LivesHere, grpc.aio.Channel):
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         """Return the best state that any endpoint's connection has on this loop."""
-        if self._dialer.closed:
+        if self._dialer.closing:
             return grpc.ChannelConnectivity.SHUTDOWN
         loop = running_loop()
         if try_to_connect:
@@ -238,7 +238,7 @@ class MeshAioChannel(LivesHere, grpc.aio.Channel):
         Raises:
             grpc.aio.UsageError: the channel is closed, so that there is nothing to wait for.
         """
-        if self._dialer.closed:
+        if self._dialer.closing:
             raise grpc.aio.UsageError(CLOSED)
         while self.get_state() is last_observed_state:  # noqa: ASYNC110 - connections are asked, none of them tells
             await asyncio.sleep(STATE_PERIOD)
@@ -260,10 +260,10 @@ class MeshAioChannel(LivesHere, grpc.aio.Channel):
         """
         if grace and grace < 0:
             raise ValueError(f"grace must be non-negative, got {grace}.")
-        if self._dialer.closed:
+        if self._dialer.closing:
             return
         loop = running_loop()
-        self._dialer.closed = True
+        self._dialer.closing = True  # attempts of calls that run may still follow
         self._running.settle()
         running = self._running.all()
         if grace and running:

@@ -107,7 +107,7 @@ class AioFlow:
     def begin(self) -> None:
         """Start the first attempt; raises what the stock call would raise at once."""
         view = self.line.view
-        if self.line.dialer.closed:
+        if self.line.dialer.closing:
             raise grpc.aio.UsageError(CLOSED)
         member = view.enter(self.began, self._key) if self.began < self.deadline else None
         if member is None:

@@ -55,7 +55,7 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
     ) -> Any:
         """Start a call and return it."""
         line, view = self._line, self._view
-        if line.dialer.closed:
+        if line.dialer.closing:
             raise grpc.aio.UsageError(CLOSED)
         try:
             loop = asyncio.get_running_loop()
