@@ -13,14 +13,12 @@ from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
 from svcmesh.core.endpoint import Endpoint, Health
-from svcmesh.core.outcome import Outcome
 from svcmesh.core.snapshot import Difference, Snapshot
+from svcmesh.engine.ejections import Ejections
 from svcmesh.engine.member import NEVER, Member
-from svcmesh.engine.probe import probe
 from svcmesh.engine.runtime import Runtime
 from svcmesh.engine.watch_state import WatchState
 from svcmesh.policy.fault import Fault
-from svcmesh.policy.outlier import OutlierDetection, OutlierDetector
 
 S = TypeVar("S")
 Report = tuple[str, dict[str, Any]]
@@ -60,7 +58,7 @@ class Cluster:
 
     Attributes:
         members: the endpoints in force, by address. offered: those that discovery does not call unhealthy.
-        ready: whether a snapshot is in force. changed_at: since when.
+        ejections: which of them are out of rotation. ready: whether a snapshot is in force. changed_at: since when.
         departed: successes of endpoints that have left, so that sums over the service never shrink.
         news: how often those who wait for endpoints were woken; who sees it change need not wait.
         failure: what discovery failed with last, while it fails.
@@ -79,6 +77,7 @@ class Cluster:
         self.lock = RLock()
         self.members: dict[str, Member] = {}
         self.offered: tuple[Endpoint, ...] = ()
+        self.ejections = Ejections(self)
         self.ready = False
         self.changed_at: float | None = None
         self.faults: tuple[Fault, ...] = ()
@@ -93,7 +92,6 @@ class Cluster:
         self._timers = timers
         self._look = self.look  # one for all members
         self._shared: dict[Hashable, Any] = {}
-        self._detectors: dict[OutlierDetection, OutlierDetector] = {}
         self._views: WeakSet[Subscriber] = WeakSet()
         self._waiters: set[Callable[[], object]] = set()
         self._reports: deque[Report] = deque()
@@ -112,13 +110,6 @@ class Cluster:
                 self._shared[key] = make()
             found: S = self._shared[key]
             return found
-
-    def detector(self, config: OutlierDetection) -> OutlierDetector:
-        """Return the outlier detector for ``config``: views with equal settings share ejections."""
-        with self.lock:
-            if config not in self._detectors:
-                self._detectors[config] = OutlierDetector(config, self.runtime.rng)
-            return self._detectors[config]
 
     def join(self, view: Subscriber, windows: list[float]) -> None:
         """Let ``view`` take part; ``windows`` are the seconds back for which it wants successes remembered."""
@@ -150,10 +141,10 @@ class Cluster:
             self.draining.update(left)
             self.ready, self.changed_at = True, now if known_at is None else known_at
             self.departed += sum(member.succeeded for member in left)
-            restored = self._forget(left)
+            restored = self.ejections.forget(left)
         self.rebuild()
         self.wake()
-        self._report_restored(restored)
+        self.ejections.report_restored(restored)
         if change:
             self.runtime.events.emit(
                 "endpoints.changed",
@@ -165,22 +156,6 @@ class Cluster:
             )
         if left:
             self._retire(left, now + LONG_TIME)
-
-    def _forget(self, left: list[Member]) -> list[Endpoint]:
-        """Drop the history of those who left; return whom that brings back, since fewer may be ejected of fewer."""
-        restored: set[str] = set()
-        for detector in self._detectors.values():
-            for member in left:
-                detector.forget(member.endpoint.address)
-            restored.update(detector.resize(self._population()))
-        return [self.members[address].endpoint for address in restored if address in self.members]
-
-    def _report_restored(self, endpoints: list[Endpoint]) -> None:
-        for endpoint in endpoints:
-            self.runtime.events.emit("endpoint.restored", self.name, endpoint=endpoint)
-
-    def _population(self) -> int:
-        return sum([member.endpoint.health is not _UNHEALTHY for member in self.members.values()])
 
     def _members(
         self, endpoints: Iterable[Endpoint], now: float
@@ -259,44 +234,10 @@ class Cluster:
 
     # -- health ----------------------------------------------------------------------------------------------------
 
-    def failed(self, config: OutlierDetection, member: Member, outcome: Outcome, now: float) -> None:
-        """Tell the detector for ``config`` of a failure that blames ``member``; eject it if that was one too many."""
-        with self.lock:
-            if self.members.get(member.endpoint.address) is not member:
-                return  # it left meanwhile
-            address = member.endpoint.address
-            ejection = self.detector(config).failed(address, member, outcome, now, self._population())
-            if ejection is None:
-                return
-            self.look_at(ejection.until)
-        self.rebuild()
-        emit = self.runtime.events.emit
-        emit("endpoint.ejected", self.name, endpoint=member.endpoint, reason=ejection.reason, seconds=ejection.seconds)
-        if ejection.refusing:
-            self.runtime.worker.submit(self._probe(config, member))
-
     def doubt(self) -> None:
         """Take note that an endpoint refuses connections: it may have moved."""
         if self.follower is not None:
             self.follower.doubt()
-
-    async def _probe(self, config: OutlierDetection, member: Member) -> None:
-        """Dial ``member`` until it answers; an ejection caused by connect failures alone is then over."""
-        runtime = self.runtime
-        if not await probe(member.endpoint, runtime.clock, runtime.rng, lambda: self._is_refusing(config, member)):
-            return
-        member.renew()
-        with self.lock:
-            restored = self.detector(config).connected(member.endpoint.address)
-        if restored:
-            self.rebuild()
-            self.runtime.events.emit("endpoint.restored", self.name, endpoint=member.endpoint)
-
-    def _is_refusing(self, config: OutlierDetection, member: Member) -> bool:
-        """Whether ``member`` is still here and ejected for refusing connections."""
-        with self.lock:
-            ejection = self.detector(config).ejected.get(member.endpoint.address)
-            return ejection is not None and ejection.refusing and self.members.get(member.endpoint.address) is member
 
     def look_at(self, when: float) -> None:
         """Have `look` called at ``when`` or soon after: by the next call, or by the worker where none comes."""
@@ -313,18 +254,15 @@ class Cluster:
         """Do what is due (ejections that end, breakers that half-open); return the next instant to look."""
         if now < self._due:
             return self._due
-        restored: list[Member] = []
         with self.lock:
             self._due = NEVER
-            for detector in self._detectors.values():
-                restored.extend(self.members[a] for a in detector.due(now) if a in self.members)
+            restored = self.ejections.due(now)
         for member in restored:
             member.renew()  # it may be back since the last probe: a back-off would eject it again, for longer
         self.rebuild()
-        self._report_restored([member.endpoint for member in restored])
+        self.ejections.report_restored([member.endpoint for member in restored])
         with self.lock:
-            for detector in self._detectors.values():
-                self.look_at(detector.next_return() or NEVER)
+            self.look_at(self.ejections.next_return())
         return self._due
 
     # -- publishing ------------------------------------------------------------------------------------------------
@@ -393,7 +331,7 @@ class Cluster:
         self._rebuilding = self._stale = False
         self.draining = set()
         of_parent, self.members = self.members, {}
-        self._detectors, self._shared = {}, {}
+        self.ejections, self._shared = Ejections(self), {}
         self._due = NEVER
         self.members = {address: self._member(old.endpoint, old.since) for address, old in of_parent.items()}
         if self.follower is not None:

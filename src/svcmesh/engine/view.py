@@ -215,7 +215,7 @@ class View:
         if outcome.refused:
             self.cluster.doubt()
         if self._outliers is not None:
-            self.cluster.failed(self._outliers, member, outcome, now)
+            self.cluster.ejections.failed(self._outliers, member, outcome, now)
 
     def choose_from(self, key: int | None, exclude: Collection[Endpoint], tried: Sequence[Endpoint]) -> Member | None:
         """Return whom to ask next, not one of the excluded ones; None when there is nobody. ``tried``: so far."""
@@ -288,7 +288,7 @@ class View:
 
     def ejections(self) -> Mapping[str, Ejection]:
         """Return who is ejected under this policy, by address."""
-        return {} if self._outliers is None else self.cluster.detector(self._outliers).ejected
+        return {} if self._outliers is None else self.cluster.ejections.detector(self._outliers).ejected
 
     def _is_plain(self, probing: bool, now: float) -> bool:
         policy, retry = self.policy, self.policy.retry

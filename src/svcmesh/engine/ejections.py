@@ -1,0 +1,119 @@
+"""Endpoints that are out of rotation for a while: who they are, how they come back, and what is told of it.
+
+Detectors (`svcmesh.policy.outlier`) decide; here what they decide meets members, pickers and events. An endpoint that
+refused connections need not wait until its time is over: it is dialled beside the calls, and is back when it answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from threading import RLock
+from typing import Protocol
+
+from svcmesh.core.endpoint import Endpoint, Health
+from svcmesh.core.outcome import Outcome
+from svcmesh.engine.member import NEVER, Member
+from svcmesh.engine.probe import probe
+from svcmesh.engine.runtime import Runtime
+from svcmesh.policy.outlier import OutlierDetection, OutlierDetector
+
+_UNHEALTHY = Health.UNHEALTHY  # a look at a member of an enumeration takes as long as all else that is asked of one
+
+
+class Host(Protocol):
+    """What ejections need of their cluster."""
+
+    name: str
+    runtime: Runtime
+    lock: RLock
+    members: dict[str, Member]
+
+    def rebuild(self) -> None:
+        """Publish new pickers."""
+
+    def look_at(self, when: float) -> None:
+        """Have what is due looked at then."""
+
+
+class Ejections:
+    """The ejections of one cluster, by the settings of those who want them. Threads: any."""
+
+    def __init__(self, cluster: Host) -> None:
+        self._cluster = cluster
+        self._detectors: dict[OutlierDetection, OutlierDetector] = {}
+
+    def detector(self, config: OutlierDetection) -> OutlierDetector:
+        """Return the outlier detector for ``config``: views with equal settings share ejections."""
+        with self._cluster.lock:
+            if config not in self._detectors:
+                self._detectors[config] = OutlierDetector(config, self._cluster.runtime.rng)
+            return self._detectors[config]
+
+    def failed(self, config: OutlierDetection, member: Member, outcome: Outcome, now: float) -> None:
+        """Tell the detector for ``config`` of a failure that blames ``member``; eject it if that was one too many."""
+        cluster = self._cluster
+        with cluster.lock:
+            if cluster.members.get(member.endpoint.address) is not member:
+                return  # it left meanwhile
+            address = member.endpoint.address
+            ejection = self.detector(config).failed(address, member, outcome, now, _population(cluster.members))
+            if ejection is None:
+                return
+            cluster.look_at(ejection.until)
+        cluster.rebuild()
+        reason, seconds = ejection.reason, ejection.seconds
+        cluster.runtime.events.emit(
+            "endpoint.ejected", cluster.name, endpoint=member.endpoint, reason=reason, seconds=seconds
+        )
+        if ejection.refusing:
+            cluster.runtime.worker.submit(self._probe(config, member))
+
+    def report_restored(self, endpoints: Iterable[Endpoint]) -> None:
+        """Tell that these are back, with no lock held."""
+        for endpoint in endpoints:
+            self._cluster.runtime.events.emit("endpoint.restored", self._cluster.name, endpoint=endpoint)
+
+    # -- with the cluster's lock held ------------------------------------------------------------------------------
+
+    def forget(self, left: Iterable[Member]) -> list[Endpoint]:
+        """Drop the history of those who left; return whom that brings back, since fewer may be ejected of fewer."""
+        members, restored = self._cluster.members, set[str]()
+        for detector in self._detectors.values():
+            for member in left:
+                detector.forget(member.endpoint.address)
+            restored.update(detector.resize(_population(members)))
+        return [members[address].endpoint for address in restored if address in members]
+
+    def due(self, now: float) -> list[Member]:
+        """End what is over by now; return whom that brings back."""
+        members = self._cluster.members
+        return [members[a] for detector in self._detectors.values() for a in detector.due(now) if a in members]
+
+    def next_return(self) -> float:
+        """Return the instant at which the next ejection is over; infinite for none."""
+        return min((detector.next_return() or NEVER for detector in self._detectors.values()), default=NEVER)
+
+    # -- those that refuse connections -----------------------------------------------------------------------------
+
+    async def _probe(self, config: OutlierDetection, member: Member) -> None:
+        """Dial ``member`` until it answers; an ejection caused by connect failures alone is then over."""
+        cluster, runtime = self._cluster, self._cluster.runtime
+        if not await probe(member.endpoint, runtime.clock, runtime.rng, lambda: self._is_refusing(config, member)):
+            return
+        member.renew()
+        with cluster.lock:
+            restored = self.detector(config).connected(member.endpoint.address)
+        if restored:
+            cluster.rebuild()
+            self.report_restored([member.endpoint])
+
+    def _is_refusing(self, config: OutlierDetection, member: Member) -> bool:
+        """Whether ``member`` is still here and ejected for refusing connections."""
+        cluster, address = self._cluster, member.endpoint.address
+        with cluster.lock:
+            ejection = self.detector(config).ejected.get(address)
+            return ejection is not None and ejection.refusing and cluster.members.get(address) is member
+
+
+def _population(members: Mapping[str, Member]) -> int:
+    return sum([member.endpoint.health is not _UNHEALTHY for member in members.values()])
