@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from svcmesh.transport.grpc.request import BUFFER, CopiedRequest, Request, StreamedRequest, size_of, snapshot
+from svcmesh.transport.grpc.request import BUFFER, CopiedRequest, Request, StreamedRequest, sent, size_of, snapshot
 from tests.servers import svcmesh_test_pb2 as pb
 
 
@@ -26,10 +26,10 @@ def test_a_single_message_is_serialized_once_when_it_is_first_asked_for() -> Non
     request = Request(message)
     request.commit()
     message.text = "at the first attempt"
-    first = request.again().sent(pb.Ping.SerializeToString)
+    first = sent(pb.Ping.SerializeToString, request.again())
     message.text = "after"
 
-    assert request.again().sent(pb.Ping.SerializeToString) is first
+    assert sent(pb.Ping.SerializeToString, request.again()) is first
     assert pb.Ping.FromString(first).text == "at the first attempt"
     assert request.replayable
 
@@ -41,7 +41,7 @@ def test_a_message_is_kept_as_it_is_where_no_attempt_has_started() -> None:
     request.keep(pb.Ping.SerializeToString)
     message.text = "changed"
 
-    assert pb.Ping.FromString(request.sent(pb.Ping.SerializeToString)).text == "called"
+    assert pb.Ping.FromString(sent(pb.Ping.SerializeToString, request)).text == "called"
     assert request.copied().text == "called"
 
 
@@ -51,7 +51,7 @@ def test_a_serializer_that_raises_does_so_before_grpc_and_not_while_a_message_is
     request.keep(lambda message: message.nowhere)
 
     with pytest.raises(AttributeError):
-        request.sent(lambda message: message.nowhere)
+        sent(lambda message: message.nowhere, request)
 
 
 def test_an_iterator_is_let_go_with_the_request_that_read_from_it() -> None:

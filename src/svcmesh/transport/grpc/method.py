@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Literal
 
+from svcmesh.transport.grpc.request import sent
+
 Kind = Literal["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
 Transform = Callable[[Any], Any]
 
@@ -74,7 +76,7 @@ class CarryingMethod(Method):
         if self.streams_requests:
             return super().bind(channel)
         bare = _is_bare(channel, self.kind)
-        serializer = partial(_sent, self.serializer) if bare else self.serializer
+        serializer = partial(sent, self.serializer) if bare else self.serializer
         stock = getattr(channel, self.kind)(
             self.path, serializer, self.deserializer, _registered_method=self.registered
         )
@@ -95,10 +97,6 @@ class _Unpacking:
     def future(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Start a call of a blocking channel."""
         return self._stock.future(request.copied(), *args, **kwargs)
-
-
-def _sent(serializer: Transform | None, request: Any) -> Any:
-    return request.sent(serializer)
 
 
 def _is_bare(channel: Any, kind: Kind) -> bool:

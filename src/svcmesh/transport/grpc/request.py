@@ -29,48 +29,38 @@ class Request:
     """A single message, which its caller may go on to change: what was sent once is what is sent again.
 
     Attributes:
+        message: as the caller has it; None of a stream. wire: its bytes, from when gRPC first asked for them.
         exhausted: the caller has no more messages.
     """
 
     exhausted = True
-    _sent: Any = None
+    wire: Any = None
     _copy: Any = None
 
     def __init__(self, message: Any) -> None:
-        self._message = message
+        self.message = message
 
     @staticmethod
     def streamed(source: Iterable[Any], serializer: Callable[[Any], Any] | None) -> StreamedRequest:
         """Return a stream of messages; a ``source`` that is no iterable ends the call as one that raises does."""
         return StreamedRequest(source, serializer)
 
-    @property
-    def message(self) -> Any:
-        """The single message; None of a stream."""
-        return self._message
-
     def again(self) -> Any:
         """Return what the stock multicallable is given for one attempt: of a `Method` that carries requests, this."""
         return self
 
-    def sent(self, serializer: Callable[[Any], Any] | None) -> Any:
-        """Return the bytes of the message, as they were when they were first asked for; raises as ``serializer``."""
-        if self._sent is None:
-            self._sent = self._message if serializer is None else serializer(self._message)
-        return self._sent
-
     def copied(self) -> Any:
         """Return a copy of the message as it was when one was first asked for; see `snapshot`."""
         if self._copy is None:
-            self._copy = snapshot(self._message)
+            self._copy = snapshot(self.message)
         return snapshot(self._copy)
 
     def keep(self, serializer: Callable[[Any], Any] | None) -> None:
         """Keep the message as it is now, because an attempt may start later; harmless when something is kept."""
-        if self._sent is None and self._copy is None:
+        if self.wire is None and self._copy is None:
             self.copied()
             with suppress(Exception):  # gRPC asks again, and says what it says of a serializer that raises
-                self.sent(serializer)
+                sent(serializer, self)
 
     @property
     def replayable(self) -> bool:
@@ -79,6 +69,17 @@ class Request:
 
     def commit(self) -> None:
         """No further attempt will be made: nothing has to be kept."""
+
+
+def sent(serializer: Callable[[Any], Any] | None, request: Request) -> Any:
+    """Return the bytes of a message, as they were when they were first asked for; raises as ``serializer``.
+
+    A function, for `functools.partial` to make gRPC's serializer of: it is on the path of each asyncio call and future.
+    """
+    found = request.wire
+    if found is None:
+        found = request.wire = request.message if serializer is None else serializer(request.message)
+    return found
 
 
 class CopiedRequest(Request):

@@ -138,13 +138,12 @@ class AioFlow:
 
     def dial(self, account: Account, until: float) -> AioLeg:
         """Start an attempt that has to end, or a stream to begin, by ``until``."""
-        method, now = self.line.method, self.line.view.clock.now()
+        method, (metadata, credentials, compression) = self.line.method, self.stock
         call = self.line.dialer.channel(account.member).of(self.loop).bound(method)
         ends = self.wire_end if method.streams_responses else until
-        metadata, credentials, compression = self.stock
         stock = call(
             self.request.again(),
-            timeout=wire_timeout(ends - now),
+            timeout=wire_timeout(ends - self.line.view.clock.now()),
             metadata=metadata,
             credentials=credentials,
             compression=compression,
@@ -161,7 +160,7 @@ class AioFlow:
 
     def _drive(self, call: Call) -> LoopDriver:
         self._machine = call
-        self.loop.call_soon(self.request.keep, self.line.method.serializer)  # as gRPC does it: in the loop's next turn
+        self.loop.call_soon(self.request.keep, self.line.method.serializer)  # when gRPC would: in the next turn
         self._driver = LoopDriver(call, self.exchange, partial(_machine_done, self.owner), self.loop)
         return self._driver
 
