@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from svcmesh import ConfigError, Event, Mesh, NoEndpoints
+from svcmesh.events import EndpointsChanged
 
 
 def eventually(condition: Callable[[], object], seconds: float = 30.0) -> None:
@@ -270,6 +271,22 @@ def test_a_killed_process_disappears_when_its_time_is_over(uri: str) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_who_deletes_the_registry_takes_no_endpoint_away(uri: str, tmp_path: Path) -> None:
+    """The servers live, and their heartbeats make it again, one after the other; until then all are used."""
+    heard: list[Event] = []
+    with Mesh(uri) as server, Mesh(uri) as client:
+        for port in (50051, 50052):
+            server.register("greeter", port=port, ttl=9.0)
+        eventually(lambda: len(addresses(client)) == 2)
+        client.events.subscribe(heard.append, "endpoints.changed")
+        (tmp_path / "registry").rename(tmp_path / "gone")
+        eventually(lambda: len(list((tmp_path / "registry").glob("greeter/*.json"))) == 2)
+        assert len(addresses(client)) == 2
+        assert not [event for event in heard if isinstance(event, EndpointsChanged) and event.removed]
+        server.close()
+        eventually(lambda: addresses(client) == [])
 
 
 def test_a_forked_child_neither_heartbeats_nor_leaves(uri: str) -> None:

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
 from svcmesh.core.clock import SYSTEM
+from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.base import Announcement
 from svcmesh.discovery.local.registry import LocalRegistry
 from svcmesh.discovery.local.scan import Scan
@@ -82,13 +84,20 @@ class Follow:
 
     def __init__(self, directory):
         self.now = None
+        self.all = []
         self.emitted = []
-        registry = LocalRegistry(str(directory), clock=SYSTEM, emit=lambda *args, **fields: self.emitted.append(fields))
-        self.task = asyncio.ensure_future(self._follow(registry))
+        self.registry = LocalRegistry(
+            str(directory), clock=SYSTEM, emit=lambda *args, **fields: self.emitted.append(fields)
+        )
+        self.task = asyncio.ensure_future(self.go_on())
 
-    async def _follow(self, registry):
-        async for snapshot in registry.watch("orders"):
-            self.now = {endpoint.address for endpoint in snapshot.endpoints}
+    async def go_on(self):
+        """Watch, as the engine does again after a failure, until there is one."""
+        with suppress(DiscoveryError):
+            async for snapshot in self.registry.watch("orders"):
+                self.now = {endpoint.address for endpoint in snapshot.endpoints}
+                if self.now not in self.all[-1:]:
+                    self.all.append(self.now)
 
     async def until(self, wanted):
         """Wait until ``wanted`` is the answer."""
@@ -138,6 +147,27 @@ async def test_a_process_that_was_stopped_is_back_when_it_goes_on(tmp_path, star
     process.send_signal(signal.SIGCONT)
     await follow.until({"127.0.0.1:1"})
     await follow.stop()
+
+
+@pytest.mark.parametrize("what", ["file", "service", "registry"])
+async def test_what_somebody_deletes_is_never_missed_and_comes_back_with_a_heartbeat(tmp_path, start, what):
+    follow = Follow(tmp_path / "registry")
+    process = start(REGISTER, "1", "127.0.0.1:1", "9.0")
+    assert await line(process) == "up\n"
+    await follow.until({"127.0.0.1:1"})
+    path = tmp_path / "registry" / "orders" / "1.json"
+    {"file": path, "service": path.parent, "registry": path.parent.parent}[what].rename(tmp_path / "gone")
+    end = time.monotonic() + PATIENCE
+    while not path.exists():
+        assert time.monotonic() < end, "no heartbeat has brought it back"
+        await asyncio.sleep(0.01)
+    if what == "registry":
+        await asyncio.wait([follow.task])  # the engine's part: it keeps what is known and asks again
+        follow.task = asyncio.ensure_future(follow.go_on())
+    process.communicate("\n")
+    await follow.until(set())
+    await follow.stop()
+    assert follow.all == [set(), {"127.0.0.1:1"}, set()]
 
 
 async def test_hammering_writers_never_show_half_an_entry(tmp_path, start):

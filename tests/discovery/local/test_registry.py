@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 
 import pytest
 
@@ -20,6 +21,7 @@ class Watched:
     """A watch that runs beside a test, and what it has yielded."""
 
     def __init__(self, registry, service):
+        self.registry = registry
         self.seen = []
         self.error = None
         self.task = asyncio.ensure_future(self._follow(registry, service))
@@ -75,8 +77,11 @@ def test_registering_is_seen_and_so_is_leaving(directory):
         await sleep(0.3)
         assert watched.seen[2:] == [[]]
 
+        assert [path.name for path in directory.rglob("*.json*")] == [".tmp-o-1.json-left"]
+        await sleep(11.0)
+
     scenario(directory, script)
-    assert list(directory.iterdir()) == []
+    assert list(directory.iterdir()) == [], "all have seen it"
 
 
 def test_draining_is_seen_at_once_and_survives_heartbeats(directory):
@@ -140,6 +145,53 @@ def test_a_heartbeat_registers_again_what_was_removed(directory):
         await registry.heartbeat(ORDERS)
         await sleep(6.0)
         assert (directory / "orders" / "o-1.json").exists()
+
+    scenario(directory, script)
+
+
+def test_who_left_is_gone_at_the_next_look_although_somebody_had_deleted_its_file(directory):
+    async def script(registry, watched, sleep):
+        await registry.register(ORDERS)
+        await sleep(0.3)
+        shutil.rmtree(directory / "orders")
+        await sleep(0.3)
+        assert watched.seen[1:] == [["127.0.0.1:8001"]]
+        await registry.deregister(ORDERS)
+        await sleep(0.3)
+        assert watched.seen[2:] == [[]]
+
+    scenario(directory, script)
+
+
+def test_leaving_makes_no_registry(directory):
+    async def script(registry, watched, sleep):
+        await registry.register(ORDERS)
+        await sleep(0.3)
+        shutil.rmtree(directory)
+        await registry.deregister(ORDERS)
+        await sleep(0.3)
+
+    assert scenario(directory, script).seen == [[], ["127.0.0.1:8001"]]
+    assert not directory.exists()
+
+
+def test_registering_and_leaving_remove_the_tombstones_of_others(directory):
+    def left():
+        return sorted(path.name for path in directory.rglob(".tmp-*"))
+
+    async def script(registry, watched, sleep):
+        watched.task.cancel()  # nobody looks
+        others = [Announcement("orders", f"o-{number}", f"a:{number}") for number in (2, 3)]
+        for each in (ORDERS, *others):
+            await registry.register(each)
+        await registry.deregister(ORDERS)
+        await sleep(5.1)
+        await registry.register(ORDERS)
+        assert left() == []
+        await registry.deregister(others[0])
+        await sleep(5.1)
+        await registry.deregister(others[1])
+        assert left() == [".tmp-o-3.json-left"]
 
     scenario(directory, script)
 
@@ -249,6 +301,37 @@ def test_a_registry_that_vanishes_is_an_error_for_watchers_and_comes_back_with_a
         back.task.cancel()
 
     assert scenario(directory, script).seen == [[], ["127.0.0.1:8001"]]
+
+
+@pytest.mark.parametrize("how", ["at once", "file by file"])
+def test_whoever_brings_a_lost_registry_back_takes_no_other_away(directory, how):
+    """The first heartbeat that finds it gone makes it anew, with one registration in it, perhaps of another service."""
+    first, second = ORDERS, Announcement("orders", "o-2", "127.0.0.1:8002", ttl=3.0)
+    both = ["127.0.0.1:8001", "127.0.0.1:8002"]
+
+    async def script(registry, watched, sleep):
+        await registry.register(first)
+        await registry.register(second)
+        await sleep(0.3)
+        assert watched.seen[-1] == both
+        if how == "file by file":
+            (directory / "orders" / "o-1.json").unlink()
+            await sleep(0.3)
+        shutil.rmtree(directory)
+        await sleep(20.0)
+        await registry.register(Announcement("billing", "b-1", "127.0.0.1:1"))
+        again = Watched(watched.registry, "orders")
+        await sleep(1.0)
+        assert again.seen == [both]
+        await registry.heartbeat(second)
+        await sleep(1.9)
+        await registry.heartbeat(second)
+        assert again.seen == [both]
+        await sleep(0.4)
+        assert again.seen == [both, both[1:]], "of the first nothing was heard for a TTL since"
+        again.task.cancel()
+
+    scenario(directory, script)
 
 
 @pytest.mark.parametrize("path", ["relative", "", "/nul\0"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.base import Announcement
 from svcmesh.discovery.local.record import encode, stamp
 from svcmesh.discovery.local.scan import GRACE, Scan
+from svcmesh.discovery.local.tombstone import KEPT, bury, sweep, tombstone_of
 from svcmesh.discovery.private_directory import write_atomically
 from svcmesh.testing.sim import Kernel
 
@@ -41,6 +44,15 @@ class Registry:
         content = encode(announcement, since=now if since is None else since, draining=draining, owner="x", pid=1)
         self.editions += 1
         write_atomically(str(self.directory), name or f"{name_of_it}.json", content, stamp(now, self.editions))
+
+    def delete(self, name_of_it):
+        """Take a file away as a stranger does."""
+        (self.directory / f"{name_of_it}.json").unlink()
+
+    def leave(self, name_of_it):
+        """Leave in order."""
+        found = (self.directory / f"{name_of_it}.json").stat()
+        bury(str(self.directory), f"{name_of_it}.json", found.st_ino, found.st_mtime_ns, self.clock.now())
 
     def poll(self, scan=None):
         found = (scan or self.scan).poll()
@@ -291,6 +303,166 @@ def test_it_goes_on_when_the_registry_is_back(registry):
         registry.poll()
     registry.root.with_name("gone").rename(registry.root)
     registry.write("2", "b:1")
+
+    assert registry.poll() == ["a:1", "b:1"]
+
+
+def test_who_left_in_order_is_gone_at_the_next_look(registry):
+    registry.write("1", "a:1", ttl=600.0)
+    registry.write("2", "b:1", ttl=600.0)
+    registry.poll()
+    registry.later(100.0)
+    registry.leave("1")
+
+    assert registry.poll() == ["b:1"]
+
+
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_a_file_that_somebody_deletes_counts_for_a_ttl_unless_a_heartbeat_brings_it_back(registry, what):
+    """A living process heartbeats within a third of it, perhaps for the last time just before the file was deleted."""
+    registry.write("1", "a:1", ttl=9.0)
+    registry.write("2", "b:1", ttl=9.0)
+    assert registry.poll() == ["a:1", "b:1"]
+    registry.later(8.0)  # and the reader has not looked at heartbeats for five of them
+    registry.delete("1") if what == "file" else shutil.rmtree(registry.directory)
+    registry.touch("2.json", registry.clock.now()) if what == "file" else None
+    assert registry.poll() is None
+    registry.later(3.0)
+    assert registry.poll() is None
+    registry.directory.mkdir(exist_ok=True)
+    registry.write("2", "b:1", ttl=9.0)
+    assert registry.poll() is None
+    registry.later(6.1)
+
+    assert registry.poll() == ["b:1"]
+    registry.later(3.0)
+    assert registry.poll() == [], "and what came back is measured by its own heartbeats again"
+
+
+def test_a_file_that_is_put_back_as_it_was_is_measured_by_its_own_heartbeat(registry):
+    registry.write("1", "a:1", ttl=10.0)
+    registry.poll()
+    registry.later(5.0)
+    (registry.directory / "1.json").rename(registry.root / "elsewhere")
+    assert registry.poll() is None
+    (registry.root / "elsewhere").rename(registry.directory / "1.json")
+    assert registry.poll() is None
+    registry.later(5.1)
+
+    assert registry.poll() == []
+
+
+def test_who_was_seen_draining_needs_no_tombstone(registry):
+    """As those leave that are too old to know of tombstones."""
+    registry.write("1", "a:1")
+    registry.poll()
+    registry.write("1", "a:1", draining=True)
+    assert registry.poll() == []
+    registry.delete("1")
+    assert registry.poll() is None
+
+
+def test_who_was_dead_already_does_not_come_back_when_its_file_goes(registry):
+    registry.write("1", "a:1", ttl=10.0)
+    registry.poll()
+    registry.later(10.1)
+    assert registry.poll() == []
+    registry.delete("1")
+    assert registry.poll() is None
+    registry.later(1.0)
+    assert registry.poll() is None
+
+
+def test_a_tombstone_that_comes_after_the_loss_is_heard_too(registry):
+    """Between the steps of leaving a reader may find neither the file nor its tombstone."""
+    registry.write("1", "a:1", ttl=600.0)
+    registry.poll()
+    (registry.directory / "1.json").rename(registry.directory / ".tmp-1-1-gone")
+    assert registry.poll() is None
+    mtime = stamp(registry.clock.now(), 1)
+    write_atomically(str(registry.directory), tombstone_of("1.json"), b"", mtime)
+
+    assert registry.poll() == []
+
+
+def test_the_tombstone_of_an_earlier_life_says_nothing_of_this_one(registry):
+    registry.write("1", "a:1")
+    registry.poll()
+    registry.leave("1")
+    registry.later(0.1)
+    registry.write("1", "b:1")
+    assert registry.poll() == ["b:1"]
+    registry.delete("1")
+
+    assert registry.poll() is None
+
+
+def test_who_drained_and_left_between_two_looks_is_gone(registry):
+    registry.write("1", "a:1")
+    registry.poll()
+    registry.later(0.1)
+    registry.write("1", "a:1", draining=True)
+    registry.leave("1")
+
+    assert registry.poll() == []
+
+
+def test_all_readers_see_a_tombstone_before_it_is_removed_with_its_directory(registry):
+    """Whichever looks first, and also if others come and go meanwhile."""
+    readers = [registry.another() for _ in range(3)]
+    registry.write("1", "a:1", ttl=600.0)
+    registry.write("2", "b:1", ttl=600.0)
+    for reader in readers:
+        registry.poll(reader)
+    registry.leave("1")
+    registry.poll(readers[0])
+    registry.later(KEPT - 0.1)
+    sweep(str(registry.directory), registry.clock.now())
+    assert registry.poll(readers[1]) == ["b:1"]
+    registry.poll(readers[0])
+    assert registry.poll(readers[2]) == ["b:1"]
+    registry.leave("2")
+    registry.later(0.1)
+    assert [registry.poll(reader) for reader in readers] == [[], [], []]
+    assert registry.directory.exists()
+    registry.later(KEPT)
+    for reader in readers:
+        registry.poll(reader)
+
+    assert not registry.directory.exists()
+
+
+def test_who_may_not_remove_anything_reads_all_the_same(registry, monkeypatch):
+    """A directory may be mounted so that a client can only read."""
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    registry.write("1", "a:1", ttl=10.0)
+    registry.write("2", "b:1", ttl=600.0)
+    registry.poll()
+    registry.leave("1")
+    monkeypatch.setattr(Path, "rename", refuse)
+    assert registry.poll() == ["b:1"]
+    for _ in range(10):
+        registry.later(KEPT)
+        assert registry.poll() is None
+
+
+def test_after_a_look_that_failed_the_next_one_is_none_that_trusts_the_time_stamps(registry, monkeypatch):
+    registry.write("1", "a:1", ttl=600.0)
+    registry.poll()
+    registry.write("2", "b:1", ttl=600.0)
+
+    def refuse(*args, **kwargs):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "open", refuse)
+        for _ in range(4):
+            with pytest.raises(DiscoveryError, match="Too many open files"):
+                registry.poll()
+            registry.later(1.0)
 
     assert registry.poll() == ["a:1", "b:1"]
 

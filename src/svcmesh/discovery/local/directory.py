@@ -38,8 +38,24 @@ def default_directory(environ: Mapping[str, str]) -> str:
 def remove_exactly(directory: str, name: str, inode: int, mtime_ns: int | None = None) -> bool:
     """Remove ``name`` only if it is the file with this inode (and time stamp); return whether it was.
 
-    Looking first and removing then would lose a registration that came in between. So the file is taken aside, looked
+    Raises:
+        OSError: anything but a file that is gone already.
+    """
+    aside = take_aside(directory, name, inode, mtime_ns)
+    if aside is None:
+        return False
+    aside.unlink()
+    return True
+
+
+def take_aside(directory: str, name: str, inode: int, mtime_ns: int | None = None) -> Path | None:
+    """Rename ``name`` to one that stands for nothing, only if it is the file with this inode (and time stamp).
+
+    Looking first and renaming then would lose a registration that came in between. So the file is taken aside, looked
     at, and put back if it is another, unless a still newer one has taken its place.
+
+    Returns:
+        Where it is now, or None if it was another or is gone.
 
     Raises:
         OSError: anything but a file that is gone already.
@@ -48,14 +64,14 @@ def remove_exactly(directory: str, name: str, inode: int, mtime_ns: int | None =
     try:
         Path(f"{directory}/{name}").rename(aside)
     except FileNotFoundError:
-        return False
+        return None
     found = aside.lstat()
-    meant = found.st_ino == inode and mtime_ns in {None, found.st_mtime_ns}
-    if not meant:
-        with suppress(FileExistsError):
-            os.link(aside, f"{directory}/{name}", follow_symlinks=False)
+    if found.st_ino == inode and mtime_ns in {None, found.st_mtime_ns}:
+        return aside
+    with suppress(FileExistsError):
+        os.link(aside, f"{directory}/{name}", follow_symlinks=False)
     aside.unlink()
-    return meant
+    return None
 
 
 def remove_if_empty(directory: str) -> None:

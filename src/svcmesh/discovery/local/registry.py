@@ -1,8 +1,8 @@
 """The embedded registry: processes of one user on one machine find each other through a directory, without a server.
 
 ``<directory>/<service>/<id>.json`` is one registration. Writing is a rename, a heartbeat sets a time stamp, leaving is
-a removal; readers look four times a second (`scan`). Who stops heartbeating counts as gone when its TTL ends, on
-the machine's monotonic clock, which nobody can set back and which is the same in all processes.
+a rename to what says so (`tombstone`); readers look four times a second (`scan`). Who stops heartbeating counts as gone
+when its TTL ends, on the machine's monotonic clock, which nobody can set back and which is the same in all processes.
 
 File operations happen inline in the coroutines: the directory lies in memory or on a local disk, where each takes a few
 microseconds, less than handing it to a thread would.
@@ -20,10 +20,11 @@ from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.announced import LARGEST
 from svcmesh.discovery.base import Announcement
-from svcmesh.discovery.local.directory import REGISTRY, remove_exactly, remove_if_empty
+from svcmesh.discovery.local.directory import REGISTRY, remove_if_empty
 from svcmesh.discovery.local.record import decode, edition, encode, stamp, stamped_at
 from svcmesh.discovery.local.rounds import Rounds
 from svcmesh.discovery.local.scan import SUFFIX, Scan
+from svcmesh.discovery.local.tombstone import bury, sweep, tombstone_of
 from svcmesh.discovery.names import quote_name, unquote_name
 from svcmesh.discovery.private_directory import ATTEMPTS, check_private, make_private, read_regular, write_atomically
 
@@ -54,6 +55,7 @@ class LocalRegistry:
         self._number = next(_registries)
         self._marks: dict[tuple[str, str], tuple[int, int]] = {}  # inode and edition of what was written
         self._rounds = Rounds(clock)
+        self._failed: dict[str, Scan] = {}  # what watches that ended in an error know
         self._draining: set[tuple[str, str]] = set()
         self._existed = False
         try:
@@ -80,16 +82,21 @@ class LocalRegistry:
 
         Raises:
             DiscoveryError: the directory vanished or is not private. It is made at the first watch and not again:
-                a new and empty one would be believed, and take away every endpoint that is still there.
+                who comes next would believe a new and empty one. Whose endpoints are known already keeps them.
         """
         if not self._existed:
             make_private(self.directory, REGISTRY)
             self._existed = True
-        scan = Scan(self.directory, service, clock=self._clock, emit=self._emit)
-        endpoints = scan.poll() or ()
-        while True:
-            yield Snapshot(endpoints, authoritative=True)
-            endpoints = await self._rounds.news(scan)
+        # The first process that brings a lost registry back finds it empty: the others are known from before.
+        scan = self._failed.pop(service, None) or Scan(self.directory, service, clock=self._clock, emit=self._emit)
+        try:
+            scan.poll()
+            while True:
+                yield Snapshot(scan.endpoints, authoritative=True)
+                await self._rounds.news(scan)
+        except DiscoveryError:
+            self._failed[service] = scan
+            raise
 
     async def register(self, announcement: Announcement) -> None:
         """Announce, or announce again with other contents; an earlier registration of the same id is replaced.
@@ -100,6 +107,7 @@ class LocalRegistry:
         """
         self._draining.discard(_key(announcement))
         self._write(announcement)
+        sweep(self._service_directory(announcement), self._clock.now())
 
     async def heartbeat(self, announcement: Announcement) -> None:
         """Say that the process is alive: one time stamp. Registers again where the file is gone or had run out.
@@ -123,20 +131,16 @@ class LocalRegistry:
         self._write(announcement)  # anew: who gave it up looks at the directory only, which a time stamp leaves as is
 
     async def deregister(self, announcement: Announcement) -> None:
-        """Remove the registration, unless another process has taken the id over.
+        """Take the registration back, unless another process has taken the id over. For 5 s its file says that it left.
 
         Raises:
             DiscoveryError: the directory cannot be written.
         """
         self._draining.discard(_key(announcement))
-        directory, name = self._service_directory(announcement), _file_name(announcement)
-        path = f"{directory}/{name}"
+        directory, now = self._service_directory(announcement), self._clock.now()
+        sweep(directory, now)
         try:
-            found = os.lstat(path)
-            if _mark(found) == self._marks.get(_key(announcement)) or self._owner_of(path)[0] == self._owner():
-                remove_exactly(directory, name, found.st_ino, found.st_mtime_ns)
-        except FileNotFoundError:
-            pass  # it is gone already
+            self._bury(announcement, now)
         except OSError as error:
             raise DiscoveryError(f"cannot deregister from {self.directory}: {error.strerror}") from None
         self._marks.pop(_key(announcement), None)
@@ -150,6 +154,19 @@ class LocalRegistry:
         """
         self._draining.add(_key(announcement))
         self._write(announcement)
+
+    def _bury(self, announcement: Announcement, now: float) -> None:
+        directory, name = self._service_directory(announcement), _file_name(announcement)
+        path, mark = f"{directory}/{name}", self._marks.get(_key(announcement))
+        try:
+            found = os.lstat(path)
+            if _mark(found) == mark or self._owner_of(path)[0] == self._owner():
+                bury(directory, name, found.st_ino, found.st_mtime_ns, now)
+        except FileNotFoundError:
+            # Gone already. If somebody else took it away, readers still wait for it: they are told all the same, but
+            # no registry is made for that alone.
+            if mark is not None and check_private(self.directory, REGISTRY):
+                self._place(directory, tombstone_of(name), b"", stamp(now, next(_editions)))
 
     def _write(self, announcement: Announcement) -> None:
         now = self._clock.now()

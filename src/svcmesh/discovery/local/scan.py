@@ -3,12 +3,16 @@
 Between changes a look is a single ``stat``: the time stamp of the directory says whether a file came, went or was
 replaced, and heartbeats, which it does not show, matter only when a TTL is about to end. So two hundred registrations
 that all heartbeat cost next to nothing to watch.
+
+A file that is not there any more says nothing of its process, unless that left in order (`tombstone`): the registration
+counts on for the time in which a living process brings its file back.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from svcmesh.core.clock import Clock
@@ -18,6 +22,7 @@ from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.announced import LARGEST
 from svcmesh.discovery.local.directory import REGISTRY, remove_exactly, remove_if_empty
 from svcmesh.discovery.local.record import Record, boot_id, decode, edition, stamped_at
+from svcmesh.discovery.local.tombstone import KEPT, is_tombstone, proves, tombstone_of
 from svcmesh.discovery.names import quote_name
 from svcmesh.discovery.private_directory import TEMPORARY, check_private, read_regular
 
@@ -34,19 +39,23 @@ _FULL = 5.0
 
 @dataclass(slots=True)
 class _File:
-    """One file of the directory. ``record`` is None for what is no registration of this service."""
+    """One file of the directory. ``record`` is None for what is no registration of this service.
+
+    ``lost``: it is there no more, and nobody saw it leave.
+    """
 
     inode: int
     version: tuple[int, ...]
     record: Record | None
     mtime_ns: int = -1
     alive_until: float = 0.0
+    lost: bool = False
 
     def seen(self, mtime_ns: int, now: float) -> None:
         """Take note of the time stamp: it is the last heartbeat, if it can be one."""
-        if mtime_ns == self.mtime_ns:
+        if mtime_ns == self.mtime_ns and not self.lost:
             return
-        self.mtime_ns = mtime_ns
+        self.mtime_ns, self.lost = mtime_ns, False
         instant = stamped_at(mtime_ns)
         ttl = 0.0 if self.record is None else self.record.ttl
         if self.record is None or self.record.boot != boot_id():
@@ -55,12 +64,26 @@ class _File:
             # Nobody heartbeats in the future: a foreign hand has touched the file, so its lease starts here and now.
             self.alive_until = ttl + (instant if instant <= now + 0.001 else now)
 
+    def missed(self, now: float, looked: float) -> bool:
+        """Take note that it is not there; return whether its process may be alive, as far as the last look says.
+
+        A heartbeat may have come since ``looked``, so the lease of what a foreign hand took away starts here and now.
+        """
+        if self.record is None or self.record.draining:
+            return False
+        if not self.lost and self.alive_until > looked:
+            self.lost, self.alive_until = True, now + self.record.ttl
+        return self.lost and self.alive_until > now
+
 
 class Scan:
     """The registrations of one service, as they come and go.
 
     Args:
         root: the registry's directory. service: whose registrations are read.
+
+    Attributes:
+        endpoints: what the last look that succeeded has found.
     """
 
     def __init__(self, root: str, service: str, *, clock: Clock, emit: Emit) -> None:
@@ -73,7 +96,9 @@ class Scan:
         self._mark: tuple[int, int, int] | None = None
         self._changed = 0.0
         self._next_full = 0.0
-        self._last: tuple[Endpoint, ...] | None = None
+        self._looked: float | None = None
+        self._failed = False
+        self.endpoints: tuple[Endpoint, ...] = ()
 
     def poll(self) -> tuple[Endpoint, ...] | None:
         """Return the endpoints when they are others than at the last call, else None.
@@ -85,16 +110,20 @@ class Scan:
         try:
             if self._quiet(now):
                 return None
-            self._files = self._read_all(now)
+            failed, self._failed = self._failed, True
+            found = self._read_all(now)
         except OSError as error:
             raise DiscoveryError(f"cannot read {self._directory}: {error.strerror}") from None
+        self._failed = False
+        self._files = found | self._lost(found, now, again=failed)
         self._remove_leftovers(now)
         ends = [file.alive_until for file in self._files.values() if file.alive_until > now]
         self._next_full = min([now + _FULL, *ends])
         endpoints = _select(file.record for file in self._files.values() if file.alive_until > now)
-        if endpoints == self._last:
+        first, self._looked = self._looked is None, now
+        if endpoints == self.endpoints and not first:
             return None
-        self._last = endpoints
+        self.endpoints = endpoints
         return endpoints
 
     def _quiet(self, now: float) -> bool:
@@ -104,7 +133,7 @@ class Scan:
             mark = (found.st_ino, found.st_mtime_ns, found.st_size)
         except FileNotFoundError:
             mark = (0, 0, 0)
-        if mark != self._mark:
+        if mark != self._mark or self._failed:
             self._mark, self._changed = mark, now
             return False
         return now - self._changed > _SETTLE and now < self._next_full
@@ -127,6 +156,21 @@ class Scan:
         finally:
             os.close(descriptor)
         return found
+
+    def _lost(self, found: dict[str, _File], now: float, *, again: bool) -> dict[str, _File]:
+        """Return those that are not in the directory any more, although nothing says that they left.
+
+        ``again``: the look before failed. Nobody could bring a file back while the registry was away.
+        """
+        lost = {}
+        for name in self._files.keys() - found.keys():
+            file, tombstone = self._files[name], found.get(tombstone_of(name))
+            if file.record is None or (tombstone and proves(tombstone.mtime_ns, file.record.since, now)):
+                continue
+            file.lost = file.lost and not again
+            if file.missed(now, self._looked or 0.0):
+                lost[name] = file
+        return lost
 
     def _look(self, directory: int, entry: os.DirEntry[str], now: float) -> _File:
         status = entry.stat(follow_symlinks=False)
@@ -162,10 +206,11 @@ class Scan:
         removed = 0
         for name, file in list(self._files.items()):
             ours = file.record is not None or name.startswith(TEMPORARY)
-            if ours and now >= file.alive_until + GRACE:
-                removed += remove_exactly(self._directory, name, file.inode, file.mtime_ns)
+            if ours and now >= file.alive_until + (KEPT if is_tombstone(name) else GRACE):
                 del self._files[name]
-        if removed and not self._files:
+                with suppress(OSError):  # who may only read sees the same as others
+                    removed += remove_exactly(self._directory, name, file.inode, file.mtime_ns)
+        if removed and all(file.lost for file in self._files.values()):
             remove_if_empty(self._directory)
 
 
