@@ -147,9 +147,7 @@ def test_nobody_who_closes_waits_for_a_callback() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-@pytest.mark.filterwarnings(
-    "ignore:This process:DeprecationWarning"
-)  # since Python 3.12: threads are the point
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # since Python 3.12: threads are the point
 def test_a_forked_child_begins_without_subscribers_and_with_a_thread_of_its_own() -> None:
     """Even where the thread of the parent held the lock at that moment."""
     channel, told = Channel(), []
