@@ -1,6 +1,6 @@
 # Every target makes its own virtual environment from nothing but python3 (3.11 or newer, with venv) and make.
 #   make demo [ARGS=…]    run the demo           make check           lint, types, import rules
-#   make test [ARGS=…]    run the tests          make bench [ARGS=…]  the benchmarks (15 minutes; ARGS=--quick: 3)
+#   make test [ARGS=…]    run the tests          make bench [ARGS=…]  the benchmarks (25 minutes; ARGS=--quick: 4)
 #   make clean            remove all that these targets made
 # PYTHON=python3.12 chooses the interpreter, VENV=dir the place of the environment, REQUIREMENTS=file what is in it.
 
