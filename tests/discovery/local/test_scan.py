@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.base import Announcement
+from svcmesh.discovery.local import scan
 from svcmesh.discovery.local.record import encode, stamp
 from svcmesh.discovery.local.scan import GRACE, Scan
 from svcmesh.discovery.local.tombstone import KEPT, bury, sweep, tombstone_of
@@ -498,3 +500,20 @@ def test_heartbeats_open_nothing(registry, monkeypatch):
         assert registry.poll() is None
 
     assert opened == []
+
+
+def test_a_machine_without_descriptors_takes_no_endpoint_away(registry, monkeypatch):
+    """It is a failure of the look, and the next one that succeeds has them all."""
+    registry.write("one", "a:1")
+    assert registry.poll() == ["a:1"]
+    registry.write("one", "a:1", weight=2)
+    registry.write("two", "a:2")
+
+    def refuse(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scan, "read_regular", refuse)
+        with pytest.raises(DiscoveryError, match="Too many open files"):
+            registry.poll()
+    assert registry.poll() == ["a:1", "a:2"]

@@ -182,14 +182,16 @@ class Scan:
         return file
 
     def _read(self, directory: int, name: str) -> Record | None:
-        """Read one file; what is no registration is reported, once for each version of the file."""
+        """Read one file; what is no registration is reported, once for each version of the file.
+
+        Raises:
+            OSError: that it cannot be read is not the file's fault (no descriptor is left, the disk fails).
+        """
         if name.startswith(TEMPORARY):
             return None
         try:
             return self._decode(directory, name)
-        except FileNotFoundError:
-            raise
-        except (OSError, ValueError) as error:
+        except (PermissionError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             path = f"{self._directory}/{name}"
             self._emit("config.warning", service=self._service, error=f"skipped {path!r}: {reason}")
