@@ -103,5 +103,8 @@ def _read(client: socket.socket) -> tuple[str, dict[str, str], Any] | None:
     first, *lines = head.decode().split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
     while len(body) < int(headers.get("content-length", "0")):
-        body += client.recv(65536)
+        part = client.recv(65536)
+        if not part:
+            return None
+        body += part
     return first.split()[1], headers, json.loads(body) if body else None

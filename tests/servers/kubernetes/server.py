@@ -79,7 +79,10 @@ class ApiServer:
         self._server = _Server(("127.0.0.1", self._port), _Handler)
         self._server.api = self
         if self._tls is not None:
-            self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
+            # Hands are shaken on a connection's own thread: who connects and says nothing must not hold up the others.
+            self._server.socket = self._tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
