@@ -1,7 +1,7 @@
 """All benchmarks: ``python -m benchmarks [--quick] [--only NAME …] [--output DIR] [--markdown FILE]``.
 
 Prints a table for each, and writes ``results.json`` and a plot of the ratios, ``results.svg``, into ``--output``
-(default: benchmarks/results); benchmarks that draw a plot of their own write it beside these, under their name.
+(default: benchmarks/results); benchmarks that draw a plot of their own write it beside these, or beside the page.
 ``--markdown`` writes the tables as a page, with the command that made them.
 All of it takes about twenty-five minutes on a calm machine with two cores, ``--quick`` about four.
 """
@@ -86,13 +86,14 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     (output / "results.json").write_text(json.dumps({"machine": _machine(), "results": results}, indent=1) + "\n")
     _plot(results, output / "results.svg")
+    page: Path | None = arguments.markdown
     for name, found in results.items():
         plot = getattr(MODULES[name], "plot", None)
         if plot is not None:
-            plot(found, output / f"{name}.svg")
+            plot(found, (output if page is None else page.parent) / f"{name}.svg")  # a page shows it
     console.print(f"written: {output / 'results.json'} and {output / 'results.svg'}")
-    if arguments.markdown is not None:
-        arguments.markdown.write_text(_page(results))
+    if page is not None:
+        page.write_text(_page(results))
 
 
 def _arguments() -> argparse.Namespace:
@@ -133,7 +134,7 @@ def _page(results: dict[str, Rows]) -> str:
         "In the tables of calls `wall` and `cpu` are times the stock client's, `low` and `high` the interval of 95 %",
         "around `wall`. The stock client against itself (A/A) shows how much of a difference means nothing. `limit` is",
         "what our `cpu` may be; `ok` says whether it is, and `low` no more than 1.02. Other tables say themselves what",
-        "is in them. Plots, and the numbers as JSON, are in `benchmarks/results/`.",
+        "is in them. Where they go as JSON and as plots, `--output` says.",
         "",
         f"Made by `{command}` with Python {machine['python']} on {machine['system']}, {machine['cores']} cores.",
     ]
@@ -142,7 +143,7 @@ def _page(results: dict[str, Rows]) -> str:
         lines += ["", f"| {' | '.join(rows[0])} |", f"|{'---|' * len(rows[0])}"]
         lines += [f"| {' | '.join(_text(value) for value in row.values())} |" for row in rows]
         if hasattr(MODULES[name], "plot"):
-            lines += ["", f"![{BENCHMARKS[name][0]}](../../benchmarks/results/{name}.svg)"]
+            lines += ["", f"![{BENCHMARKS[name][0]}]({name}.svg)"]
     return "\n".join(lines) + "\n"
 
 
