@@ -17,6 +17,7 @@ from svcmesh.discovery.consul.definition import definition
 from svcmesh.discovery.consul.question import Question, question_of, token_file_of
 from svcmesh.discovery.consul.registration import Registrations
 from svcmesh.discovery.consul.watch import Surface, poll_query, watch_service
+from svcmesh.discovery.registering import Registering
 from svcmesh.discovery.shared import Seats
 from svcmesh.discovery.uri_parts import Surroundings, Uri
 
@@ -24,7 +25,7 @@ MOST_HELD = 150
 """Services that one registry watches by a connection each; Consul takes 200 from one address."""
 
 
-class ConsulRegistry:
+class ConsulRegistry(Registering):
     """Discovery and registration with Consul.
 
     Args:
@@ -50,7 +51,7 @@ class ConsulRegistry:
         self._question = Question() if question is None else question
         client = Client(access)
         self._surface = Surface(client, clock, emit, Random() if rng is None else rng)
-        self._registrations = Registrations(client)
+        super().__init__(Registrations(client))
         self._catalogue = Catalogue(self._surface, self._question)
         self._seats = Seats()
 
@@ -88,22 +89,6 @@ class ConsulRegistry:
             ConfigError: naming the field.
         """
         definition(announcement)
-
-    async def register(self, announcement: Announcement) -> None:
-        """Announce, or announce again."""
-        await self._registrations.register(announcement)
-
-    async def heartbeat(self, announcement: Announcement) -> None:
-        """Say that the process is alive."""
-        await self._registrations.heartbeat(announcement)
-
-    async def deregister(self, announcement: Announcement) -> None:
-        """Take it back."""
-        await self._registrations.deregister(announcement)
-
-    async def drain(self, announcement: Announcement) -> None:
-        """Ask callers to send nothing new."""
-        await self._registrations.drain(announcement)
 
 
 def open_consul(uri: Uri, surroundings: Surroundings) -> ConsulRegistry:

@@ -20,6 +20,7 @@ from svcmesh.discovery.etcd.prefix import Surface
 from svcmesh.discovery.etcd.registration import Registrations
 from svcmesh.discovery.etcd.target import KEYS, Target, registry_of, service_of
 from svcmesh.discovery.etcd.watch import remembered, watch_service
+from svcmesh.discovery.registering import Registering
 from svcmesh.discovery.shared import Seats
 from svcmesh.discovery.uri_parts import Surroundings, Uri, query_of
 
@@ -27,7 +28,7 @@ MOST_HELD = 50
 """Services that one registry watches by a connection each; the rest share one, where keys have a prefix in common."""
 
 
-class EtcdRegistry:
+class EtcdRegistry(Registering):
     """Discovery and registration with etcd.
 
     Args:
@@ -53,7 +54,7 @@ class EtcdRegistry:
         self._client = Client(access, clock)
         self._emit = emit
         self._surface = Surface(self._client, clock, Random() if rng is None else rng, self._target.wait)
-        self._registrations = Registrations(self._client, self._target)
+        super().__init__(Registrations(self._client, self._target))
         self._common = Common(self._surface, self._target.root, emit)
         self._seats = Seats()
         self._apart = False  # whether each service is watched by itself, however many there are
@@ -106,22 +107,6 @@ class EtcdRegistry:
             announcement.id.encode()
         except (DiscoveryError, UnicodeEncodeError) as error:
             raise ConfigError(f"name or id: {error}") from None
-
-    async def register(self, announcement: Announcement) -> None:
-        """Announce, or announce again."""
-        await self._registrations.register(announcement)
-
-    async def heartbeat(self, announcement: Announcement) -> None:
-        """Say that the process is alive."""
-        await self._registrations.heartbeat(announcement)
-
-    async def deregister(self, announcement: Announcement) -> None:
-        """Take it back."""
-        await self._registrations.deregister(announcement)
-
-    async def drain(self, announcement: Announcement) -> None:
-        """Ask callers to send nothing new."""
-        await self._registrations.drain(announcement)
 
 
 def open_etcd(uri: Uri, surroundings: Surroundings) -> EtcdRegistry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -18,7 +19,7 @@ from svcmesh.transport.http.stream import Owed
 from svcmesh.transport.http.trip import Trip
 
 
-class Keeper:
+class Keeper(ABC):
     """The connections for one origin (scheme, host, port): to all endpoints of one service.
 
     Subclasses say how one waits for a connection, and how a request is sent on it.
@@ -36,8 +37,9 @@ class Keeper:
         """Drop everything in a forked child: the connections are the parent's."""
         self._tenancy.forget()
 
+    @abstractmethod
     def _pool(self, dialing: Dialing, origin: httpcore.Origin) -> Pool[Member, Any]:
-        raise NotImplementedError
+        """Return the pool, which says how one waits for a connection."""
 
     def _take(self, trip: Trip) -> Any:
         """Return a connection, or a place to wait for one."""
