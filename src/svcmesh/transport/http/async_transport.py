@@ -78,7 +78,8 @@ class AsyncMeshTransport(LivesHere, httpx.AsyncBaseTransport):
         ended: BaseException
         try:
             trip = exchange.trip(member, now, until, final=until >= deadline)
-            response = exchange.read(await self.sender(request, loop).send(trip), trip)
+            exchange.sender = sender = self.sender(request, loop)
+            response = exchange.read(await sender.send(trip), trip)
         except BaseException as error:  # noqa: BLE001 - the machine settles it, and raises it again where it stands
             cut = isinstance(error, Exception) and key is not None and reaper.others(key)
             ended, late = CutShort(error) if cut else error, reaper.late(key)  # type: ignore[arg-type]  # an Exception
@@ -169,16 +170,19 @@ class AsyncMeshTransport(LivesHere, httpx.AsyncBaseTransport):
 
 
 class AwaitingHttp(HttpExchange):
-    """One logical request on connections of an asyncio loop."""
+    """One logical request on connections of an asyncio loop; ``sender`` as in `BlockingHttp`."""
 
     def __init__(self, transport: AsyncMeshTransport, view: View, request: httpx.Request, deadline: float) -> None:
         super().__init__(view, request, deadline)
+        self.sender: AsyncConnections | AsyncInner | None = None
         self._transport = transport
 
     async def send(self, attempt: Attempt) -> httpx.Response:
         """Make one attempt."""
         trip = self.trip(attempt.member, attempt.started, attempt.until, final=attempt.final)
-        sender = self._transport.sender(self.request, asyncio.get_running_loop())
+        sender = self.sender
+        if sender is None:
+            sender = self.sender = self._transport.sender(self.request, asyncio.get_running_loop())
         return self.read(await sender.send(trip), trip)
 
     async def discard(self, outcome: Outcome) -> None:

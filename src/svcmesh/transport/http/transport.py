@@ -69,7 +69,8 @@ class MeshTransport(LivesHere, httpx.BaseTransport):
         trip = exchange.trip(member, now, until, final=until >= deadline)
         ended: BaseException
         try:
-            response = exchange.read(self.sender(request).send(trip), trip)
+            exchange.sender = sender = self.sender(request)
+            response = exchange.read(sender.send(trip), trip)
         except BaseException as error:  # noqa: BLE001 - the machine settles it, and raises it again where it stands
             ended = error
         else:
@@ -161,16 +162,25 @@ class MeshTransport(LivesHere, httpx.BaseTransport):
 
 
 class BlockingHttp(HttpExchange):
-    """One logical request on blocking connections."""
+    """One logical request on blocking connections.
+
+    Attributes:
+        sender: what carries it; None before its first attempt. It stays the same for all of them, so that a request
+            which outlives the closing of its transport opens nothing that would stay open.
+    """
 
     def __init__(self, transport: MeshTransport, view: View, request: httpx.Request, deadline: float) -> None:
         super().__init__(view, request, deadline)
+        self.sender: Connections | Inner | None = None
         self._transport = transport
 
     def send(self, attempt: Attempt) -> httpx.Response:
         """Make one attempt."""
         trip = self.trip(attempt.member, attempt.started, attempt.until, final=attempt.final)
-        return self.read(self._transport.sender(self.request).send(trip), trip)
+        sender = self.sender
+        if sender is None:
+            sender = self.sender = self._transport.sender(self.request)
+        return self.read(sender.send(trip), trip)
 
     def discard(self, outcome: Outcome) -> None:
         """Close an answer that nobody will see."""

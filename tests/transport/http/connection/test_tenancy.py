@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import math
 import sys
@@ -17,8 +18,9 @@ from svcmesh.balance import RoundRobin
 from svcmesh.engine.member import Member
 from svcmesh.transport.http.connection.pool import Pool
 from svcmesh.transport.http.connection.tenancy import Tenancy
+from tests.servers.consul_agent import until
 from tests.servers.http_process import HttpServer
-from tests.transport.http.colours import in_flight
+from tests.transport.http.colours import COLOURS, AsyncCaller, Colour, in_flight
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,37 @@ def test_a_call_that_was_still_to_begin_keeps_nothing_of_an_endpoint_that_has_le
     assert (pool.opened, member in pool) == (0, False)
     connection.close.assert_called_once()
     tenancy.end()
+
+
+def test_a_stay_that_has_ended_keeps_nothing_of_a_call_that_was_still_to_begin() -> None:
+    member = Member(svcmesh.Endpoint("127.0.0.1:1"), lambda now: math.inf)
+    pool: Pool[Member, Any] = Pool(Mock, Mock)
+    tenancy = Tenancy(pool)
+    tenancy.end()
+    tenancy.begin(member)
+    connection: Any = pool.take(member, 0.0)
+    pool.give(member, connection, 0.0, keep=True)
+    assert (pool.opened, member in pool, member._attachments) == (0, False, {})
+    connection.close.assert_called_once()
+
+
+@pytest.mark.parametrize("colour", COLOURS.values(), ids=COLOURS)
+def test_a_call_that_outlives_its_client_leaves_no_connection(colour: Colour) -> None:
+    """Its client is closed while it waits for its retry, which connects anew, succeeds, and hangs up."""
+    with HttpServer() as server, svcmesh.Mesh({"orders": [server.address]}) as mesh:
+        caller = colour(mesh.service("orders"))
+
+        def close(_: object) -> None:
+            if isinstance(caller, AsyncCaller):
+                closing.append(asyncio.get_running_loop().create_task(caller.async_client.aclose()))
+            else:
+                caller.client.close()
+
+        closing: list[asyncio.Task[None]] = []
+        with mesh.events.subscribe(close, "retry.scheduled"):
+            assert caller.get("/first/drop/echo").status_code == 200
+        until(lambda: server.stats()["open"] == 1)  # that of the question itself
+        caller.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8 on its loopback")

@@ -25,21 +25,30 @@ class Tenancy:
         self._pool = pool
         self._key = object()
         self._members: set[Member] = set()
+        self._ended = False
         self._finalizer = weakref.finalize(self, _ended.append, (self._members, self._key))
         self._finalizer.atexit = False  # nobody needs it when the interpreter ends
 
     def begin(self, member: Member) -> None:
-        """Keep connections to ``member`` from now on, unless it has left while a call was on its way to it."""
+        """Keep connections to ``member`` from now on.
+
+        Not where it has left, or this stay has ended, while a call was on its way to it: the connection ends with it.
+        """
         while _ended:
             _leave(*_ended.popleft())
+        if self._ended:
+            return
         self._pool.join(member)
         self._members.add(member)
         lease = member.attachment(self._key, lambda: Lease(self._pool, self._members, member))
         if member.attached(self._key) is not lease:
             lease.close()
+        if self._ended:  # meanwhile, in another thread
+            self.end()
 
     def end(self) -> None:
-        """Close everything; connections in use are closed when they come back."""
+        """Close everything; connections in use are closed when they come back, and no others are kept any more."""
+        self._ended = True
         _leave(self._members, self._key)
         self._pool.close()
 
