@@ -88,9 +88,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def server_bind(self) -> None:
-        TCPServer.server_bind(
-            self
-        )  # HTTPServer's own asks the DNS for the name of this machine, which may take its time
+        TCPServer.server_bind(self)  # HTTPServer's own asks for the name of this machine, which may take its time
 
 
 class _Orders(BaseHTTPRequestHandler):
