@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
+from importlib.resources import files
 from pathlib import Path
 
 from grpc_tools import protoc
@@ -22,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 TARGETS = {
     "greet": (ROOT / "src" / "svcmesh" / "_proto", "svcmesh._proto"),
+    "svcmesh_xds": (ROOT / "src" / "svcmesh" / "_proto", "svcmesh._proto"),
     "svcmesh_test": (ROOT / "tests" / "servers", "tests.servers"),
 }
 
@@ -37,9 +39,12 @@ _GRPC_CHECK = re.compile(r"^import warnings\n|^GRPC_GENERATED_VERSION = .*?^    
 
 def generate(name: str, package: str) -> dict[str, str]:
     """Return the generated files of ``name``.proto, by file name, importing each other from ``package``."""
+    serves = "\nservice " in (HERE / f"{name}.proto").read_text(encoding="utf-8")
+    kinds = ("python", "pyi", "grpc_python") if serves else ("python", "pyi")
     with tempfile.TemporaryDirectory() as folder:
-        outputs = [f"--{kind}_out={folder}" for kind in ("python", "pyi", "grpc_python")]
-        if protoc.main(["protoc", f"-I{HERE}", *outputs, f"{name}.proto"]) != 0:
+        outputs = [f"--{kind}_out={folder}" for kind in kinds]
+        includes = [f"-I{HERE}", f"-I{files('grpc_tools') / '_proto'}"]
+        if protoc.main(["protoc", *includes, *outputs, f"{name}.proto"]) != 0:
             raise SystemExit(f"protoc refused {name}.proto")
         found = {path.name: path.read_text(encoding="utf-8") for path in sorted(Path(folder).iterdir())}
     return {file: _portable(text, name, package) for file, text in found.items()}
