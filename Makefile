@@ -2,11 +2,13 @@
 #   make demo [ARGS=…]    run the demo           make check           lint, types, import rules
 #   make test [ARGS=…]    run the tests          make bench [ARGS=…]  the benchmarks (25 minutes; ARGS=--quick: 4)
 #   make clean            remove all that these targets made
-# PYTHON=python3.12 chooses the interpreter, VENV=dir the place of the environment, REQUIREMENTS=file what is in it.
+# PYTHON=python3.12 chooses the interpreter, VENV=dir the place of the environment, REQUIREMENTS=file what is in it,
+# WORKERS=N how many processes share the tests (0: this one alone).
 
 PYTHON ?= python3
 VENV ?= .venv
 REQUIREMENTS ?= requirements/dev.txt
+WORKERS ?= 2
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -24,8 +26,10 @@ endif
 demo: setup
 	$(BIN)/svcmesh demo $(ARGS)
 
+# Most of a test's time is spent waiting for servers, so two of them at once take half as long, also on one core. A file
+# is not divided: what its tests share is made once.
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .
