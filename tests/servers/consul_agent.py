@@ -19,6 +19,9 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode
 
+import dns.message
+import dns.query
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -30,8 +33,9 @@ def real_consul() -> str | None:
 class Api:
     """Requests of Consul's HTTP interface, past everything that is tested."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, dns_address: str = "") -> None:
         self.address = address
+        self.dns_address = dns_address
 
     def ask(self, method: str, path: str, body: Any = None, **params: Any) -> tuple[int, dict[str, str], Any]:
         """Return status, headers by lower-case name, and the body, decoded where it is JSON."""
@@ -84,8 +88,8 @@ class ConsulProcess(Api):
 
     def __init__(self, binary: str | None = None) -> None:
         self._binary = binary
-        self._port = _free_port()
-        super().__init__(f"127.0.0.1:{self._port}")
+        self._port, self._dns_port = _free_port(), _free_port()
+        super().__init__(f"127.0.0.1:{self._port}", f"127.0.0.1:{self._dns_port}")
         self.start()
 
     @property
@@ -132,11 +136,12 @@ class ConsulProcess(Api):
 
     def _command(self) -> list[str]:
         if self._binary is None:
-            return [sys.executable, "-m", "svcmesh.testing.consul", "--port", str(self._port)]
+            ports = ["--port", str(self._port), "--dns-port", str(self._dns_port)]
+            return [sys.executable, "-m", "svcmesh.testing.consul", *ports]
         ports = [_free_port() for _ in range(3)]
         return [
             *(self._binary, "agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=error"),
-            *(f"-http-port={self._port}", "-grpc-port=-1", "-grpc-tls-port=-1", "-dns-port=-1"),
+            *(f"-http-port={self._port}", "-grpc-port=-1", "-grpc-tls-port=-1", f"-dns-port={self._dns_port}"),
             *(f"-server-port={ports[0]}", f"-serf-lan-port={ports[1]}", f"-serf-wan-port={ports[2]}"),
         ]
 
@@ -147,6 +152,17 @@ class ConsulProcess(Api):
         except OSError:
             return False
         return status == 200 and bool(leader)
+
+
+def ask_dns(
+    address: str, name: str, kind: str, *, edns: int | bool = False, tcp: bool = False, timeout: float = 30.0
+) -> dns.message.Message:
+    """Ask a name server one question; ``edns`` is how many bytes an answer by UDP may have."""
+    host, _, port = address.rpartition(":")
+    query = dns.message.make_query(name, kind, use_edns=bool(edns), payload=int(edns) or None)
+    if tcp:
+        return dns.query.tcp(query, host, port=int(port), timeout=timeout)
+    return dns.query.udp(query, host, port=int(port), timeout=timeout)
 
 
 def until(done: Any, seconds: float = 30.0) -> None:

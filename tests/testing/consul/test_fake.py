@@ -11,7 +11,7 @@ import pytest
 
 from svcmesh.core.errors import ConfigError
 from svcmesh.testing import FakeClock, FakeConsul
-from tests.servers.consul_agent import Api, ConsulProcess, until
+from tests.servers.consul_agent import Api, ConsulProcess, ask_dns, until
 
 
 @pytest.fixture
@@ -228,6 +228,7 @@ def test_it_runs_as_a_process():
     with ConsulProcess() as consul:
         consul.register("a", 1)
         assert len(consul.health("a")[1]) == 1
+        assert len(ask_dns(consul.dns_address, "a.service.consul", "SRV").answer) == 1
 
 
 def test_the_process_ends_with_its_standard_input():

@@ -12,8 +12,11 @@ from typing import Any, Self, TypeVar
 
 from svcmesh.core.address import join_address
 from svcmesh.core.clock import SYSTEM, Clock
+from svcmesh.core.errors import ConfigError
 from svcmesh.testing.consul.agent import Agent, check_record, service_record
 from svcmesh.testing.consul.answers import Request
+from svcmesh.testing.consul.dns_answers import DnsAnswers
+from svcmesh.testing.consul.dns_wire import DnsWire
 from svcmesh.testing.consul.faults import Fault
 from svcmesh.testing.consul.reads import Reads
 from svcmesh.testing.consul.rights import Rights
@@ -25,11 +28,13 @@ T = TypeVar("T")
 
 
 class FakeConsul:
-    """A real HTTP server that behaves as Consul does: health, catalogue, agent, checks, blocking queries, ACLs, faults.
+    """A real server that behaves as Consul does: health, catalogue, agent, checks, blocking queries, ACLs, faults, DNS.
 
     Args:
         host, port: where it listens; port 0 takes a free one, which is kept over `stop` and `start`.
         socket: listen on this unix socket instead.
+        dns_port: answer DNS on this port of ``host``, by UDP and TCP; 0 takes a free one; default: do not.
+        dns_truncate: say of DNS answers that were cut that they were, as with Consul's ``enable_truncate``.
         clock: what TTLs of checks and their reaping are measured by; default the system's. With a `FakeClock`, advance
             it to let a check expire.
         datacenter, node: what it calls itself.
@@ -51,6 +56,8 @@ class FakeConsul:
         port: int = 0,
         *,
         socket: str | None = None,
+        dns_port: int | None = None,
+        dns_truncate: bool = False,
         clock: Clock | None = None,
         datacenter: str = "dc1",
         node: str = "fake",
@@ -65,6 +72,9 @@ class FakeConsul:
         self._agent = Agent(store, SYSTEM if clock is None else clock, node, host, datacenter)
         self._reads = Reads(store, self._rights, node, datacenter)
         self._wire = Wire(Routes(self._agent, self._reads, self._rights), max_connections)
+        self._dns = None
+        if dns_port is not None:
+            self._dns = DnsWire(DnsAnswers(self._reads, truncate=dns_truncate), host, dns_port)
         self._store = store
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -75,6 +85,17 @@ class FakeConsul:
     def address(self) -> str:
         """``host:port``, as CONSUL_HTTP_ADDR has it; ``unix:///path`` for a socket."""
         return join_address(self.host, self.port) if self._socket is None else f"unix://{self._socket}"
+
+    @property
+    def dns_address(self) -> str:
+        """``host:port`` of the name server, for `dns://` and `dns+srv://`.
+
+        Raises:
+            ConfigError: it was made without ``dns_port``.
+        """
+        if self._dns is None:
+            raise ConfigError("this FakeConsul answers no DNS; make it with dns_port=0")
+        return join_address(self.host, self._dns.port)
 
     @property
     def uri(self) -> str:
@@ -291,6 +312,8 @@ class FakeConsul:
                 self._wire.connected, self.host, self.port, ssl=self._tls, backlog=512
             )
             self.port = self._server.sockets[0].getsockname()[1]
+        if self._dns is not None:
+            await self._dns.listen()
         if self._agent.node not in self._store.nodes:
             self._agent.join()
         self._agent.wake()
@@ -303,6 +326,8 @@ class FakeConsul:
             for _ in range(_STEPS_TO_BEGIN):
                 await asyncio.sleep(0)
             self._server.close()
+        if self._dns is not None:
+            self._dns.close()
         self._agent.close()
         await self._wire.stop()
         others = asyncio.all_tasks() - {asyncio.current_task()}

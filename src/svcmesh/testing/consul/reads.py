@@ -15,7 +15,6 @@ from svcmesh.testing.consul.store import Record, Store
 
 DEFAULT_WAIT = 300.0
 LONGEST_WAIT = 600.0
-_RANK = {"passing": 0, "warning": 1, "critical": 2}
 
 
 @dataclass(slots=True)
@@ -43,7 +42,7 @@ class Reads:
         return await self._blocking(
             request,
             lambda: self.store.service_index(name),
-            lambda reply: self._sorted(request, [e for e in self._seen(request, reply, name) if keep(e)]),
+            lambda reply: self._sorted(request, [e for e in self.seen(request, reply, name) if keep(e)]),
         )
 
     async def health_state(self, request: Request, state: str) -> Reply:
@@ -82,7 +81,7 @@ class Reads:
         """`/v1/catalog/service/:name`: other keys, and no health."""
 
         def found(reply: Reply) -> list[Record]:
-            return [_flat(entry) for entry in self._seen(request, reply, name)]
+            return [_flat(entry) for entry in self.seen(request, reply, name)]
 
         return await self._blocking(request, lambda: self.store.service_index(name), found)
 
@@ -98,7 +97,7 @@ class Reads:
         reply = Reply()
         service = query["Service"]
         wanted, failovers, datacenter = service["Service"], 0, self.datacenter
-        nodes = [e for e in self._seen(request, reply, wanted) if self._selected(e, service)]
+        nodes = [e for e in self.seen(request, reply, wanted) if self._selected(e, service)]
         for other in (service.get("Failover") or {}).get("Datacenters") or ():
             if nodes:
                 break
@@ -148,7 +147,12 @@ class Reads:
         }
         return reply
 
-    def _seen(self, request: Request, reply: Reply, name: str) -> list[Record]:
+    def seen(self, request: Request, reply: Reply, name: str) -> list[Record]:
+        """Return the instances of a service in the datacenter that is asked for, as far as the token may see them.
+
+        Raises:
+            HttpError: 500, there is no such datacenter.
+        """
         datacenter = request.one("dc") or self.datacenter
         if datacenter == self.datacenter:
             entries = self.store.instances(name)
@@ -180,10 +184,8 @@ class Reads:
         return kept
 
     def _selected(self, entry: Record, service: Record) -> bool:
-        worst = max((_RANK.get(check["Status"], 2) for check in entry["Checks"]), default=0)
-        return worst <= (0 if service.get("OnlyPassing") else 1) and set(service.get("Tags") or ()) <= set(
-            entry["Service"]["Tags"]
-        )
+        allowed = {"passing"} if service.get("OnlyPassing") else {"passing", "warning"}
+        return status_of(entry) in allowed and set(service.get("Tags") or ()) <= set(entry["Service"]["Tags"])
 
     def _sorted(self, request: Request, entries: list[Record]) -> list[Record]:
         near = request.one("near")
@@ -198,6 +200,14 @@ class Reads:
             raise HttpError(400, "Cannot specify ?stale with ?consistent, conflicting semantics.")
         if request.flag("cached") and request.flag("consistent"):
             raise HttpError(400, "Cannot specify ?cached with ?consistent, conflicting semantics.")
+
+
+def status_of(entry: Record) -> str:
+    """Return the worst status of the checks of an instance; one that is unknown counts as critical."""
+    found = {check["Status"] for check in entry["Checks"]}
+    if found <= {"passing"}:
+        return "passing"
+    return "warning" if found <= {"passing", "warning"} else "critical"
 
 
 def _held(request: Request) -> tuple[int, float]:
