@@ -393,8 +393,9 @@ except svcmesh.NoEndpoints: pass
 @pytest.mark.parametrize("how", EXITS)
 def test_the_interpreter_ends_quietly_and_at_once(how: str) -> None:
     program = f"""
-import asyncio, threading, time, svcmesh
+import asyncio, logging, threading, time, svcmesh
 from svcmesh import Mesh, Policy, Retry
+logging.getLogger("asyncio").addFilter(lambda told: "took" not in told.msg)  # the debug mode tells of slow machines
 class Silent:
     async def watch(self, service):
         await asyncio.get_running_loop().create_future()
