@@ -24,6 +24,7 @@ ROOT = HERE.parent
 TARGETS = {
     "greet": (ROOT / "src" / "svcmesh" / "_proto", "svcmesh._proto"),
     "svcmesh_xds": (ROOT / "src" / "svcmesh" / "_proto", "svcmesh._proto"),
+    "svcmesh_orca": (ROOT / "src" / "svcmesh" / "_proto", "svcmesh._proto"),
     "svcmesh_test": (ROOT / "tests" / "servers", "tests.servers"),
 }
 

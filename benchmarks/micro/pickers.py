@@ -17,14 +17,16 @@ import random
 import time
 import timeit
 import tracemalloc
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from svcmesh import Endpoint
 from svcmesh.balance import (
     LeastRequest,
     LoadBalancer,
+    LoadReport,
     Maglev,
+    OrcaWeightedRoundRobin,
     PeakEwma,
     PickFirst,
     Random,
@@ -46,6 +48,7 @@ PICKERS: dict[str, tuple[LoadBalancer, bool]] = {
     "Random, weighted": (Random(), True),
     "LeastRequest, weighted": (LeastRequest(), True),
     "WeightedRoundRobin": (WeightedRoundRobin(), True),
+    "OrcaWeightedRoundRobin": (OrcaWeightedRoundRobin(blackout_period=0), False),
     "PeakEwma": (PeakEwma(), False),
     "PickFirst": (PickFirst(), False),
     "RingHash": (RingHash(), False),
@@ -91,9 +94,12 @@ def rows(sizes: Sequence[int] = SIZES, rounds: int = ROUNDS) -> Iterator[dict[st
         keyed = getattr(config, "affinity", False)
         for size in sizes:
             picker = config.picker(endpoints(size, weighted=weighted), rng=random.Random(1))
-            for cell in picker.cells:  # latencies are known, as they soon are
+            reported: Callable[[Endpoint, LoadReport], None] | None = getattr(picker, "reported", None)
+            for number, cell in enumerate(picker.cells):  # latencies and loads are known, as they soon are
                 picker.started(cell.endpoint)
                 picker.finished(cell.endpoint, 0.01, False)
+                if reported is not None:
+                    reported(cell.endpoint, LoadReport(100 * (1 + number % 3), cpu_utilization=0.5))
             context = {"picker": picker, "choose": picker.choose}
             for operation, statement in (KEYED if keyed else STATEMENTS).items():
                 timer = timed(statement, context, keyed=keyed)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svcmesh import ConfigError, Endpoint
-from svcmesh.balance import LeastRequest, PeakEwma, Random, RoundRobin
+from svcmesh.balance import LeastRequest, OrcaWeightedRoundRobin, PeakEwma, Random, RoundRobin
 from svcmesh.balance.cell import Cell
 from svcmesh.core.clock import SYSTEM
 
@@ -23,6 +23,7 @@ CONFIGURATIONS = [
     LeastRequest(full_scan=True),
     LeastRequest(active_request_bias=0),
     LeastRequest(active_request_bias=0.5),
+    OrcaWeightedRoundRobin(),
 ]
 every = pytest.mark.parametrize("config", CONFIGURATIONS, ids=str)
 

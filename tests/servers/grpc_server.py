@@ -12,6 +12,8 @@ its standard input does, so that it never outlives the test run. Metadata that i
     x-hang-after  the same after x-fail
     x-pushback  goes out as trailer grpc-retry-pushback-ms
     x-early     send initial metadata at once
+    x-report-a  goes out as trailer endpoint-load-metrics if this server's name is "a"
+    x-report-a-hex  the same as trailer endpoint-load-metrics-bin, in hexadecimal digits
 """
 
 from __future__ import annotations
@@ -106,10 +108,14 @@ class Probe(pb_grpc.ProbeServicer):
         with self.lock:
             self.counts[f"{method}.ended"] += 1
 
-    def _trailers(self, asked: dict[str, str]) -> tuple[tuple[str, str], ...]:
-        trailers = [("x-server", self.name)]
+    def _trailers(self, asked: dict[str, str]) -> tuple[tuple[str, str | bytes], ...]:
+        trailers: list[tuple[str, str | bytes]] = [("x-server", self.name)]
         if "x-pushback" in asked:
             trailers.append(("grpc-retry-pushback-ms", asked["x-pushback"]))
+        if f"x-report-{self.name}" in asked:
+            trailers.append(("endpoint-load-metrics", asked[f"x-report-{self.name}"]))
+        if f"x-report-{self.name}-hex" in asked:
+            trailers.append(("endpoint-load-metrics-bin", bytes.fromhex(asked[f"x-report-{self.name}-hex"])))
         return tuple(trailers)
 
     def _fail_first(self, asked: dict[str, str], context: grpc.ServicerContext) -> None:

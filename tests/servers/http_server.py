@@ -17,6 +17,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Handler:
 
     - ``/echo``: JSON of the request: method, target, headers, length and digest of the body, server, connection.
     - ``/status/503``: that status; ``?retry-after=…`` adds the header; ``/chunks/3``: a chunked body of three parts.
+    - ``/report/200?a=TEXT+eps=1&b=…``: that status, and what stands by the name of this server as load report.
     - ``/slow/0.5``: after half a second; ``/drip``: a byte every 50 ms for ten minutes.
     - ``/drop``: hang up without an answer; ``/garbage``: no HTTP.
     - ``/cut``: half of the body it announced; ``/cut-chunked``: the same in chunks.
@@ -96,6 +98,10 @@ class Handler:
             _, _, value = self.target.partition("?retry-after=")
             extra = [("Retry-After", value.replace("+", " "))] if value else []
             await self.answer(int(rest), b"status " + rest.encode(), extra)
+        elif what == "report":
+            reports = parse_qs(self.target.partition("?")[2])
+            extra = [("Endpoint-Load-Metrics", report) for report in reports.get(self.name, ())]
+            await self.answer(int(rest), b"report", extra)
         elif what == "chunks":
             await self.chunks(int(rest))
         elif what == "slow":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from svcmesh.balance.hash_on import Computed, Cookie, Header, Query, Source
 from svcmesh.balance.least_request import LeastRequest
+from svcmesh.balance.load_report import LoadReport
 from svcmesh.balance.locality_failover import LocalityFailover
 from svcmesh.balance.locality_weighted import LocalityWeighted
 from svcmesh.balance.maglev import Maglev
+from svcmesh.balance.orca_weighted_round_robin import OrcaWeightedRoundRobin
 from svcmesh.balance.peak_ewma import PeakEwma
 from svcmesh.balance.pick_first import PickFirst
 from svcmesh.balance.picker import LoadBalancer, Picker
@@ -25,9 +27,11 @@ __all__ = [
     "Header",
     "LeastRequest",
     "LoadBalancer",
+    "LoadReport",
     "LocalityFailover",
     "LocalityWeighted",
     "Maglev",
+    "OrcaWeightedRoundRobin",
     "PeakEwma",
     "PickFirst",
     "Picker",

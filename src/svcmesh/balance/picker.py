@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 from svcmesh.balance.cell import Cell
+from svcmesh.balance.load_report import LoadReport
 from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
 
@@ -103,7 +104,10 @@ def addresses(exclude: Collection[Endpoint]) -> set[str]:
 
 
 class LoadBalancer(Protocol):
-    """A frozen configuration of a way to choose. One that is also `Learning` is told how calls end."""
+    """A frozen configuration of a way to choose.
+
+    One that is also `Learning` is told how calls end; one that is `Reported` what servers report of their load.
+    """
 
     def picker(self, endpoints: Sequence[Endpoint], *, rng: Rng | None = None, clock: Clock | None = None) -> Picker:
         """Return a picker over ``endpoints`` with counts of its own."""
@@ -123,3 +127,11 @@ class Learning(Protocol):
             seconds: how long it took, until its answer began to arrive where that is a stream. now: the instant.
             failed: whether it failed. None: nobody knows how it would have ended, but it took at least so long.
         """
+
+
+@runtime_checkable
+class Reported(Protocol):
+    """A configuration whose pickers go by what servers report of their load; answers to others are not looked at."""
+
+    def reported(self, cell: Cell, report: LoadReport, now: float) -> None:
+        """Take in what the server of ``cell`` reports, whether a picker over it is in force or not."""

@@ -13,7 +13,8 @@ from functools import partial
 from typing import NamedTuple, cast
 
 from svcmesh.balance import hash_on
-from svcmesh.balance.picker import Learning, Picker
+from svcmesh.balance.load_report import LoadReport
+from svcmesh.balance.picker import Learning, Picker, Reported
 from svcmesh.core.deadline import ambient_on
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.outcome import Kind, Outcome
@@ -57,6 +58,7 @@ class View:
         limit: the smaller one of the two, for a plain call without a timeout of its own.
         port: only endpoints with this port are called; None: all.
         learns: the balancer goes by how long calls take, so that straight lines owe it a `learn` at each end.
+        reported: the balancer goes by what servers report of their load, so that transports owe it each `report`.
     """
 
     def __init__(self, cluster: Cluster, policy: Policy, *, port: int | None = None) -> None:
@@ -76,6 +78,8 @@ class View:
         self.selection = Selection(policy, self.runtime, lambda: cluster.lock, cluster.rebuild)
         self._learning = self.selection.balancer if isinstance(self.selection.balancer, Learning) else None
         self.learns = self._learning is not None
+        self._reports = self.selection.balancer if isinstance(self.selection.balancer, Reported) else None
+        self.reported = self._reports is not None
         self._previous_priorities = None if policy.retry is None else policy.retry.previous_priorities
         self._outliers = policy.outlier_detection
         self._breakers = tuple(b for b in policy.breakers if b.scope == "endpoint")
@@ -130,6 +134,11 @@ class View:
         if self._learning is not None:
             now = self.clock.now()
             self._learning.learn(member, now - started, now, False)
+
+    def report(self, member: Member, load: LoadReport) -> None:
+        """Tell a balancer that is ``reported`` what the server of ``member`` says of its load."""
+        if self._reports is not None:
+            self._reports.reported(member, load, self.clock.now())
 
     def deadline(self, now: float, timeout: float | None = None) -> float:
         """Return when a call that starts now must have ended: its own timeout or the policy's, or the ambient one.

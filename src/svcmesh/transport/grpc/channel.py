@@ -17,6 +17,7 @@ from svcmesh.transport.grpc.connectivity import Callback, Subscriptions, aggrega
 from svcmesh.transport.grpc.line import Line
 from svcmesh.transport.grpc.method import REGISTERED, Kind, Method, Transform
 from svcmesh.transport.grpc.multicallables import Multicallables
+from svcmesh.transport.grpc.reports import reporting, wrapped
 from svcmesh.transport.grpc.settings import Settings, Target
 from svcmesh.transport.grpc.stream import StreamStream, UnaryStream
 from svcmesh.transport.grpc.unary import StreamUnary, UnaryUnary
@@ -52,7 +53,7 @@ class MeshChannel(LivesHere, grpc.Channel):
         settings = Settings.of(service.name, credentials, options, compression)
         check(settings)
         self._view = service.view
-        self._dialer = Dialer(service.view.cluster, settings, sync_channel, service)
+        self._dialer = Dialer(service.view.cluster, settings, reporting(service.view, sync_channel, wrapped), service)
         self._multicallables = Multicallables()
         self._subscriptions = Subscriptions(self._state)
 

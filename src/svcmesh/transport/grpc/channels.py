@@ -37,14 +37,18 @@ _HOPEFUL = {grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING}
 LONGEST_RETIREMENT = 600.0
 """Seconds for which a channel with old credentials is kept in reach of `close` although its endpoint is never idle."""
 
+Wrap = Callable[[Method, Any], Any]
+"""Return what stands for a stock multicallable of a method."""
+
 
 class EndpointChannel:
-    """A stock channel to one endpoint with its multicallables. Threads: any."""
+    """A stock channel to one endpoint with its multicallables, each in what ``wrap`` makes of it. Threads: any."""
 
-    __slots__ = ("_bound", "_closed", "_lock", "channel")
+    __slots__ = ("_bound", "_closed", "_lock", "_wrap", "channel")
 
-    def __init__(self, channel: Any) -> None:
+    def __init__(self, channel: Any, wrap: Wrap | None = None) -> None:
         self.channel = channel
+        self._wrap = wrap
         self._bound: dict[Method, Any] = {}
         self._lock = Lock()
         self._closed = False
@@ -61,6 +65,8 @@ class EndpointChannel:
                 if self._closed:
                     raise ValueError(CHANNEL_CLOSED)
                 found = method.bind(self.channel)
+                if self._wrap is not None:
+                    found = self._wrap(method, found)
                 if len(self._bound) >= MOST_METHODS:
                     self._bound.clear()
                 self._bound[method] = found
@@ -207,13 +213,13 @@ class Dialer:
         return [*current, *(found for _, found, _ in retired)]
 
 
-def sync_channel(settings: Settings, address: str) -> EndpointChannel:
+def sync_channel(settings: Settings, address: str, wrap: Wrap | None = None) -> EndpointChannel:
     """Return a new stock channel to ``address``. Nothing is dialled before the first call."""
     where, options, compression = target(address), settings.arguments, settings.compression
     credentials = settings.channel_credentials
     if credentials is None:
-        return EndpointChannel(grpc.insecure_channel(where, options, compression))
-    return EndpointChannel(grpc.secure_channel(where, credentials, options, compression))
+        return EndpointChannel(grpc.insecure_channel(where, options, compression), wrap)
+    return EndpointChannel(grpc.secure_channel(where, credentials, options, compression), wrap)
 
 
 def check(settings: Settings) -> None:

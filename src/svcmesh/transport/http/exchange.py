@@ -116,13 +116,25 @@ class HttpExchange:
         if isinstance(sent, Outcome):
             raise Answer(sent)
         response, self.deferred = sent
-        now, extensions = self.view.clock.now(), response.extensions
+        view = self.view
+        if view.reported:
+            _report(view, trip.member, response)
+        now, extensions = view.clock.now(), response.extensions
         extensions[EXTENSION] = partial(_single, trip.member, now - trip.started)
         if self.deferred:
             trip.answered, trip.extensions = now, extensions
         if is_plain(response.status_code):
             return response
         raise Answer(of_response(response, time.time))
+
+
+def _report(view: View, member: Member, response: httpx.Response) -> None:
+    """Pass on what the server of ``member`` reports of its load, if it does."""
+    from svcmesh.transport.load_report import of_headers  # needs protobuf, which few programs of HTTP have loaded
+
+    report = of_headers(response.headers)
+    if report is not None:
+        view.report(member, report)
 
 
 def _single(member: Member, seconds: float) -> CallInfo:

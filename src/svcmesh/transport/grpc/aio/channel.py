@@ -17,6 +17,7 @@ from svcmesh.transport.grpc.aio.channels import LoopChannels
 from svcmesh.transport.grpc.aio.errors import CLOSED
 from svcmesh.transport.grpc.aio.flow import AioFlow
 from svcmesh.transport.grpc.aio.intercepted import INTERCEPTED, Interceptors
+from svcmesh.transport.grpc.aio.reports import wrapped
 from svcmesh.transport.grpc.aio.request import AioStreamedRequest, Writer
 from svcmesh.transport.grpc.aio.running import Running
 from svcmesh.transport.grpc.aio.unary import UnaryUnary
@@ -26,6 +27,7 @@ from svcmesh.transport.grpc.generic import StreamStreamBase, StreamUnaryBase
 from svcmesh.transport.grpc.line import Line, frozen
 from svcmesh.transport.grpc.method import CarryingMethod, Kind, Method, Transform
 from svcmesh.transport.grpc.multicallables import Multicallables
+from svcmesh.transport.grpc.reports import reporting
 from svcmesh.transport.grpc.request import Request
 from svcmesh.transport.grpc.settings import Settings, Target
 
@@ -140,7 +142,8 @@ class MeshAioChannel(LivesHere, grpc.aio.Channel):
         check(settings)
         self._interceptors = Interceptors(interceptors)
         self._view = service.view
-        self._dialer = Dialer(service.view.cluster, settings, LoopChannels, service)
+        make = reporting(service.view, LoopChannels, wrapped)
+        self._dialer = Dialer(service.view.cluster, settings, make, service)
         self._multicallables = Multicallables()
         self._running = Running()
 

@@ -8,18 +8,19 @@ from typing import Any
 
 import grpc.aio
 
-from svcmesh.transport.grpc.channels import EndpointChannel
+from svcmesh.transport.grpc.channels import EndpointChannel, Wrap
 from svcmesh.transport.grpc.settings import Settings, target
 
 
 class LoopChannels:
     """The stock channels to one endpoint. Threads: each loop asks for its own only."""
 
-    __slots__ = ("_address", "_by_loop", "_settings")
+    __slots__ = ("_address", "_by_loop", "_settings", "_wrap")
 
-    def __init__(self, settings: Settings, address: str) -> None:
+    def __init__(self, settings: Settings, address: str, wrap: Wrap | None = None) -> None:
         self._settings = settings
         self._address = address
+        self._wrap = wrap
         self._by_loop: dict[asyncio.AbstractEventLoop, EndpointChannel] = {}
 
     def of(self, loop: asyncio.AbstractEventLoop) -> EndpointChannel:
@@ -28,7 +29,7 @@ class LoopChannels:
         if found is None:
             for ended in [other for other in list(self._by_loop) if other.is_closed()]:
                 self._by_loop.pop(ended, None)
-            found = self._by_loop[loop] = EndpointChannel(_channel(self._settings, self._address))
+            found = self._by_loop[loop] = EndpointChannel(_channel(self._settings, self._address), self._wrap)
         return found
 
     def here(self, loop: asyncio.AbstractEventLoop) -> Any:
