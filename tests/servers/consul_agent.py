@@ -30,6 +30,22 @@ def real_consul() -> str | None:
     return os.environ.get("SVCMESH_TEST_CONSUL") or shutil.which("consul")
 
 
+def fake_consul(directory: Path) -> Path:
+    """Write a program that is started as a real agent is, with its flags, and serves the fake."""
+    program = directory / "consul"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import signal, sys\n"
+        f"sys.path.insert(0, {str(ROOT / 'src')!r})\n"
+        "from svcmesh.testing import FakeConsul\n"
+        "flags = dict(flag.split('=') for flag in sys.argv if '=' in flag)\n"
+        "with FakeConsul(flags['-client'], int(flags['-http-port'])):\n"
+        "    signal.pause()\n"
+    )
+    program.chmod(0o755)
+    return program
+
+
 class Api:
     """Requests of Consul's HTTP interface, past everything that is tested."""
 

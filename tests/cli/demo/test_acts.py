@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from svcmesh.cli.demo.acts import ACTS, GREETERS, ORDERS, lasting
+from svcmesh.cli.demo.acts import ACTS, GREETERS, ORDERS, acts_for, lasting
 
 
 class Notes:
@@ -42,6 +42,12 @@ class Notes:
         self.done.append("calm")
         self.disturbed.clear()
 
+    def kill_registry(self) -> None:
+        self.done.append("kill registry")
+
+    def start_registry(self) -> None:
+        self.done.append("start registry")
+
 
 def test_all_that_was_promised_happens_in_order() -> None:
     """A steady start, a kill, a freeze and its thaw, a new server, and a disturbance of one of three, which ends."""
@@ -54,6 +60,17 @@ def test_all_that_was_promised_happens_in_order() -> None:
         act.end(stage)
 
     assert stage.done == ["kill", "freeze", "thaw", "start", "disturb", "calm"]
+
+
+def test_a_registry_of_the_demos_own_is_back_before_new_servers_join() -> None:
+    """It is killed for one act only; who joins in the next one shows that it works again."""
+    stage = Notes()
+    for act in acts_for(own_registry=True):
+        act.begin(stage)
+        act.end(stage)
+
+    assert stage.done == ["kill", "freeze", "thaw", "kill registry", "start registry", "start", "disturb", "calm"]
+    assert acts_for(own_registry=False) == ACTS
 
 
 def test_somebody_is_always_well() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import NoReturn
 
 import pytest
 
+from svcmesh.cli.demo.command import SECONDS
 from svcmesh.cli.demo.interruption import Interrupted
 from svcmesh.cli.demo.play import Settings
-from svcmesh.cli.demo.stage import DemoError
+from svcmesh.cli.demo.problem import DemoError
 from svcmesh.cli.main import main
 
 SOURCE = Path(__file__).parents[3] / "src"
@@ -56,6 +58,37 @@ def test_options_reach_the_play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert main(["demo", "--seconds", "12", "--picture", str(tmp_path / "run.svg")]) == 1
     assert sum(act.seconds for act in played[0].acts) == pytest.approx(12)
     assert played[0].picture == tmp_path / "run.svg"
+
+
+def test_a_registry_that_is_started_is_killed_in_an_act(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that runs already, as an embedded one, is left in peace; the whole is as long as was asked for."""
+    played: list[Settings] = []
+    monkeypatch.setattr(PLAY, lambda settings, _: played.append(settings) or 0)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ETCDCTL_ENDPOINTS", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as running:
+        assert main(["demo", "--registry", "etcd", "--registry-binary", sys.executable]) == 0
+        assert main(["demo", "--registry", f"etcd://127.0.0.1:{running.getsockname()[1]}"]) == 0
+
+    ours, theirs = played
+    assert (ours.registry.kind, ours.registry.program) == ("etcd", sys.executable)
+    assert "registry killed" in [act.title for act in ours.acts]
+    assert "registry killed" not in [act.title for act in theirs.acts]
+    assert sum(act.seconds for act in ours.acts) == pytest.approx(SECONDS)
+
+
+def test_a_registry_that_is_not_there_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 2, and one line that says what would help."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CONSUL_HTTP_ADDR", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["demo", "--registry", "consul"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("svcmesh demo: there is no Consul here: put consul into PATH")
+    assert said.count("\n") == 1
 
 
 def test_a_library_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -20,9 +20,11 @@ from svcmesh.cli.demo import play as module
 from svcmesh.cli.demo.acts import ACTS
 from svcmesh.cli.demo.interruption import Interruptible
 from svcmesh.cli.demo.picture import Picture
-from svcmesh.cli.demo.stage import DemoError
+from svcmesh.cli.demo.problem import DemoError
 from svcmesh.cli.demo.svg import NAMESPACE
 from tests.cli.demo.samples import LENGTH, Now, sample
+from tests.servers.consul_agent import fake_consul
+from tests.servers.etcd_process import NO_ETCD, etcd_binary
 
 SOURCE = Path(__file__).parents[3] / "src"
 
@@ -36,6 +38,21 @@ end = Act("end", "all are killed", 1.0, begin=lambda stage: stage.kill(*GREETERS
 acts = [Act("steady", "all is well", 1.5), end]
 with Interruptible() as signals:
     sys.exit(play(Settings(acts, Path("run.svg"), sys.stdout), signals))
+"""
+
+REGISTRY_DIES = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from svcmesh.cli.demo.acts import ACTS, JOINING, REGISTRY_DIES
+from svcmesh.cli.demo.interruption import Interruptible
+from svcmesh.cli.demo.play import Settings, play
+from svcmesh.cli.demo.registry import source_for
+joining = next(act for act in ACTS if act.title == JOINING)
+acts = [replace(act, seconds=1.0) for act in (REGISTRY_DIES, joining)]
+with Interruptible() as signals:
+    source = source_for(sys.argv[1], sys.argv[2], {})
+    sys.exit(play(Settings(acts, None, sys.stdout, source), signals))
 """
 
 
@@ -126,6 +143,22 @@ def test_no_call_fails_and_nothing_is_left(home: Path) -> None:
     texts = [element.text for element in ET.parse(home / "run.svg").getroot().iter(f"{{{NAMESPACE}}}text")]
     for word in ("steady", "SIGKILL", "SIGSTOP", "greeter-1", "greeter-4", "orders-3", "gRPC asyncio", "function"):
         assert word in texts
+
+
+@pytest.mark.parametrize("kind", ["consul", "etcd"])
+def test_a_registry_that_is_killed_under_load_costs_no_call(kind: str, home: Path) -> None:
+    """It is a process of the demo's own, and ends with it. The Consul is ours: it takes what a real one is told."""
+    program = fake_consul(home.parent) if kind == "consul" else etcd_binary()
+    if program is None:
+        pytest.skip(NO_ETCD)
+    with start(home, "-c", REGISTRY_DIES, kind, str(program)) as demo:
+        out, err = demo.communicate(timeout=300)
+
+    assert (demo.returncode, err) == (0, ""), out
+    assert out.startswith(f"starting {program}, a registry for this demo alone\n")
+    assert "-- registry killed: " in out
+    assert "calls succeeded" in out.splitlines()[-1]
+    assert leftovers(home) == []
 
 
 def test_a_failed_call_is_an_exit_status(home: Path) -> None:

@@ -44,7 +44,7 @@ def process(tmp_path: Path) -> subprocess.Popen[bytes]:
     home.mkdir(mode=0o700)
     command = [sys.executable, "-W", "error", "-m", "svcmesh.cli.demo.server", "orders", "orders-1"]
     with subprocess.Popen(
-        [*command, str(home / "registry"), str(home)],
+        [*command, f"local://{home}/registry", str(home)],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(SOURCE)},

@@ -10,8 +10,9 @@ import pytest
 from svcmesh import Endpoint, Mesh, Policy
 from svcmesh.cli.demo.acts import GREETERS, ORDERS
 from svcmesh.cli.demo.fleet import Fleet
+from svcmesh.cli.demo.problem import DemoError
 from svcmesh.cli.demo.record import INSTANCE
-from svcmesh.cli.demo.stage import POLICY, DemoError, ProcessStage
+from svcmesh.cli.demo.stage import POLICY, ProcessStage
 from svcmesh.policy.fault import FaultTarget
 
 

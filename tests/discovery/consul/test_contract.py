@@ -263,6 +263,16 @@ def test_a_process_registers_beats_drains_and_leaves(consul, mesh, name):
     assert consul.health(name)[1] == []
 
 
+def test_a_pattern_of_names_holds_for_who_registers_too(consul, name):
+    with svcmesh.Mesh(f"consul://{consul.address}/{{service}}-v2") as mesh:
+        service = mesh.service(name)
+        with mesh.register(name, port=8080, host="127.0.0.1"):
+            service.wait_ready(30)
+            assert ports(service) == [8080]
+            assert [entry["Service"]["Port"] for entry in consul.health(f"{name}-v2")[1]] == [8080]
+        assert consul.health(f"{name}-v2")[1] == []
+
+
 def test_a_process_that_stops_beating_is_critical(consul, mesh, name):
     body = {"Name": name, "Port": 80, "Address": "127.0.0.1", "Check": {"TTL": "500ms", "Status": "passing"}}
     consul.put("/v1/agent/service/register", body)

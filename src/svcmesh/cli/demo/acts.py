@@ -8,6 +8,7 @@ from typing import Protocol
 
 GREETERS = ("greeter-1", "greeter-2", "greeter-3")
 ORDERS = ("orders-1", "orders-2")
+JOINING = "new ones join"
 
 
 class Stage(Protocol):
@@ -30,6 +31,12 @@ class Stage(Protocol):
 
     def calm(self) -> None:
         """End all disturbances."""
+
+    def kill_registry(self) -> None:
+        """End the registry with SIGKILL."""
+
+    def start_registry(self) -> None:
+        """Start it again, with what it has kept."""
 
 
 def _nothing(_: Stage) -> None:
@@ -68,7 +75,7 @@ ACTS: tuple[Act, ...] = (
     ),
     Act("SIGCONT", "greeter-2 thaws with SIGCONT", 4, begin=lambda stage: stage.thaw("greeter-2")),
     Act(
-        "new ones join",
+        JOINING,
         "greeter-4 and orders-3 start and register",
         6,
         begin=lambda stage: stage.start("greeter-4", "orders-3"),
@@ -82,6 +89,21 @@ ACTS: tuple[Act, ...] = (
     ),
 )
 """What `svcmesh demo` plays. At any time one server of each kind is well, so every call can be answered."""
+
+REGISTRY_DIES = Act(
+    "registry killed",
+    "the registry is killed with SIGKILL, and starts again at the end of the act; the calls go on",
+    5,
+    begin=lambda stage: stage.kill_registry(),
+    end=lambda stage: stage.start_registry(),
+)
+"""What happens besides where the registry is the demo's own. Who joins in the act after it, does so by the new one."""
+
+
+def acts_for(*, own_registry: bool) -> tuple[Act, ...]:
+    """Return what is played."""
+    before = [act.title for act in ACTS].index(JOINING)
+    return (*ACTS[:before], REGISTRY_DIES, *ACTS[before:]) if own_registry else ACTS
 
 
 def lasting(acts: Sequence[Act], seconds: float) -> tuple[Act, ...]:

@@ -16,7 +16,8 @@ DESCRIPTION = """\
 Starts three Greeter servers (gRPC) and two order services (HTTP), each in a process of its own. They register
 themselves in an embedded registry made for the demo, and a client finds them there by name and calls them some three
 hundred times a second: by gRPC and by HTTP, blocking and asyncio, and by a decorated function. Meanwhile servers are
-killed (SIGKILL), frozen (SIGSTOP), thawed, joined by new ones, and disturbed by injected aborts and delays.
+killed (SIGKILL), frozen (SIGSTOP), thawed, joined by new ones, and disturbed by injected aborts and delays. With
+--registry consul or etcd they find each other there; one that the demo has started is killed as well.
 
 All calls are idempotent, so none of them has to fail. The exit status is 0 when none did, 1 when one did, 2 when the
 demo could not be played, 128 and its number when a signal ended it, 70 after a traceback. It leaves no process, and no
@@ -46,6 +47,18 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         metavar="PATH",
         help="where the picture of the run goes, an SVG file (default: %(default)s)",
     )
+    parser.add_argument(
+        "--registry",
+        default="local",
+        metavar="WHICH",
+        help="local: an embedded one; consul or etcd: the one that CONSUL_HTTP_ADDR or ETCDCTL_ENDPOINTS names, else "
+        "one that the demo starts, and kills in an act; or the URI of one that runs (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--registry-binary",
+        metavar="PROGRAM",
+        help="the Consul or etcd to start (default: what PATH has)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -67,13 +80,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _play(options: argparse.Namespace, signals: Interruptible) -> int:
-    from svcmesh.cli.demo.acts import ACTS, lasting
+    from svcmesh.cli.demo.acts import acts_for, lasting
     from svcmesh.cli.demo.play import Settings, play
-    from svcmesh.cli.demo.stage import DemoError
+    from svcmesh.cli.demo.problem import DemoError
+    from svcmesh.cli.demo.registry import source_for
 
     signals.heed()  # the imports take seconds on a busy machine, and some of what they run loses exceptions
     try:
-        return play(Settings(lasting(ACTS, options.seconds), options.picture, sys.stdout), signals)
+        registry = source_for(options.registry, options.registry_binary, os.environ)
+        acts = lasting(acts_for(own_registry=bool(registry.program)), options.seconds)
+        return play(Settings(acts, options.picture, sys.stdout, registry), signals)
     except (DemoError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise

@@ -11,41 +11,37 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 Command = Callable[[str], list[str]]
 
+LOOPBACK = "127.0.0.1"
+
 LEAVING = 5.0
 """Seconds that servers get to leave by themselves, those included that drain."""
+
+_TOLD = 2000  # characters of a log that are shown
 
 
 class Fleet:
     """The servers by name. On leaving its block all are ended: by SIGTERM after a good run, else by SIGKILL.
 
     Args:
-        home: directory of the demo; the registry and the servers' logs are in it.
-        command: what to run for a name; default: the demo's own server.
+        home: directory of the demo; the servers' logs are in it.
+        command: what to run for a name; see `server_command`.
     """
 
-    def __init__(self, home: Path, command: Command | None = None) -> None:
-        self.registry = home / "registry"
+    def __init__(self, home: Path, command: Command) -> None:
         self._home = home
-        self._command = command or self._server
+        self._command = command
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str) -> None:
         """Start the server called ``name``, which is ``<service>-<number>``."""
-        with (self._home / f"{name}.log").open("wb") as log:
-            self._processes[name] = subprocess.Popen(  # noqa: S603 - our own program
-                self._command(name),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                process_group=0,
-            )
+        self._processes[name] = launched(self._command(name), self._log(name))
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal; one that kills is followed until the process is gone."""
@@ -59,8 +55,7 @@ class Fleet:
         for name, process in self._processes.items():
             status = process.poll()
             if status is not None and status != -signal.SIGKILL:
-                log = (self._home / f"{name}.log").read_text(errors="replace").strip()
-                return f"server {name} ended with status {status}: {log or 'it said nothing'}"
+                return f"server {name} ended with status {status}: {last_words(self._log(name))}"
         return None
 
     def close(self, *, gently: bool) -> None:
@@ -85,17 +80,31 @@ class Fleet:
         """End all servers."""
         self.close(gently=error is None)
 
-    def _server(self, name: str) -> list[str]:
+    def _log(self, name: str) -> Path:
+        return self._home / f"{name}.log"
+
+
+def server_command(registry: str, home: Path) -> Command:
+    """Return what runs the demo's own servers: they register at the discovery URI ``registry``."""
+
+    def command(name: str) -> list[str]:
         service = name.rpartition("-")[0]
-        return [
-            sys.executable,
-            "-m",
-            "svcmesh.cli.demo.server",
-            service,
-            name,
-            str(self.registry),
-            str(self._home),
-        ]
+        return [sys.executable, "-m", "svcmesh.cli.demo.server", service, name, registry, str(home)]
+
+    return command
+
+
+def launched(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a process in a group of its own, with a pipe for its standard input; its errors go to ``log``."""
+    with log.open("wb") as said:
+        return subprocess.Popen(  # noqa: S603 - our own programs, and a registry that whoever plays the demo has named
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, process_group=0
+        )
+
+
+def last_words(log: Path) -> str:
+    """Return what a process that has ended had to say."""
+    return log.read_text(errors="replace").strip()[-_TOLD:] or "it said nothing"
 
 
 def _send(processes: Iterable[subprocess.Popen[bytes]], *signals: signal.Signals) -> None:

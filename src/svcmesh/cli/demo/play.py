@@ -6,18 +6,21 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
 from svcmesh.cli.demo.acts import GREETERS, ORDERS, Act
-from svcmesh.cli.demo.fleet import Fleet
+from svcmesh.cli.demo.fleet import Fleet, server_command
 from svcmesh.cli.demo.interruption import Interruptible
 from svcmesh.cli.demo.load import CALLERS, Load
 from svcmesh.cli.demo.picture import Picture
+from svcmesh.cli.demo.problem import DemoError
 from svcmesh.cli.demo.record import EVENTS, Record, name_of
+from svcmesh.cli.demo.registry import Source
+from svcmesh.cli.demo.registry_process import RegistryProcess
 from svcmesh.cli.demo.screen import Screen, screen_for
-from svcmesh.cli.demo.stage import POLICY, SERVICES, DemoError, ProcessStage
+from svcmesh.cli.demo.stage import POLICY, SERVICES, ProcessStage
 from svcmesh.cli.demo.summary import summary, verdict
 from svcmesh.mesh import Mesh
 
@@ -38,11 +41,13 @@ class Settings:
 
     Attributes:
         acts: what happens. picture: where the picture goes, or None for none. output: where the rest is shown.
+        registry: the one that is used.
     """
 
     acts: Sequence[Act]
     picture: Path | None
     output: TextIO
+    registry: Source = field(default_factory=Source)
 
 
 def play(settings: Settings, signals: Interruptible) -> int:
@@ -64,9 +69,14 @@ def play(settings: Settings, signals: Interruptible) -> int:
 def _perform(settings: Settings, home: Path, signals: Interruptible) -> Record:
     say = settings.output
     with ExitStack() as stack:
-        fleet = stack.enter_context(Fleet(home))
-        mesh = stack.enter_context(Mesh(f"local://{fleet.registry}", policy=POLICY))
-        stage = stack.enter_context(ProcessStage(fleet, mesh))
+        source, registry = settings.registry, None
+        if source.program:
+            registry = stack.enter_context(RegistryProcess(source, home))
+            print(f"starting {source.program}, a registry for this demo alone", file=say, flush=True)
+        uri = source.uri(home) if registry is None else registry.uri
+        fleet = stack.enter_context(Fleet(home, server_command(uri, home)))
+        mesh = stack.enter_context(Mesh(uri, policy=POLICY))
+        stage = stack.enter_context(ProcessStage(fleet, mesh, registry))
         print(f"starting {', '.join((*GREETERS, *ORDERS))}, each in its own process", file=say, flush=True)
         stage.start(*GREETERS, *ORDERS)
         _wait_until_ready(stage, signals, say)

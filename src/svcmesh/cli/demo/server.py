@@ -34,7 +34,7 @@ def main(kind: str, name: str, registry: str, home: str) -> None:
 
     Args:
         kind: ``greeter`` (gRPC) or ``orders`` (HTTP), the name to register under as well.
-        registry: directory of the embedded registry. home: what to remove when the demo is gone.
+        registry: discovery URI of the registry. home: what to remove when the demo is gone.
     """
     told: SimpleQueue[int] = SimpleQueue()  # an Event's lock may be held where the handler wants it
     signal.signal(signal.SIGTERM, lambda number, _: told.put(number))
@@ -42,8 +42,8 @@ def main(kind: str, name: str, registry: str, home: str) -> None:
     serve = {"greeter": greeter, "orders": orders}[kind]
     with (
         serve() as port,
-        Mesh(f"local://{registry}") as mesh,
-        mesh.register(kind, port=port, meta={INSTANCE: name}, ttl=TTL),
+        Mesh(registry) as mesh,
+        mesh.register(kind, port=port, host=LOOPBACK, meta={INSTANCE: name}, ttl=TTL),
     ):
         told.get()
 

@@ -9,7 +9,9 @@ from typing import Self
 
 from svcmesh.cli.demo.acts import GREETERS, ORDERS
 from svcmesh.cli.demo.fleet import Fleet
+from svcmesh.cli.demo.problem import DemoError
 from svcmesh.cli.demo.record import name_of
+from svcmesh.cli.demo.registry_process import RegistryProcess
 from svcmesh.mesh import Mesh
 from svcmesh.policy.fault import Abort, Delay, Fault, FaultTarget
 from svcmesh.policy.policy import Policy
@@ -20,15 +22,15 @@ POLICY = Policy.standard().replace(per_try_timeout=1.0, idempotent=True)
 """The standard policy, with less patience for one attempt: a frozen server is to show within its act of six seconds."""
 
 
-class DemoError(Exception):
-    """The demo could not be played; the message says why."""
-
-
 class ProcessStage:
-    """The stage of `acts`, made of a fleet and a mesh. Leaving its block ends all disturbances."""
+    """The stage of `acts`, made of a fleet and a mesh, and the registry where that is the demo's own.
 
-    def __init__(self, fleet: Fleet, mesh: Mesh) -> None:
+    Leaving its block ends all disturbances.
+    """
+
+    def __init__(self, fleet: Fleet, mesh: Mesh, registry: RegistryProcess | None = None) -> None:
         self._fleet = fleet
+        self._registry = registry
         self._mesh = mesh
         self._faults = ExitStack()
 
@@ -62,13 +64,23 @@ class ProcessStage:
         """End all disturbances."""
         self._faults.close()
 
+    def kill_registry(self) -> None:
+        """End the registry with SIGKILL, where it is the demo's own."""
+        if self._registry is not None:
+            self._registry.kill()
+
+    def start_registry(self) -> None:
+        """Start it again."""
+        if self._registry is not None:
+            self._registry.start()
+
     def missing(self) -> set[str]:
         """Return which of the first servers have not registered yet.
 
         Raises:
-            DemoError: a server has ended by itself.
+            DemoError: a server, or the registry, has ended by itself.
         """
-        failure = self._fleet.failed()
+        failure = self._fleet.failed() or (self._registry and self._registry.failed())
         if failure is not None:
             raise DemoError(failure)
         seen = {name_of(endpoint) for service in SERVICES for endpoint in self._mesh.service(service).endpoints}

@@ -51,7 +51,8 @@ class ConsulRegistry(Registering):
         self._question = Question() if question is None else question
         client = Client(access)
         self._surface = Surface(client, clock, emit, Random() if rng is None else rng)
-        super().__init__(Registrations(client))
+        # Whoever registers is found by who looks with the same URI; a prepared query finds what it says itself.
+        super().__init__(Registrations(client, str if self._question.is_query else self._question.named))
         self._catalogue = Catalogue(self._surface, self._question)
         self._seats = Seats()
 

@@ -8,7 +8,8 @@ critical, and under maintenance, so that no caller is sent to it for a moment.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.base import Announcement
@@ -30,10 +31,15 @@ class _Held:
 
 
 class Registrations:
-    """Registers, keeps alive, drains and takes back. Threads: the loop it is used on."""
+    """Registers, keeps alive, drains and takes back. Threads: the loop it is used on.
 
-    def __init__(self, client: Client) -> None:
+    Args:
+        client: asks. named: what a service is called in Consul, where its name is part of a pattern.
+    """
+
+    def __init__(self, client: Client, named: Callable[[str], str] = str) -> None:
         self._client = client
+        self._named = named
         self._held: dict[tuple[str, str], _Held] = {}
 
     async def register(self, announcement: Announcement) -> None:
@@ -99,7 +105,8 @@ class Registrations:
         self._held.pop(_key(announcement), None)
 
     async def _register(self, announcement: Announcement, held: _Held) -> None:
-        body = definition(announcement, draining=held.draining)
+        called = replace(announcement, service=self._named(announcement.service))
+        body = definition(called, draining=held.draining)
         agents = tuple(dict.fromkeys((*held.agents[-1:], *self._client.agents)))
         params = [("replace-existing-checks", "true")]
         answer = await self._client.put("/v1/agent/service/register", params, body, agents=agents)

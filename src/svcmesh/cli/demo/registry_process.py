@@ -1,0 +1,95 @@
+"""A registry of the demo's own: started in the demo's directory, killed in an act, and gone with the demo."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from svcmesh.cli.demo.fleet import LOOPBACK, last_words, launched
+from svcmesh.cli.demo.registry import CONSUL, Source, service_names
+
+
+class RegistryProcess:
+    """A Consul or an etcd on free ports, with its data in the demo's directory. It runs until the end of the block.
+
+    Args:
+        source: says which, and the program. home: directory of the demo.
+    """
+
+    def __init__(self, source: Source, home: Path) -> None:
+        self._source = source
+        self._home = home
+        self._ports = _free_ports(3)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.uri = f"{source.kind}://{LOOPBACK}:{self._ports[0]}/{service_names()}"
+        """Where servers and callers find it."""
+
+    def start(self) -> None:
+        """Start it (again), at the same address, with the data that are left of it."""
+        leash = [sys.executable, "-m", "svcmesh.cli.demo.leash", str(self._home)]
+        self._process = launched([*leash, *self._command()], self._log)
+
+    def kill(self) -> None:
+        """End it with SIGKILL, and wait until it is gone; harmless when it is not there."""
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            with suppress(BrokenPipeError):  # it ended by itself
+                process.stdin.write(b"x")
+                process.stdin.close()
+            process.wait()
+
+    def failed(self) -> str | None:
+        """Return what it left behind if it ended by itself."""
+        if self._process is None or self._process.poll() is None:
+            return None
+        return f"{self._source.program} ended with status {self._process.returncode}: {last_words(self._log)}"
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it."""
+        self.kill()
+
+    @property
+    def _log(self) -> Path:
+        return self._home / f"{self._source.kind}.log"
+
+    def _command(self) -> list[str]:
+        first, second, third = self._ports
+        if self._source.kind == CONSUL:
+            return [
+                *(
+                    self._source.program,
+                    "agent",
+                    "-dev",
+                    f"-bind={LOOPBACK}",
+                    f"-client={LOOPBACK}",
+                    "-log-level=error",
+                ),
+                *("-dns-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1", "-serf-wan-port=-1"),
+                *(f"-http-port={first}", f"-server-port={second}", f"-serf-lan-port={third}"),
+            ]
+        clients, members = f"http://{LOOPBACK}:{first}", f"http://{LOOPBACK}:{second}"
+        return [
+            *(self._source.program, "--name", "demo", "--data-dir", str(self._home / "etcd"), "--log-level", "error"),
+            *("--listen-client-urls", clients, "--advertise-client-urls", clients),
+            *("--listen-peer-urls", members, "--initial-advertise-peer-urls", members),
+            *("--initial-cluster", f"demo={members}"),
+        ]
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on now; all are held until the last is known, so that no two are one."""
+    with ExitStack() as held:
+        found = [held.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(count)]
+        return [int(listening.getsockname()[1]) for listening in found]
