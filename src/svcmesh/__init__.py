@@ -29,10 +29,14 @@ from svcmesh.policy import (
     CircuitBreaker,
     Delay,
     Fault,
+    GrpcHealthCheck,
+    HealthCheck,
+    HttpHealthCheck,
     OutlierDetection,
     Policy,
     Retry,
     RetryBudget,
+    TcpHealthCheck,
 )
 from svcmesh.registration import Registration
 from svcmesh.resilient import resilient
@@ -56,7 +60,10 @@ __all__ = [
     "Event",
     "Fault",
     "FaultInjected",
+    "GrpcHealthCheck",
     "Health",
+    "HealthCheck",
+    "HttpHealthCheck",
     "LimitExceeded",
     "Locality",
     "Mesh",
@@ -71,6 +78,7 @@ __all__ = [
     "Snapshot",
     "Subscription",
     "SvcmeshError",
+    "TcpHealthCheck",
     "deadline",
     "in_context",
     "info",

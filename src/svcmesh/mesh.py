@@ -39,6 +39,7 @@ from svcmesh.policy.policy import Policy, check_policy
 from svcmesh.registration import Registration, announce
 from svcmesh.service import Service
 from svcmesh.settings import ServiceSettings, check_clock_and_rng, read_settings
+from svcmesh.transport.health.askers import asker
 from svcmesh.transport.signals import leave
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Mesh(LivesHere):
         policy = Policy.standard() if policy is None else check_policy(policy)
         self._runtime = Runtime(clock, rng)
         self._listeners = self._runtime.events.hand_over()  # kept here, so that they may refer to this mesh
+        self._runtime.asker = asker
         clock, emit = self._runtime.clock, self._runtime.events.emit
         source = opened(discovery, clock=clock, emit=emit)
         self._discovery = source.discovery

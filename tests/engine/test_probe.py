@@ -12,6 +12,7 @@ import pytest
 
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.engine import probe as module
+from svcmesh.engine import resolve as resolving
 from svcmesh.engine.probe import FIRST_WAIT, LONGEST_WAIT, answers, probe
 from svcmesh.testing import FakeClock
 from svcmesh.testing.sim import run
@@ -46,7 +47,7 @@ async def test_a_name_that_takes_too_long_to_resolve_does_not_answer(monkeypatch
     async def silent(host: str) -> list[str]:
         return await asyncio.get_running_loop().create_future()
 
-    monkeypatch.setattr(module, "resolve", silent)
+    monkeypatch.setattr(resolving, "resolve", silent)
 
     assert not await answers(Endpoint("slow.example:1"), timeout=0.01)
 

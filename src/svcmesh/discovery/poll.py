@@ -7,18 +7,16 @@ wait for it.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import suppress
 from random import Random
-from threading import Thread
 from typing import Any
 
 from svcmesh.core import checks
 from svcmesh.core.clock import SYSTEM, Clock, sleep_until
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError, DiscoveryError
+from svcmesh.core.own_thread import on_own_thread
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.uri_parts import Surroundings
 
@@ -83,8 +81,11 @@ class Poll:
             await sleep_until(self._clock, self._clock.now() + self._every * spread)
 
     async def _ask(self, service: str) -> Any:
-        asked: Any = self._fn(service) if self._is_async else await _aside(lambda: self._fn(service))
+        asked: Any = self._fn(service) if self._is_async else await self._ask_aside(service)
         return await asked if inspect.isawaitable(asked) else asked
+
+    async def _ask_aside(self, service: str) -> Any:
+        return await on_own_thread(lambda: self._fn(service), name="svcmesh-poll", exit_as=DiscoveryError)
 
 
 def snapshot_of(fn: Function, found: Any) -> Snapshot:
@@ -102,34 +103,3 @@ def snapshot_of(fn: Function, found: Any) -> Snapshot:
         return Snapshot(tuple(each if isinstance(each, Endpoint) else Endpoint(each) for each in found))
     except ConfigError as error:
         raise DiscoveryError(f"{getattr(fn, '__qualname__', type(fn).__name__)} returned a list with {error}") from None
-
-
-async def _aside(call: Callable[[], Any]) -> Any:
-    """Make a call that may block on a thread of its own."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Any] = loop.create_future()
-
-    def settle(value: Any, error: Exception | None) -> None:
-        if not done.done():
-            done.set_result((value, error))
-
-    def run() -> None:
-        value, error = _outcome(call)
-        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
-            loop.call_soon_threadsafe(settle, value, error)
-
-    Thread(target=run, name="svcmesh-poll", daemon=True).start()
-    value, error = await done
-    if error is not None:
-        raise error
-    return value
-
-
-def _outcome(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
-    """Return what a call returned, or raised; what would end the mesh's worker is told instead."""
-    try:
-        return call(), None
-    except Exception as error:  # noqa: BLE001 - it belongs to the one who waits
-        return None, error
-    except BaseException as error:  # noqa: BLE001 - sys.exit() in a function that was asked for a list
-        return None, DiscoveryError(f"it raised {error!r}")

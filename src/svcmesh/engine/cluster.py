@@ -15,6 +15,7 @@ from weakref import WeakSet
 from svcmesh.core.endpoint import Endpoint, Health
 from svcmesh.core.snapshot import Difference, Snapshot
 from svcmesh.engine.ejections import Ejections
+from svcmesh.engine.health.health_checks import HealthChecks
 from svcmesh.engine.member import NEVER, Member
 from svcmesh.engine.runtime import Runtime
 from svcmesh.engine.watch_state import WatchState
@@ -58,7 +59,8 @@ class Cluster:
 
     Attributes:
         members: the endpoints in force, by address. offered: those that discovery does not call unhealthy.
-        ejections: which of them are out of rotation. ready: whether a snapshot is in force. changed_at: since when.
+        ejections: which of them are out of rotation. health: what checks of ours say of them.
+        ready: whether a snapshot is in force. changed_at: since when.
         departed: successes of endpoints that have left, so that sums over the service never shrink.
         news: how often those who wait for endpoints were woken; who sees it change need not wait.
         failure: what discovery failed with last, while it fails.
@@ -78,6 +80,7 @@ class Cluster:
         self.members: dict[str, Member] = {}
         self.offered: tuple[Endpoint, ...] = ()
         self.ejections = Ejections(self)
+        self.health = HealthChecks(self)
         self.ready = False
         self.changed_at: float | None = None
         self.faults: tuple[Fault, ...] = ()
@@ -142,6 +145,7 @@ class Cluster:
             self.ready, self.changed_at = True, now if known_at is None else known_at
             self.departed += sum(member.succeeded for member in left)
             restored = self.ejections.forget(left)
+            self.health.follow(members)
         self.rebuild()
         self.wake()
         self.ejections.report_restored(restored)
@@ -321,6 +325,7 @@ class Cluster:
         self.rebuild()  # from now on calls take the machine, which refuses them
         for member in members:
             member.close()
+        self.health.close()
         self.wake()
 
     def reset_after_fork(self) -> None:
@@ -331,7 +336,7 @@ class Cluster:
         self._rebuilding = self._stale = False
         self.draining = set()
         of_parent, self.members = self.members, {}
-        self.ejections, self._shared = Ejections(self), {}
+        self.ejections, self.health, self._shared = Ejections(self), HealthChecks(self), {}
         self._due = NEVER
         self.members = {address: self._member(old.endpoint, old.since) for address, old in of_parent.items()}
         if self.follower is not None:

@@ -45,12 +45,18 @@ class Follower:
     def prime(self) -> None:
         """Put what was given in force, since that starts nothing; a watch waits for the first need."""
         if isinstance(self._discovery, Given):
-            self.start()
+            self._follow()
 
     def start(self) -> None:
-        """Follow discovery, unless that is done already or the mesh is closed. Cost then: one comparison."""
-        if self._following:
-            return
+        """Follow discovery, and check health where a policy says so, unless that is done already or the mesh is closed.
+
+        Cost then: two comparisons.
+        """
+        self._cluster.health.start()
+        if not self._following:
+            self._follow()
+
+    def _follow(self) -> None:
         with self._lock:
             first, self._following = not self._following, True
         if not first:

@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from svcmesh.balance.picker import Rng
-from svcmesh.core.address import Address, parse_address
+from svcmesh.core.address import parse_address
 from svcmesh.core.clock import Clock, sleep_until
 from svcmesh.core.endpoint import Endpoint
-from svcmesh.engine.resolve import resolve
+from svcmesh.engine.resolve import addresses_of
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 1.0
@@ -45,17 +45,10 @@ async def answers(endpoint: Endpoint, timeout: float = CONNECT_TIMEOUT) -> bool:
         async with asyncio.timeout(timeout):
             if address.path is not None:
                 return await _connects(asyncio.open_unix_connection(address.path))
-            for host in await _hosts(address):
+            for host in await addresses_of(address):
                 if await _connects(asyncio.open_connection(host, address.port)):
                     return True
     return False
-
-
-async def _hosts(address: Address) -> list[str]:
-    """Return the IP addresses to dial; asyncio would look up any other text on a thread."""
-    if address.is_ip:
-        return [] if "%" in address.host else [address.host]
-    return await resolve(address.host)
 
 
 async def _connects(opening: Awaitable[tuple[object, asyncio.StreamWriter]]) -> bool:

@@ -11,12 +11,23 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+from svcmesh.core.address import Address
 from svcmesh.discovery.dns.hosts import listed
 
 
 async def resolve(host: str) -> list[str]:
     """Return the IP addresses that ``host`` stands for, none when nobody knows it. Bound it by a timeout."""
     return listed(host) or await _asked_for(host)
+
+
+async def addresses_of(address: Address) -> list[str]:
+    """Return the IP addresses to dial for ``address``; asyncio would look up any other text on a thread.
+
+    None for an IPv6 address with a scope, which is looked up like a name.
+    """
+    if address.is_ip:
+        return [] if "%" in address.host else [address.host]
+    return await resolve(address.host)
 
 
 async def _asked_for(host: str) -> list[str]:

@@ -12,10 +12,13 @@ from collections.abc import Callable
 
 from svcmesh.balance.picker import Rng
 from svcmesh.core.clock import SYSTEM, Clock
+from svcmesh.core.errors import ConfigError
 from svcmesh.engine.cache import Cache
 from svcmesh.engine.reaper import Reapers
 from svcmesh.engine.worker import Worker
 from svcmesh.observe.bus import Events
+from svcmesh.policy.health.check import HealthCheck
+from svcmesh.policy.health.finding import Asker
 
 
 class Runtime:
@@ -23,6 +26,7 @@ class Runtime:
 
     Attributes:
         cache: where what is known outlives the process; None: nowhere.
+        asker: makes what asks the endpoints of a service whether they are well.
     """
 
     def __init__(self, clock: Clock | None = None, rng: Rng | None = None) -> None:
@@ -34,6 +38,7 @@ class Runtime:
         self.worker = Worker("svcmesh-worker")
         self.reapers = Reapers(self.clock)
         self.cache: Cache | None = None
+        self.asker: Callable[[HealthCheck, str], Asker] = _no_asker
         self.closed = False
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Callable[[], None]:
@@ -92,3 +97,7 @@ class _WorkerTimer:
         callback, self._callback = self._callback, None
         if callback is not None:
             callback()
+
+
+def _no_asker(config: HealthCheck, service: str) -> Asker:
+    raise ConfigError(f"health_check of the policy for {service!r}: there are no endpoints to check, {config.asks}")

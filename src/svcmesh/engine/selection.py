@@ -26,7 +26,8 @@ from svcmesh.engine.leaves import Leaves
 from svcmesh.engine.localities import Localities, Shares, Split
 from svcmesh.engine.member import Member
 from svcmesh.engine.runtime import Runtime
-from svcmesh.engine.standing import Standing, standing
+from svcmesh.engine.standing import NOBODY, Standing, standing
+from svcmesh.policy.health.finding import Unwell
 from svcmesh.policy.outlier import Ejection
 from svcmesh.policy.policy import Policy
 
@@ -133,14 +134,22 @@ class Selection:
 
     # -- when something has changed --------------------------------------------------------------------------------
 
-    def update(self, members: Sequence[Member], ejected: Mapping[str, Ejection], is_open: IsOpen, now: float) -> None:
+    def update(
+        self,
+        members: Sequence[Member],
+        ejected: Mapping[str, Ejection],
+        is_open: IsOpen,
+        now: float,
+        failing: Mapping[str, Unwell] = NOBODY,
+    ) -> None:
         """Make a new plan.
 
         Args:
             members: all endpoints. ejected: who is out of rotation, by address.
             is_open: asked of everybody who could be called.
+            failing: who does not pass the health checks, by address.
         """
-        found = standing(members, ejected, is_open, self.level_of, self._policy)
+        found = standing(members, ejected, is_open, self.level_of, self._policy, failing)
         closing = self._policy.priorities.fail_traffic_on_panic
         closed = [place for place, panic in enumerate(found.panicking) if panic and closing]
         self._leaves.begin(now)

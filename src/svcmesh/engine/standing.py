@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from svcmesh.balance.panic import panics, shared_out
 from svcmesh.balance.priority import Availability, Loads
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.engine.group import Group, IsOpen, grouped
 from svcmesh.engine.member import Member
+from svcmesh.policy.health.finding import Unwell
 from svcmesh.policy.outlier import Ejection
 from svcmesh.policy.policy import Policy
+
+NOBODY: Mapping[str, Unwell] = MappingProxyType({})
+"""Nobody fails a health check, or there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ def standing(
     is_open: IsOpen,
     level: Callable[[Endpoint], int],
     policy: Policy,
+    failing: Mapping[str, Unwell] = NOBODY,
 ) -> Standing:
     """Return how endpoints stand.
 
@@ -45,28 +51,29 @@ def standing(
         members: all. ejected: who is out of rotation, by address.
         is_open: asked of those who are well, not of the others.
         level: says which priority an endpoint has.
+        failing: who does not pass the health checks, by address.
     """
     priorities = policy.priorities
-    groups = grouped(members, ejected, level)
+    groups = grouped(members, {*ejected, *failing} if failing else ejected, level)
     if not policy.panic_threshold and not any(group.healthy or group.degraded for group in groups):
-        groups = grouped(members, (), level)  # all are ejected: better those than nobody
+        groups = grouped(members, failing, level)  # all are ejected: better those than nobody
     admitting = [group.without(is_open) for group in groups]
     censuses = [group.census(weighted=priorities.weighted_priority_health) for group in admitting]
     available = Availability.of(censuses, priorities.overprovisioning_factor)
     panicking = panics([group.census() for group in groups], available, policy.panic_threshold)
-    answering = _answering(groups, ejected)
+    answering = _answering(groups, _refusing(ejected) | _refusing(failing))
     loads = shared_out(available, panicking, [len(those) for those in answering])
     return Standing(groups, admitting, panicking, answering, available, loads)
 
 
-def _answering(groups: Sequence[Group], ejected: Mapping[str, Ejection]) -> list[list[Member]]:
+def _answering(groups: Sequence[Group], refusing: Collection[str]) -> list[list[Member]]:
     """Return whom a panic calls: all but those that refuse connections, unless all of all priorities do."""
-    if not ejected:
+    if not refusing:
         return [group.members for group in groups]
-    found = [[member for member in group.members if not _refuses(member, ejected)] for group in groups]
+    found = [[member for member in group.members if member.endpoint.address not in refusing] for group in groups]
     return found if any(found) else [group.members for group in groups]
 
 
-def _refuses(member: Member, ejected: Mapping[str, Ejection]) -> bool:
-    ejection = ejected.get(member.endpoint.address)
-    return ejection is not None and ejection.refusing
+def _refusing(ill: Mapping[str, Ejection] | Mapping[str, Unwell]) -> set[str]:
+    """Return the addresses of those that refuse connections."""
+    return {address for address, each in ill.items() if each.refusing} if ill else set()

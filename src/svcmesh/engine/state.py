@@ -46,6 +46,7 @@ def describe(view: View) -> dict[str, Any]:
             "load_balancer": type(view.selection.balancer).__name__,
             "locality": None if policy.locality is None else type(policy.locality).__name__,
             "panic_threshold": policy.panic_threshold,
+            "health_check": None if policy.health_check is None else policy.health_check.asks,
         },
     }
 
@@ -60,6 +61,19 @@ def _member(view: View, member: Member, now: float) -> dict[str, Any]:
         "unsuccessful": member.unsuccessful,
         "ejected": None if ejection is None else {"reason": ejection.reason, "for": max(0.0, ejection.until - now)},
         "breakers": [breaker.state for breaker in view.breakers_of(member)],
+        "check": _check(view, member),
+    }
+
+
+def _check(view: View, member: Member) -> dict[str, Any] | None:
+    """Return what our own health checks say of an endpoint; None where there are none."""
+    checked = None if view.checking is None else view.checking.checked(member)
+    if checked is None:
+        return None
+    return {
+        "passed": None if checked.first else checked.ill is None,
+        "takes_calls": checked.ill is None,
+        "reason": None if checked.ill is None else checked.ill.reason,
     }
 
 

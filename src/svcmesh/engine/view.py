@@ -27,6 +27,7 @@ from svcmesh.engine.traffic import ClusterTraffic
 from svcmesh.observe.events import PER_CALL
 from svcmesh.policy.breaker import Breaker
 from svcmesh.policy.budget import Budget, RetryBudget
+from svcmesh.policy.health.finding import Unwell
 from svcmesh.policy.outlier import Ejection
 from svcmesh.policy.policy import Policy
 
@@ -57,6 +58,7 @@ class View:
         hash_on: the rules for the keys of calls; empty where no key is wanted.
         limit: the smaller one of the two, for a plain call without a timeout of its own.
         port: only endpoints with this port are called; None: all.
+        checking: the health checks of this policy; None: it has none.
         learns: the balancer goes by how long calls take, so that straight lines owe it a `learn` at each end.
         reported: the balancer goes by what servers report of their load, so that transports owe it each `report`.
     """
@@ -100,6 +102,8 @@ class View:
         windows = [b.window for b in self.policy.breakers]
         if self._outliers is not None:
             windows.append(self._outliers.interval)
+        check = self.policy.health_check
+        self.checking = None if check is None else self.cluster.health.join(check, self)
         self.cluster.join(self, windows)
 
     # -- the success path ------------------------------------------------------------------------------------------
@@ -268,7 +272,7 @@ class View:
             return "open" in states
 
         before = self.selection.panicking
-        self.selection.update(self.members(), self.ejections(), is_open, now)
+        self.selection.update(self.members(), self.ejections(), is_open, now, self.failing())
         self.cluster.look_at(self.selection.again_at)
         reports = _panics(before, self.selection.panicking)
         self.picker = self.selection.plan.picker
@@ -299,11 +303,16 @@ class View:
         """Return who is ejected under this policy, by address."""
         return {} if self._outliers is None else self.cluster.ejections.detector(self._outliers).ejected
 
+    def failing(self) -> Mapping[str, Unwell]:
+        """Return who does not pass the health checks of this policy, by address."""
+        return {} if self.checking is None else self.checking.failing
+
     def _is_plain(self, probing: bool, now: float) -> bool:
         policy, retry = self.policy, self.policy.retry
         return not (
             probing
             or self.cluster.asleep
+            or (self.checking is not None and not self.checking.started)
             or self.runtime.closed
             or policy.faults
             or self.cluster.faults

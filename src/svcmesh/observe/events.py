@@ -72,6 +72,36 @@ class EndpointRestored(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointUnhealthy(Event):
+    """Health checks found an endpoint ill, with the ``first`` one or with enough of them in a row."""
+
+    name: ClassVar[str] = "endpoint.unhealthy"
+    endpoint: Endpoint
+    reason: str
+    first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointHealthy(Event):
+    """Health checks found an endpoint well, with the ``first`` one or with enough of them in a row."""
+
+    name: ClassVar[str] = "endpoint.healthy"
+    endpoint: Endpoint
+    first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheckFinished(Event):
+    """One health check is over after ``seconds``; ``passed`` is None where the endpoint could not be asked."""
+
+    name: ClassVar[str] = "health_check.finished"
+    endpoint: Endpoint
+    seconds: float
+    passed: bool | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class BreakerChanged(Event):
     """A breaker went from ``old`` to ``new``; ``endpoint`` is None for the breaker of a whole service."""
 
@@ -214,6 +244,9 @@ EVENTS: Mapping[str, Callable[..., Event]] = {
         DiscoveryCached,
         EndpointEjected,
         EndpointRestored,
+        EndpointUnhealthy,
+        EndpointHealthy,
+        HealthCheckFinished,
         BreakerChanged,
         PanicEntered,
         PanicLeft,

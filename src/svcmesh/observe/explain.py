@@ -39,6 +39,8 @@ def _why_not(endpoint: Mapping[str, Any]) -> str | None:
         return "weight 0"
     if endpoint["health"] == "unhealthy":
         return "unhealthy in the registry"
+    if endpoint["check"] is not None and not endpoint["check"]["takes_calls"]:
+        return f"unhealthy by its check ({endpoint['check']['reason']})"
     if endpoint["ejected"] is not None:
         return f"ejected for {endpoint['ejected']['for']:.1f} s more ({endpoint['ejected']['reason']})"
     if "open" in endpoint["breakers"]:
@@ -75,9 +77,10 @@ def _policy(state: Mapping[str, Any]) -> str:
     policy = state["policy"]
     tokens = "" if state["retry_tokens"] is None else f", {state['retry_tokens']:.1f} retries in the budget"
     locality = "" if policy["locality"] is None else f", {policy['locality']}"
+    check = "" if policy["health_check"] is None else f", health check: {policy['health_check']}"
     return (
         f"policy: timeout {_seconds(policy['timeout'])}, per try {_seconds(policy['per_try_timeout'])}, "
-        f"{policy['max_attempts']} attempts{tokens}, {policy['load_balancer']}{locality}"
+        f"{policy['max_attempts']} attempts{tokens}, {policy['load_balancer']}{locality}{check}"
     )
 
 

@@ -6,6 +6,8 @@ from svcmesh.policy.backoff import FullJitter
 from svcmesh.policy.budget import RetryBudget
 from svcmesh.policy.circuit import CircuitBreaker, Slow
 from svcmesh.policy.fault import Abort, Delay, Fault, FaultTarget
+from svcmesh.policy.health.check import HealthCheck
+from svcmesh.policy.health.kinds import GrpcHealthCheck, HttpHealthCheck, TcpHealthCheck
 from svcmesh.policy.outlier import OutlierDetection
 from svcmesh.policy.policy import Policy
 from svcmesh.policy.retry import Retry
@@ -17,9 +19,13 @@ __all__ = [
     "Fault",
     "FaultTarget",
     "FullJitter",
+    "GrpcHealthCheck",
+    "HealthCheck",
+    "HttpHealthCheck",
     "OutlierDetection",
     "Policy",
     "Retry",
     "RetryBudget",
     "Slow",
+    "TcpHealthCheck",
 ]

@@ -23,6 +23,7 @@ from svcmesh.core import checks
 from svcmesh.core.errors import ConfigError
 from svcmesh.policy.circuit import CircuitBreaker
 from svcmesh.policy.fault import Fault
+from svcmesh.policy.health.check import HealthCheck
 from svcmesh.policy.methods import check_idempotent, is_listed
 from svcmesh.policy.outlier import OutlierDetection
 from svcmesh.policy.retry import Retry
@@ -40,6 +41,7 @@ class Policy:
         retry: when to make another attempt; None: never, not even of a request that was not sent.
         circuit_breaker: a breaker, or two: one of scope ``endpoint`` and one of scope ``service``.
         outlier_detection: when to take an endpoint out of rotation; None: never.
+        health_check: how endpoints are asked, beside the calls, whether they are well; None: they are not asked.
         load_balancer: a configuration from `svcmesh.balance`; None: the less loaded of two (`LeastRequest()`).
         hash_on: what the key of a call is made of, for balancers that go by one (`RingHash`, `Maglev`): a rule such as
             ``svcmesh.balance.Header("x-user")``, a function, or several of them, which are combined as Envoy does. A
@@ -69,6 +71,7 @@ class Policy:
     retry: Retry | None = None
     circuit_breaker: CircuitBreaker | tuple[CircuitBreaker, ...] | None = None
     outlier_detection: OutlierDetection | None = None
+    health_check: HealthCheck | None = None
     load_balancer: LoadBalancer | None = None
     hash_on: HashOn | Sequence[HashOn] | None = None
     idempotent: bool | Collection[str] = False
@@ -89,6 +92,7 @@ class Policy:
             )
         _check_kind("retry", self.retry, Retry)
         _check_kind("outlier_detection", self.outlier_detection, OutlierDetection)
+        _check_kind("health_check", self.health_check, HealthCheck)
         _check_balancer(self.load_balancer)
         object.__setattr__(self, "hash_on", hash_on.rules(self.hash_on) or None)
         _check_affinity(self.load_balancer, self.hash_on)

@@ -1,0 +1,276 @@
+"""One health check at work: every endpoint of a service is asked in its turn, by the worker, and not too many at once.
+
+What it finds is published as the addresses of those that are not well, and goes into the choice of endpoints as what a
+registry says of their health does. When thresholds are reached is `svcmesh.policy.health.checked`'s business, how an
+endpoint is asked that of an `Asker`; here time passes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future
+from functools import partial
+from threading import RLock
+from typing import Any, Protocol
+from weakref import WeakSet
+
+from svcmesh.core.clock import Timer
+from svcmesh.engine.health.subject import Subject
+from svcmesh.engine.member import Member
+from svcmesh.engine.runtime import Runtime
+from svcmesh.policy.health.check import HealthCheck
+from svcmesh.policy.health.checked import Change, Checked, wait_after
+from svcmesh.policy.health.finding import Asker, Unasked, Unwell
+
+MOST_AT_ONCE = 64
+"""Endpoints of one service that are asked at the same time; others wait for their turn, and their time does not run."""
+
+
+class Host(Protocol):
+    """What checks need of their cluster."""
+
+    name: str
+    runtime: Runtime
+    lock: RLock
+    members: dict[str, Member]
+    departed: int
+
+    def rebuild(self) -> None:
+        """Publish new pickers."""
+
+    def wake(self) -> None:
+        """Wake everybody who waits for endpoints."""
+
+    def doubt(self) -> None:
+        """Take note that an endpoint refuses connections."""
+
+
+class Checking:
+    """The checks of one cluster by one configuration.
+
+    Attributes:
+        failing: why those take no calls that do not, by address; replaced, never changed.
+        wanted: the views it is for; it ends by itself once there is none. ended: it did.
+        started: it is under way; until then calls take the machine, which starts it.
+
+    Threads: `follow` holds the cluster's lock; what has a loop's name in its docstring runs on the worker.
+    """
+
+    def __init__(self, cluster: Host, config: HealthCheck) -> None:
+        self.failing: Mapping[str, Unwell] = {}
+        self.wanted: WeakSet[object] = WeakSet()
+        self.started = False
+        self.ended = False
+        self._cluster = cluster
+        self._config = config
+        self._subjects: dict[str, Subject] = {}
+        self._left: list[Subject] = []
+        self._asker: Asker = cluster.runtime.asker(config, cluster.name)
+        self._running: Future[None] | None = None
+        self._live = False
+        self._under_way = 0
+        self._queue: deque[Subject] = deque()
+        self._reports: list[tuple[str, dict[str, Any]]] = []
+        self._called = False
+        self._glance: Timer | None = None
+
+    def checked(self, member: Member) -> Checked | None:
+        """Return what is known of ``member``; None where it is not followed."""
+        subject = self._subjects.get(member.endpoint.address)
+        return None if subject is None or subject.member is not member else subject.checked
+
+    def start(self) -> None:
+        """Begin to check, on the worker. The cluster's lock is held."""
+        if not self.started:
+            self.started = True
+            self._running = self._cluster.runtime.worker.submit(self._run())
+
+    def stop(self) -> None:
+        """Check no more. Takes no lock."""
+        if self._running is not None:
+            self._running.cancel()
+
+    def follow(self, members: Mapping[str, Member]) -> None:
+        """Take note of who is there now: those that left are asked no more, those that came wait or are trusted."""
+        known = self._subjects
+        staying = {address: each for address, each in known.items() if members.get(address) is each.member}
+        waits = any(each.checked.passed for each in staying.values())
+        left = [each for address, each in known.items() if address not in staying]
+        came = [address for address in members if address not in staying]
+        if not left and not came:
+            return
+        self._subjects = {**staying, **{address: Subject(members[address], waits=waits) for address in came}}
+        self._left.extend(left)
+        self._publish()
+        if self.started:
+            self._cluster.runtime.worker.call(lambda _: self._arrange())
+
+    def _publish(self) -> None:
+        found = ((address, subject.checked.ill) for address, subject in self._subjects.items())
+        self.failing = {address: ill for address, ill in found if ill is not None}
+
+    # -- on the worker's loop --------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        self._live = True
+        self._arrange()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._live, self.ended = False, True
+            for subject in [*self._subjects.values(), *self._left]:
+                subject.end()
+            if self._glance is not None:
+                self._glance.cancel()
+            self._asker.close()
+
+    def _arrange(self) -> None:
+        """Begin with those who came, and be done with those who left."""
+        if not self._live:
+            return
+        with self._cluster.lock:
+            left, self._left = self._left, []
+            came = [subject for subject in self._subjects.values() if subject.timer is None]
+        for subject in left:
+            subject.end()
+            if subject.task is None:
+                self._asker.forget(subject.member.endpoint)
+        rng, jitter = self._cluster.runtime.rng, self._config.initial_jitter
+        for subject in came:
+            self._set(subject, jitter * rng.random() if jitter else 0.0)
+
+    def _set(self, subject: Subject, seconds: float) -> None:
+        clock = self._cluster.runtime.clock
+        subject.timer = clock.call_at(asyncio.get_running_loop(), clock.now() + seconds, partial(self._due, subject))
+
+    def _due(self, subject: Subject) -> None:
+        if subject.left or not self._live:
+            return
+        if not self.wanted:
+            self._end_unless_wanted()
+        elif self._under_way < MOST_AT_ONCE:
+            self._ask(subject)
+        else:
+            self._queue.append(subject)
+
+    def _end_unless_wanted(self) -> None:
+        with self._cluster.lock:  # a view joins under it
+            self.ended = not self.wanted
+        if self.ended:
+            self.stop()
+
+    def _ask(self, subject: Subject) -> None:
+        clock, loop = self._cluster.runtime.clock, asyncio.get_running_loop()
+        self._under_way += 1
+        subject.began = clock.now()
+        subject.late = False
+        subject.task = loop.create_task(self._asker.ask(subject.member.endpoint))
+        subject.task.add_done_callback(partial(self._asked, subject))
+        subject.timer = clock.call_at(loop, subject.began + self._config.timeout, subject.cut_off)
+
+    def _asked(self, subject: Subject, task: asyncio.Task[None]) -> None:
+        self._under_way -= 1
+        subject.task = None
+        if subject.timer is not None:
+            subject.timer.cancel()
+        error = None if task.cancelled() else task.exception()
+        if not self._live or (task.cancelled() and not subject.late and not subject.left):
+            return  # the mesh is being closed
+        while self._queue and self._under_way < MOST_AT_ONCE:
+            self._due(self._queue.popleft())
+        if subject.left:
+            self._asker.forget(subject.member.endpoint)
+        elif task.cancelled():
+            self._settle(subject, Unwell(f"no answer within {self._config.timeout:g} s"))
+        else:
+            self._settle(subject, error)
+
+    def _settle(self, subject: Subject, error: BaseException | None) -> None:
+        """Take note of how a check ended, tell of it, and set the time of the next one."""
+        runtime, checked, first = self._cluster.runtime, subject.checked, subject.checked.first
+        now, found, unasked = runtime.clock.now(), _found(error), isinstance(error, Unasked)
+        change = Change.NONE if unasked else self._judge(subject, found, now)
+        self._report(
+            "health_check.finished",
+            endpoint=subject.member.endpoint,
+            seconds=now - subject.began,
+            passed=None if unasked else found is None,
+            reason=None if found is None else found.reason,
+        )
+        if change is Change.CHANGED:
+            self._tell(subject.member, found, first=first)
+        passed = checked.ill is None if unasked else found is None
+        traffic = self._has_traffic()
+        self._set(subject, wait_after(self._config, change, runtime.rng, passed=passed, traffic=traffic))
+        if not traffic and self._glance is None:
+            self._look_for_traffic()
+
+    def _judge(self, subject: Subject, found: Unwell | None, now: float) -> Change:
+        """Return what a finding changes, and publish that."""
+        checked = subject.checked
+        with self._cluster.lock:
+            before = checked.ill
+            change = checked.settle(found, self._config)
+            if before is not checked.ill:
+                if checked.ill is None:
+                    subject.member.since = now
+                self._publish()
+        return change
+
+    def _tell(self, member: Member, found: Unwell | None, *, first: bool) -> None:
+        if found is None:
+            self._report("endpoint.healthy", endpoint=member.endpoint, first=first)
+            if not first:
+                member.renew()  # a channel that waits out its back-off would fail calls that now come again
+        else:
+            self._report("endpoint.unhealthy", endpoint=member.endpoint, reason=found.reason, first=first)
+            if found.refusing:
+                self._cluster.doubt()
+
+    def _report(self, name: str, **fields: Any) -> None:
+        """Tell of it in the next turn of the loop, and of what comes until then: one new picker is enough for all."""
+        if not self._reports:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._reports.append((name, fields))
+
+    def _flush(self) -> None:
+        reports, self._reports = self._reports, []
+        if any(name != "health_check.finished" for name, _ in reports):
+            self._cluster.rebuild()
+            self._cluster.wake()  # calls that wait for an endpoint may have one
+        for name, fields in reports:
+            self._cluster.runtime.events.emit(name, self._cluster.name, **fields)
+
+    def _look_for_traffic(self) -> None:
+        """Look again after an interval: a service that is called at last must not be blind for a minute."""
+        clock, loop = self._cluster.runtime.clock, asyncio.get_running_loop()
+        self._glance = clock.call_at(loop, clock.now() + self._config.interval, self._look)
+
+    def _look(self) -> None:
+        if not self._live:
+            return
+        if not self._has_traffic():
+            self._look_for_traffic()
+            return
+        queued, rng = set(self._queue), self._cluster.runtime.rng
+        for subject in self._subjects.values():
+            if subject.timer is not None and subject.task is None and subject not in queued:
+                subject.timer.cancel()
+                self._set(subject, self._config.interval * rng.random())
+
+    def _has_traffic(self) -> bool:
+        """Whether the service was ever called, as far as this process knows."""
+        if not self._called:
+            self._called = self._cluster.departed > 0 or any(m.started for m in list(self._cluster.members.values()))
+        return self._called
+
+
+def _found(error: BaseException | None) -> Unwell | None:
+    """Return what is wrong with an endpoint, without the frames that an error holds on to; None: nothing."""
+    if isinstance(error, Unwell):
+        return Unwell(error.reason, answered=error.answered, refusing=error.refusing)
+    if error is None:
+        return None
+    return Unwell(str(error) if isinstance(error, Unasked) else f"{type(error).__name__}: {error}")

@@ -1,0 +1,48 @@
+"""What a check of one endpoint finds, and who asks: the seam between when to ask and how."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from svcmesh.core.endpoint import Endpoint
+
+
+class Unwell(Exception):
+    """An endpoint did not pass its check; what an `Asker` raises.
+
+    Attributes:
+        reason: why, in a few words.
+        answered: it said itself that it is not well, which is believed at once. Else the network may be to blame.
+        refusing: it accepts no connections on the port that calls use.
+    """
+
+    def __init__(self, reason: str, *, answered: bool = False, refusing: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.answered = answered
+        self.refusing = refusing
+
+
+class Unasked(Exception):
+    """An endpoint could not be asked for a reason of our own, such as too many open files: that says nothing of it."""
+
+
+class Asker(Protocol):
+    """Asks endpoints one question. Threads: those of one loop."""
+
+    async def ask(self, endpoint: Endpoint) -> None:
+        """Return when ``endpoint`` is well. Whoever calls it cancels it when that takes too long.
+
+        Raises:
+            Unwell: it is not. Unasked: nobody could tell.
+        """
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Close what is kept for an endpoint that is no more."""
+
+    def close(self) -> None:
+        """Close all that is kept."""
+
+
+UNCHECKED = Unwell("not checked yet")
+"""Why a newcomer takes no calls before its first check."""

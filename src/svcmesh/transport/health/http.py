@@ -1,0 +1,167 @@
+"""Health checks by HTTP/1.1: h11 on streams of the loop, and a connection that is kept from one check to the next.
+
+Not by httpx, which would do: a check by it takes three times the CPU of this one, and a thousand endpoints are asked a
+hundred times a second (benchmarks/wire/health.py).
+"""
+
+from __future__ import annotations
+
+import resource
+from typing import Any
+
+import h11
+
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.policy.health.check import HealthCheck
+from svcmesh.policy.health.finding import Unasked, Unwell
+from svcmesh.policy.health.kinds import HttpHealthCheck
+from svcmesh.transport.health.dial import Connection, Dialler, name_of
+
+LONGEST_BODY = 65536
+"""Bytes of a body that are read so that the connection can be kept."""
+
+_PART = 65536
+
+
+class HttpAsker:
+    """Makes a request and judges its status; see `Asker`."""
+
+    def __init__(self, config: HealthCheck, http: HttpHealthCheck, service: str) -> None:
+        name = http.host or name_of(service)
+        self._http = http
+        self._host = name
+        self._dialler = Dialler(config.alt_port, http.tls, None if name is None else _without_port(name))
+        self._request = None if name is None else self._made(name)
+        self._keeps = config.reuse_connection
+        self._most = _most_kept()
+        self._kept: dict[str, Line] = {}
+
+    async def ask(self, endpoint: Endpoint) -> None:
+        """Return when the endpoint answers with a status that is expected."""
+        status = await self._status(endpoint)
+        if not self._http.expects(status):
+            raise Unwell(f"HTTP {status}", answered=not self._http.retries(status))
+
+    async def _status(self, endpoint: Endpoint) -> int:
+        request = self._request or self._made(
+            endpoint.address if not endpoint.address.startswith("unix:") else "localhost"
+        )
+        line = self._kept.pop(endpoint.address, None)
+        if line is not None:
+            try:
+                return await self._exchange(line, request, endpoint)
+            except Stale:
+                pass  # the server had hung up meanwhile, as it may
+        try:
+            connection = await self._dialler.dial(endpoint)
+        except Unasked:
+            self.close()  # what is kept may be what there is too much of
+            raise
+        try:
+            return await self._exchange(Line(connection), request, endpoint)
+        except Stale:
+            raise Unwell("the connection was closed without an answer") from None
+
+    async def _exchange(self, line: Line, request: h11.Request, endpoint: Endpoint) -> int:
+        keep = False
+        try:
+            status = await line.status_of(request)
+            keep = self._keeps and len(self._kept) < self._most and await line.finish()
+        except h11.ProtocolError as error:
+            raise Unwell(f"the answer is no HTTP: {error}") from None
+        else:
+            return status
+        finally:
+            if keep:
+                self._kept[endpoint.address] = line
+            else:
+                line.abort()
+
+    def _made(self, host: str) -> h11.Request:
+        headers: Any = self._http.request_headers_to_add
+        return h11.Request(
+            method=self._http.method,
+            target=self._http.path,
+            headers=[("host", host), ("user-agent", "svcmesh-health-check"), *headers],
+        )
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Close the connection to an endpoint that is no more."""
+        line = self._kept.pop(endpoint.address, None)
+        if line is not None:
+            line.abort()
+
+    def close(self) -> None:
+        """Close all connections."""
+        kept, self._kept = self._kept, {}
+        for line in kept.values():
+            line.abort()
+
+
+class Stale(Exception):
+    """The connection ended before anything of an answer came."""
+
+
+class Line:
+    """One connection, for one request after the other."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._reader, self._writer = connection
+        self._conversation = h11.Connection(h11.CLIENT)
+        self._came = 0
+
+    async def status_of(self, request: h11.Request) -> int:
+        """Send a request and return the status of its answer.
+
+        Raises:
+            Stale: nothing of one came. Unwell: it broke off. h11.ProtocolError: it is none.
+        """
+        self._came = 0
+        if self._reader.at_eof():
+            raise Stale
+        self._writer.write(self._conversation.send(request) + self._conversation.send(h11.EndOfMessage()))
+        while True:
+            event = await self._next()
+            if isinstance(event, h11.Response):
+                return event.status_code
+
+    async def finish(self) -> bool:
+        """Read the rest of the answer; return whether the connection can be used again."""
+        size = 0
+        while not isinstance(event := await self._next(), h11.EndOfMessage):
+            if not isinstance(event, h11.Data):
+                return False
+            size += len(event.data)
+            if size > LONGEST_BODY:
+                return False
+        if {self._conversation.our_state, self._conversation.their_state} != {h11.DONE}:
+            return False
+        self._conversation.start_next_cycle()
+        return True
+
+    def abort(self) -> None:
+        """Close it at once."""
+        self._writer.transport.abort()
+
+    async def _next(self) -> Any:
+        while (event := self._conversation.next_event()) is h11.NEED_DATA:
+            try:
+                data = await self._reader.read(_PART)
+            except OSError as error:
+                raise (Unwell(f"the connection broke: {error}") if self._came else Stale()) from None
+            if not data and not self._came:
+                raise Stale
+            self._came += len(data)
+            self._conversation.receive_data(data)
+        return event
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdigit() and not name.endswith(":") else host).strip("[]")
+
+
+def _most_kept() -> int:
+    """Return how many connections may be kept: a quarter of the files that this process may open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 20 if soft == resource.RLIM_INFINITY else soft // 4

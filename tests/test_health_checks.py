@@ -1,0 +1,194 @@
+"""Health checks of real processes that freeze, die, come back and say no; and how they end with their mesh."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from weakref import ref
+
+import pytest
+
+import svcmesh
+from svcmesh import Endpoint, GrpcHealthCheck, HealthCheck, HttpHealthCheck, Mesh, NoEndpoints, Policy, TcpHealthCheck
+from tests.servers.http_process import HttpServer
+from tests.test_fork import in_child
+
+QUICK = {
+    "interval": 0.05,
+    "no_traffic_interval": 0.05,
+    "timeout": 0.5,
+    "unhealthy_threshold": 2,
+    "healthy_threshold": 2,
+}
+
+
+def eventually(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    """Poll a condition to a deadline."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        threading.Event().wait(0.01)
+
+
+class Checked:
+    """A service of one server of its own and one that is always well, under a policy that only checks health."""
+
+    def __init__(self, server: HttpServer, other: HttpServer, **kind: Any) -> None:
+        self.server = server
+        self.mesh = Mesh(
+            {"orders": [server.address, other.address]}, policy=Policy(health_check=HealthCheck(**QUICK, **kind))
+        )
+        self.orders = self.mesh.service("orders")
+        self.orders.pick()
+
+    def reason(self) -> str | None:
+        """Return why the server takes no calls."""
+        endpoints = self.mesh.state()["services"]["orders"]["endpoints"]
+        reason: str | None = next(e["check"]["reason"] for e in endpoints if e["address"] == self.server.address)
+        return reason
+
+    def becomes(self, reason: str | None) -> None:
+        """Wait until the server takes no calls for this reason, or, for None, until it takes some."""
+        eventually(lambda: self.reason() == reason)
+        called = {self.orders.pick().address for _ in range(100)}
+        assert (self.server.address in called) == (reason is None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "refused"),
+    [
+        ({"http_health_check": HttpHealthCheck("/status/200")}, "connection refused"),
+        ({"tcp_health_check": TcpHealthCheck(b"GET /status/200 HTTP/1.1\r\n\r\n", b" 200 ")}, "connection refused"),
+    ],
+    ids=["http", "tcp"],
+)
+def test_a_process_that_freezes_goes_on_dies_and_comes_back(kind: dict[str, Any], refused: str) -> None:
+    with HttpServer("one") as server, HttpServer("other") as other:
+        checked = Checked(server, other, **kind)
+        with checked.mesh:
+            checked.becomes(None)
+            server.freeze()
+            checked.becomes("no answer within 0.5 s")
+            server.thaw()
+            checked.becomes(None)
+            server.kill()
+            checked.becomes(refused)
+            server.start()
+            checked.becomes(None)
+
+
+def test_a_grpc_server_that_says_no_freezes_dies_and_comes_back() -> None:
+    module = "tests.servers.health_grpc"
+    with HttpServer("one", module=module) as server, HttpServer("other", module=module) as other:
+        checked = Checked(server, other, grpc_health_check=GrpcHealthCheck())
+        with checked.mesh:
+            checked.becomes(None)
+            server.process.send_signal(signal.SIGUSR1)
+            checked.becomes("NOT_SERVING")
+            server.process.send_signal(signal.SIGUSR1)
+            checked.becomes(None)
+            server.freeze()
+            checked.becomes("no answer within 0.5 s")
+            server.thaw()
+            checked.becomes(None)
+            server.kill()
+            checked.becomes("connection refused")
+            server.start()
+            checked.becomes(None)
+
+
+def test_a_function_may_block_and_hang_while_others_are_asked() -> None:
+    hanging, release = threading.Event(), threading.Event()
+    asked: list[str] = []
+
+    def well(endpoint: Endpoint) -> bool:
+        asked.append(endpoint.address)
+        if hanging.is_set() and endpoint.port == 1:
+            release.wait(60)
+        return True
+
+    check = HealthCheck(custom_health_check=well, **{**QUICK, "timeout": 0.1})  # type: ignore[arg-type]
+    with Mesh({"orders": ["127.0.0.1:1", "127.0.0.1:2"]}, policy=Policy(health_check=check)) as mesh:
+        orders = mesh.service("orders")
+        orders.pick()
+        eventually(lambda: len(asked) >= 4)
+        hanging.set()
+        eventually(lambda: {orders.pick().port for _ in range(50)} == {2})
+        before = asked.count("127.0.0.1:2")
+        eventually(lambda: asked.count("127.0.0.1:2") > before + 2)
+        release.set()
+        eventually(lambda: {orders.pick().port for _ in range(50)} == {1, 2})
+
+
+def test_calls_go_straight_once_checks_run_and_never_to_who_fails_them() -> None:
+    """The first call starts them, without being delayed; nothing runs before it."""
+    with HttpServer("one") as server, HttpServer("other") as other:
+        addresses = [server.address, other.address]
+        check = HealthCheck(**QUICK, http_health_check=HttpHealthCheck("/status/503"))  # type: ignore[arg-type]
+        with Mesh({"orders": addresses}, policy=Policy(health_check=check)) as mesh:
+            orders = mesh.service("orders")
+            orders.with_policy(Policy()).guard(lambda: 1)()
+            assert not threads_of(mesh)
+            call = orders.guard(lambda endpoint=svcmesh.PICKED: endpoint)
+            assert call().address in addresses
+            assert len(threads_of(mesh)) == 1
+
+            def refused() -> bool:
+                try:
+                    call()
+                except NoEndpoints:
+                    return True
+                return False
+
+            eventually(refused)
+            assert "unhealthy by its check (HTTP 503)" in mesh.explain("orders")
+            assert orders.with_policy(Policy()).guard(lambda: 1)() == 1
+
+
+def threads_of(mesh: Mesh) -> list[threading.Thread]:
+    return [
+        thread for thread in threading.enumerate() if thread.name == "svcmesh-worker" and mesh._runtime.worker.running
+    ]
+
+
+def test_a_mesh_that_is_dropped_stops_checking() -> None:
+    """Unclosed, and with a check under way; what it kept open is closed."""
+    with HttpServer("one") as server:
+        check = HealthCheck(**QUICK, http_health_check=HttpHealthCheck("/slow/0.02"))  # type: ignore[arg-type]
+        mesh = Mesh({"orders": [server.address]}, policy=Policy(health_check=check))
+        mesh.service("orders").pick()
+        eventually(lambda: server.count("/slow/0.02") > 2)
+        dropped = ref(mesh)
+        del mesh
+        gc.collect()
+        assert dropped() is None
+        eventually(lambda: server.stats()["open"] == 1)
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # a fork beside a thread is what this is about
+def test_a_forked_child_checks_afresh() -> None:
+    """By its own worker, from its first call on; the parent's checks go on."""
+    with HttpServer("one") as server:
+        check = HealthCheck(**QUICK, http_health_check=HttpHealthCheck("/status/503"))  # type: ignore[arg-type]
+        with Mesh({"orders": [server.address]}, policy=Policy(health_check=check)) as mesh:
+            orders = mesh.service("orders")
+
+            def ill() -> bool:
+                return bool(mesh.state()["services"]["orders"]["endpoints"][0]["check"]["passed"] is False)
+
+            orders.pick()
+            eventually(ill)
+
+            def child() -> None:
+                assert not ill()
+                assert not mesh._runtime.worker.running
+                assert orders.pick().address == server.address
+                eventually(ill)
+
+            in_child(child, seconds=60)
+            before = server.count("/status/503")
+            eventually(lambda: server.count("/status/503") > before + 2)

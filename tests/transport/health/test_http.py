@@ -1,0 +1,195 @@
+"""A health check by HTTP: what it sends, what it makes of every kind of answer, and which connections it keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import ssl
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.policy import HealthCheck, HttpHealthCheck
+from svcmesh.policy.health.finding import Unwell
+from svcmesh.transport.health import http as module
+from svcmesh.transport.health.http import HttpAsker
+from tests.servers.http_process import HttpServer
+
+TLS = Path(__file__).parents[2] / "servers" / "tls"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[HttpServer]:
+    with HttpServer("web") as running:
+        yield running
+
+
+@asynccontextmanager
+async def asking(path: str, service: str = "orders", reuse: bool = True, alt_port: int | None = None, **fields):
+    http = HttpHealthCheck(path, **fields)
+    asker = HttpAsker(HealthCheck(http_health_check=http, reuse_connection=reuse, alt_port=alt_port), http, service)
+    yield asker
+    asker.close()
+    await asyncio.sleep(0)
+
+
+async def found(path: str, endpoint: Endpoint, **fields) -> str:
+    """Return what a check of ``endpoint`` finds: "well", or the reason, with "!" where it is believed at once."""
+    async with asking(path, **fields) as asker:
+        return await verdict(asker, endpoint)
+
+
+async def verdict(asker: HttpAsker, endpoint: Endpoint) -> str:
+    try:
+        await asyncio.wait_for(asker.ask(endpoint), 30)
+    except Unwell as error:
+        return error.reason + "!" * error.answered
+    return "well"
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "says"),
+    [
+        ("/status/200", {}, "well"),
+        ("/status/204", {}, "HTTP 204!"),
+        ("/status/204", {"expected_statuses": range(200, 300)}, "well"),
+        ("/status/404", {"expected_statuses": (404,)}, "well"),
+        ("/status/503", {}, "HTTP 503!"),
+        ("/status/503", {"retriable_statuses": (503,)}, "HTTP 503"),
+        ("/status/200", {"method": "HEAD"}, "well"),
+        ("/chunks/3", {}, "well"),
+        ("/close", {}, "well"),
+        ("/drop", {}, "the connection was closed without an answer"),
+    ],
+)
+async def test_the_status_decides(server: HttpServer, path: str, fields, says: str) -> None:
+    assert await found(path, Endpoint(server.address), **fields) == says
+
+
+@pytest.mark.parametrize("path", ["/garbage", "/cut", "/cut-chunked", "/upgrade"])
+async def test_what_is_no_whole_answer_counts_like_none(server: HttpServer, path: str) -> None:
+    """The network, or something in between, may be to blame for it."""
+    assert (await found(path, Endpoint(server.address))).startswith("the answer is no HTTP: ")
+
+
+async def test_the_request_is_for_the_service_unless_it_is_said_for_whom(server: HttpServer) -> None:
+    head = await sent(service="orders", request_headers_to_add={"x-team": "a"})
+    assert head.startswith("GET /healthz?full=1 HTTP/1.1\r\n")
+    assert {"host: orders", "user-agent: svcmesh-health-check", "x-team: a"} <= set(head.lower().split("\r\n"))
+    assert "host: health.local" in (await sent(service="orders", host="health.local")).lower()
+    assert "host: 127.0.0.1:" in (await sent(service="static://127.0.0.1:80")).lower()
+
+
+async def sent(service: str, **fields) -> str:
+    """Return the head of the request that is made."""
+    heads: list[str] = []
+
+    async def answer(reader, writer) -> None:
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    async with asking("/healthz?full=1", service, **fields) as asker, listening(answer) as port:
+        await asker.ask(Endpoint(f"127.0.0.1:{port}"))
+    return heads[0]
+
+
+@asynccontextmanager
+async def listening(serve, **kwargs):
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0, **kwargs)
+    async with listener:
+        yield listener.sockets[0].getsockname()[1]
+    for _ in range(20):  # what it accepted ends by itself, in a few turns
+        await asyncio.sleep(0.002)
+
+
+@pytest.mark.parametrize(("reuse", "connections"), [(True, 1), (False, 4)])
+async def test_a_connection_is_kept_from_one_check_to_the_next(reuse: bool, connections: int) -> None:
+    with HttpServer("web") as server:
+        async with asking("/status/200", reuse=reuse) as asker:
+            for _ in range(4):
+                await asker.ask(Endpoint(server.address))
+        assert server.stats()["connections"] == connections + 1  # the one that asks for this
+
+
+async def test_one_that_the_server_closed_meanwhile_is_made_anew(server: HttpServer) -> None:
+    """A server may hang up at any time; that says nothing of its health."""
+    async with asking("/close") as asker:
+        assert [await verdict(asker, Endpoint(server.address)) for _ in range(5)] == ["well"] * 5
+
+
+async def test_a_long_body_is_not_read_to_its_end() -> None:
+    async def answer(reader, writer) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n")
+        try:
+            while True:
+                writer.write(b"x" * 65536)
+                await writer.drain()
+        except ConnectionError:
+            writer.close()
+
+    async with listening(answer) as port:
+        assert await found("/", Endpoint(f"127.0.0.1:{port}")) == "well"
+
+
+async def test_only_a_quarter_of_the_files_that_may_be_open_is_kept(server: HttpServer, monkeypatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (7, 7))
+    async with asking("/status/200") as asker, listening(_well) as port:
+        await asker.ask(Endpoint(server.address))
+        await asker.ask(Endpoint(f"127.0.0.1:{port}"))
+        assert list(asker._kept) == [server.address]
+    assert module._most_kept() == 1
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert module._most_kept() > 100_000
+
+
+async def _well(reader, writer) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    await reader.read()
+    writer.close()
+
+
+async def test_what_is_kept_for_one_that_left_is_closed(server: HttpServer) -> None:
+    async with asking("/status/200") as asker:
+        await asker.ask(Endpoint(server.address))
+        line = asker._kept[server.address]
+        asker.forget(Endpoint(server.address))
+        asker.forget(Endpoint("10.0.0.1:80"))
+        assert line._writer.is_closing()
+
+
+async def test_a_check_that_is_cut_off_closes_its_connection(server: HttpServer) -> None:
+    async with asking("/slow/30") as asker:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asker.ask(Endpoint(server.address)), 0.1)
+        assert not asker._kept
+
+
+async def test_another_port_may_be_asked(server: HttpServer) -> None:
+    assert await found("/status/200", Endpoint("127.0.0.1:1"), alt_port=server.port) == "well"
+
+
+async def test_it_asks_by_tls_with_the_name_of_the_service() -> None:
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(TLS / "orders.pem")
+    trusting = ssl.create_default_context(cafile=TLS / "ca.pem")
+
+    async with listening(_well, ssl=serving) as port:
+        endpoint = Endpoint(f"127.0.0.1:{port}")
+        assert await found("/", endpoint, tls=trusting) == "well"
+        assert await found("/", endpoint, tls=trusting, host="orders:8443") == "well"
+        assert "certificate verify failed" in await found("/", endpoint, service="billing", tls=trusting)
+
+
+async def test_a_unix_socket_is_asked_too(tmp_path: Path) -> None:
+    listener = await asyncio.start_unix_server(_well, tmp_path / "web")
+    async with listener:
+        assert await found("/", Endpoint(f"unix:{tmp_path}/web")) == "well"
+    await asyncio.sleep(0.01)
+    assert await found("/", Endpoint(f"unix:{tmp_path}/nobody")) == "connection refused"
