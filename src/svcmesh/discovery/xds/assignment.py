@@ -1,0 +1,174 @@
+"""The endpoints of a cluster: what a ClusterLoadAssignment says, in our words.
+
+- The weight of a locality is its share of its priority, whatever the number of its endpoints; that of an endpoint is
+  its share of its locality. Ours have one weight, which is the product. Where one locality of a priority has a weight,
+  those that have none take nothing, as in gRPC; where none has, they count for nothing.
+- Priorities are counted without gaps.
+- DRAINING is left out: it finishes its calls and gets nothing new. UNHEALTHY and TIMEOUT stay, for a panic.
+- Drops are no policy of ours: one of everything is a cluster without endpoints, a lesser one is only told.
+
+Source: Envoy, endpoint.proto and endpoint_components.proto; gRPC, proposal A27.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from svcmesh.core.address import join_address
+from svcmesh.core.endpoint import Endpoint, Health, Locality
+from svcmesh.core.errors import ConfigError
+from svcmesh.discovery.xds.invalid import Invalid
+
+if TYPE_CHECKING:
+    from svcmesh._proto import svcmesh_xds_pb2 as wire
+
+_HEALTH: Mapping[int, Health] = {0: Health.HEALTHY, 1: Health.HEALTHY, 5: Health.DEGRADED}
+_DRAINING = 3
+_PARTS = (100, 10_000, 1_000_000)  # by DenominatorType
+_TOLD = 160  # characters of a text about a stranger's address
+_SUBSETS = "envoy.lb"  # the filter whose metadata describe an endpoint to balancers
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The endpoints of one cluster.
+
+    Attributes:
+        name: of the cluster. endpoints: each address once. left_out: what cannot be used, and why.
+        drops: what is to be dropped, in words.
+    """
+
+    name: str
+    endpoints: tuple[Endpoint, ...]
+    left_out: tuple[str, ...] = ()
+    drops: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The endpoints of one locality at one priority. ``weight`` 0: it has none."""
+
+    priority: int
+    weight: int
+    endpoints: tuple[Endpoint, ...]
+
+
+def assignment_of(message: wire.ClusterLoadAssignment) -> Assignment:
+    """Return what a message says.
+
+    Raises:
+        Invalid: it lists endpoints, and not one of them can be used; or drops parts of nothing known.
+    """
+    left_out: list[str] = []
+    levels = {level: number for number, level in enumerate(sorted({group.priority for group in message.endpoints}))}
+    places = [_place(group, levels[group.priority], left_out) for group in message.endpoints]
+    found: dict[str, Endpoint] = {}
+    for priority, same in groupby(sorted(places, key=_priority), key=_priority):
+        weighted = _weighted(list(same), priority, left_out)
+        again = [one for one in weighted if found.setdefault(one.address, one) is not one]
+        left_out += [f"{one.address} is listed twice" for one in again]
+    if left_out and not found:
+        raise Invalid(f"none of its endpoints can be used; {left_out[0]}")
+    drops, everything = _drops(message)
+    return Assignment(message.cluster_name, () if everything else tuple(found.values()), tuple(left_out), drops)
+
+
+def _priority(place: _Place) -> int:
+    return place.priority
+
+
+def _place(group: wire.LocalityLbEndpoints, priority: int, left_out: list[str]) -> _Place:
+    where = group.locality
+    locality = Locality(where.region, where.zone, where.sub_zone) if group.HasField("locality") else None
+    endpoints = []
+    for one in group.lb_endpoints:
+        if one.health_status == _DRAINING:
+            continue
+        try:
+            endpoints.append(_endpoint(one, locality, priority))
+        except ConfigError as error:
+            left_out.append(str(error)[:_TOLD])
+    return _Place(priority, group.load_balancing_weight.value, tuple(endpoints))
+
+
+def _endpoint(one: wire.LbEndpoint, locality: Locality | None, priority: int) -> Endpoint:
+    return Endpoint(
+        _address(one.endpoint.address),
+        weight=one.load_balancing_weight.value or 1,  # Envoy and gRPC refuse 0, and absent is 1
+        locality=locality,
+        priority=priority,
+        metadata=_metadata(one),
+        health=_HEALTH.get(one.health_status, Health.UNHEALTHY),
+    )
+
+
+def _address(address: wire.Address) -> str:
+    if address.HasField("pipe"):
+        return f"unix:{address.pipe.path}"
+    socket = address.socket_address
+    if not socket.port_value or socket.protocol:
+        raise ConfigError(f"address {socket.address[:80]!r}: an endpoint has an address and a port of TCP, or a path")
+    return join_address(socket.address, socket.port_value)
+
+
+def _metadata(one: wire.LbEndpoint) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if one.endpoint.hostname:
+        found["hostname"] = one.endpoint.hostname
+    if one.HasField("metadata") and _SUBSETS in one.metadata.filter_metadata:
+        for key, value in one.metadata.filter_metadata[_SUBSETS].fields.items():
+            kind = value.WhichOneof("kind")
+            if kind in {"number_value", "string_value", "bool_value"}:
+                found[key] = getattr(value, kind)
+    return found
+
+
+def _weighted(places: Sequence[_Place], priority: int, left_out: list[str]) -> list[Endpoint]:
+    """Return the endpoints of one priority, with the weights of their localities in their own."""
+    if not any(place.weight for place in places):
+        return [endpoint for place in places for endpoint in place.endpoints]
+    found: list[Endpoint] = []
+    counted = [(place, *_usable(place)) for place in places if place.weight]
+    of_localities = sum(place.weight for place, number, _ in counted if number) or 1
+    total = sum(number for _, number, _ in counted) or 1  # so that they are 1 on average
+    for place, _, of_endpoints in counted:
+        share, whole = place.weight * total, of_endpoints * of_localities
+        found += [
+            Endpoint(
+                one.address,
+                weight=one.weight * share / whole,
+                locality=one.locality,
+                priority=priority,
+                metadata=one.metadata,
+                health=one.health,
+            )
+            for one in place.endpoints
+        ]
+    for place in places:
+        if not place.weight:
+            left_out += [f"{one.address} is in a locality without a weight" for one in place.endpoints]
+    return found
+
+
+def _usable(place: _Place) -> tuple[int, float]:
+    """Return how many of a place's endpoints take calls, and the sum of their weights."""
+    weights = [one.weight for one in place.endpoints if one.health is not Health.UNHEALTHY]
+    return len(weights), sum(weights) or sum(one.weight for one in place.endpoints)
+
+
+def _drops(message: wire.ClusterLoadAssignment) -> tuple[tuple[str, ...], bool]:
+    """Return what is to be dropped, in words, and whether it is everything."""
+    told: list[str] = []
+    everything = False
+    for drop in message.policy.drop_overloads:
+        share = drop.drop_percentage
+        if share.denominator not in range(len(_PARTS)):
+            raise Invalid(f"drops parts of {share.denominator}, which is no denominator")
+        ratio = share.numerator / _PARTS[share.denominator]
+        everything = everything or ratio >= 1
+        if ratio:
+            told.append(f"{min(100 * ratio, 100):g} % of category {drop.category[:80]!r}")
+    return tuple(told), everything
