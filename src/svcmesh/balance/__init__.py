@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from svcmesh.balance.deterministic_aperture import DeterministicAperture
 from svcmesh.balance.hash_on import Computed, Cookie, Header, Query, Source
 from svcmesh.balance.least_request import LeastRequest
 from svcmesh.balance.load_report import LoadReport
@@ -14,9 +15,11 @@ from svcmesh.balance.pick_first import PickFirst
 from svcmesh.balance.picker import LoadBalancer, Picker
 from svcmesh.balance.priority import Priorities
 from svcmesh.balance.random_choice import Random
+from svcmesh.balance.random_subsetting import RandomSubsetting
 from svcmesh.balance.ring_hash import RingHash
 from svcmesh.balance.round_robin import RoundRobin
 from svcmesh.balance.slow_start import SlowStart
+from svcmesh.balance.subset import Subset
 from svcmesh.balance.weighted_round_robin import WeightedRoundRobin
 from svcmesh.balance.zone_aware import ZoneAware
 from svcmesh.core.hashing import hash_key
@@ -24,6 +27,7 @@ from svcmesh.core.hashing import hash_key
 __all__ = [
     "Computed",
     "Cookie",
+    "DeterministicAperture",
     "Header",
     "LeastRequest",
     "LoadBalancer",
@@ -38,10 +42,12 @@ __all__ = [
     "Priorities",
     "Query",
     "Random",
+    "RandomSubsetting",
     "RingHash",
     "RoundRobin",
     "SlowStart",
     "Source",
+    "Subset",
     "WeightedRoundRobin",
     "ZoneAware",
     "hash_key",

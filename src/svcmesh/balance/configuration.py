@@ -48,3 +48,13 @@ class Configuration:
     def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:
         """Return a picker over cells that live longer than it does."""
         raise NotImplementedError
+
+
+def check_balancer(field: str, given: object) -> None:
+    """Check that something is a configuration.
+
+    Raises:
+        ConfigError: it is not; a class is none either.
+    """
+    if isinstance(given, type) or not callable(getattr(given, "over", None)):
+        raise ConfigError(f"{field} must be a configuration such as LeastRequest(), not {given!r}")

@@ -10,13 +10,15 @@ Source: Envoy, slow_start.rst and load_balancer_impl.cc (applySlowStartFactor).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from svcmesh.balance.least_request import LeastRequest
 from svcmesh.balance.picker import LoadBalancer
 from svcmesh.balance.random_choice import Random
 from svcmesh.balance.round_robin import RoundRobin
 from svcmesh.balance.weighted_round_robin import WeightedRoundRobin
+from svcmesh.balance.wrapping import Wrapping
 from svcmesh.core import checks
 from svcmesh.core.errors import ConfigError
 
@@ -65,8 +67,14 @@ class SlowStart:
 def slowed(balancer: LoadBalancer) -> LoadBalancer | None:
     """Return what chooses by lowered weights in the place of ``balancer``; None: it goes by more than weights.
 
-    `RoundRobin` knows no weights, so the weighted one stands in for it while an endpoint starts slowly.
+    `RoundRobin` knows no weights, so the weighted one stands in for it while an endpoint starts slowly. What is around
+    a balancer stays around it.
     """
+    if isinstance(balancer, Wrapping):
+        inside = slowed(balancer.child_policy)
+        if inside is None or inside is balancer.child_policy:
+            return None if inside is None else balancer
+        return cast("LoadBalancer", replace(cast("Any", balancer), child_policy=inside))
     if isinstance(balancer, RoundRobin):
         return WeightedRoundRobin()
     return balancer if isinstance(balancer, LeastRequest | Random | WeightedRoundRobin) else None

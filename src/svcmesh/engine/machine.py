@@ -230,7 +230,8 @@ class Call:
         if breakers and not self.exchange.patient:
             return self._reject(refusal.endpoints_open(cluster, held_back), "breaker", now)
         if cluster.ready and not self.exchange.patient:
-            return self._reject(refusal.no_endpoints(cluster, len(self.view.failing())), "no endpoints", now)
+            failing, lacking = len(self.view.failing()), self.view.selection.lacking
+            return self._reject(refusal.no_endpoints(cluster, failing, lacking), "no endpoints", now)
         if breakers:  # they let a probe through by themselves, at the latest when their time is over
             self._wake = now + PATIENCE
             return Wait(min(self._wake, self.deadline), seen=self._seen)

@@ -35,12 +35,17 @@ def endpoints_open(cluster: Cluster, held_back: HeldBack) -> CircuitOpen:
     return CircuitOpen(text, retry_after=wait)
 
 
-def no_endpoints(cluster: Cluster, failing: int = 0) -> NoEndpoints:
-    """There is nobody to ask, and waiting would not help; ``failing``: so many do not pass their health check."""
+def no_endpoints(cluster: Cluster, failing: int = 0, lacking: str = "") -> NoEndpoints:
+    """There is nobody to ask, and waiting would not help.
+
+    Args:
+        failing: so many do not pass their health check. lacking: what none of them has, if that is why.
+    """
     if cluster.runtime.closed:
         return NoEndpoints(f"the mesh of service {cluster.name!r} has been closed; make its calls before that")
     known = len(cluster.members)
-    why = f"none of its {known} endpoints may take traffic" if known else "its discovery lists none"
+    what = f"has {lacking}" if lacking else "may take traffic"
+    why = f"none of its {known} endpoints {what}" if known else "its discovery lists none"
     why += f", {failing} fail their health check" if failing else ""
     failure = f"; discovery fails: {cluster.failure}" if cluster.failure else ""
     return NoEndpoints(

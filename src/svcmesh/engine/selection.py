@@ -20,6 +20,7 @@ from svcmesh.balance.picker import Picker
 from svcmesh.balance.priority import Availability, Loads, loads_elsewhere
 from svcmesh.balance.redraw import EmptyPicker
 from svcmesh.balance.several import Slotted
+from svcmesh.balance.subset import Subset
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.engine.group import IsOpen
 from svcmesh.engine.leaves import Leaves
@@ -85,6 +86,7 @@ class Selection:
 
     Attributes:
         balancer: who chooses in the end. plan: the newest one.
+        lacking: what calls want of endpoints and none has; empty where that is not so.
 
     Args:
         lock, publish: as of `Tables`.
@@ -95,10 +97,13 @@ class Selection:
     ) -> None:
         self.balancer = policy.load_balancer or LeastRequest()
         self.plan = _NOTHING
+        self.lacking = ""
         self._mirrored = False
         self._policy = policy
         self._failover = policy.locality if isinstance(policy.locality, LocalityFailover) else None
-        self._leaves = Leaves(self.balancer, policy.slow_start, runtime, lock, publish)
+        self._subset = self.balancer if isinstance(self.balancer, Subset) else None
+        leaf = self.balancer if self._subset is None else self._subset.child_policy
+        self._leaves = Leaves(leaf, policy.slow_start, runtime, lock, publish)
         self._localities = Localities(policy.locality, policy.priorities, self._leaves, runtime.rng)
         self._rng = runtime.rng
 
@@ -149,6 +154,9 @@ class Selection:
             is_open: asked of everybody who could be called.
             failing: who does not pass the health checks, by address.
         """
+        if self._subset is not None:
+            members = self._subset.members(members)
+            self.lacking = "" if members else f"the metadata {self._subset}"
         found = standing(members, ejected, is_open, self.level_of, self._policy, failing)
         closing = self._policy.priorities.fail_traffic_on_panic
         closed = [place for place, panic in enumerate(found.panicking) if panic and closing]

@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 from svcmesh.balance import hash_on
 from svcmesh.balance.load_report import LoadReport
 from svcmesh.balance.picker import Learning, Picker, Reported
+from svcmesh.balance.wrapping import innermost
 from svcmesh.core.deadline import ambient_on
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.outcome import Kind, Outcome
@@ -78,9 +79,10 @@ class View:
         self._plain = False
         self.picker: Picker = Picker(())
         self.selection = Selection(policy, self.runtime, lambda: cluster.lock, cluster.rebuild)
-        self._learning = self.selection.balancer if isinstance(self.selection.balancer, Learning) else None
+        balancer = innermost(self.selection.balancer)
+        self._learning = balancer if isinstance(balancer, Learning) else None
         self.learns = self._learning is not None
-        self._reports = self.selection.balancer if isinstance(self.selection.balancer, Reported) else None
+        self._reports = balancer if isinstance(balancer, Reported) else None
         self.reported = self._reports is not None
         self._previous_priorities = None if policy.retry is None else policy.retry.previous_priorities
         self._outliers = policy.outlier_detection

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, Self
 
 from svcmesh.balance import hash_on
+from svcmesh.balance.configuration import check_balancer
 from svcmesh.balance.locality_failover import LocalityFailover
 from svcmesh.balance.locality_weighted import LocalityWeighted
 from svcmesh.balance.picker import LoadBalancer
@@ -93,7 +94,8 @@ class Policy:
         _check_kind("retry", self.retry, Retry)
         _check_kind("outlier_detection", self.outlier_detection, OutlierDetection)
         _check_kind("health_check", self.health_check, HealthCheck)
-        _check_balancer(self.load_balancer)
+        if self.load_balancer is not None:
+            check_balancer("load_balancer", self.load_balancer)
         object.__setattr__(self, "hash_on", hash_on.rules(self.hash_on) or None)
         _check_affinity(self.load_balancer, self.hash_on)
         checks.between("panic_threshold", self.panic_threshold, 0, 1)
@@ -168,11 +170,6 @@ def _standard() -> Policy:
 def _check_kind(field: str, value: object, kind: type) -> None:
     if value is not None and not isinstance(value, kind):
         raise ConfigError(f"{field} must be a {kind.__name__} or None, not {value!r}")
-
-
-def _check_balancer(balancer: object) -> None:
-    if balancer is not None and (isinstance(balancer, type) or not callable(getattr(balancer, "over", None))):
-        raise ConfigError(f"load_balancer must be a configuration such as LeastRequest(), not {balancer!r}")
 
 
 def _check_affinity(balancer: object, rules: object) -> None:

@@ -1,0 +1,105 @@
+"""Calls for some of the endpoints, told by their metadata: a version, a stage, a tenant.
+
+Endpoints of one service may differ in what they run. A caller that needs one kind says so by what their metadata must
+have, and says beforehand who may take its calls where nobody has it: nobody, anybody, or another kind.
+
+Source: Envoy, subsets.rst and subset_lb.cc. There criteria come with the route; here a service has as many policies as
+its callers have needs (`Service.with_policy`), and each has its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from svcmesh.balance.cell import Cell
+from svcmesh.balance.least_request import LeastRequest
+from svcmesh.balance.picker import LoadBalancer, Picker, Rng
+from svcmesh.balance.wrapping import Wrapping
+from svcmesh.core import checks
+from svcmesh.core.clock import Clock
+from svcmesh.core.errors import ConfigError
+
+FALLBACKS = ("NO_FALLBACK", "ANY_ENDPOINT", "DEFAULT_SUBSET")
+
+Criteria = Mapping[str, Any] | Iterable[tuple[str, Any]]
+
+C = TypeVar("C", bound=Cell)
+
+
+@dataclass(frozen=True)
+class Subset(Wrapping):
+    """``child_policy`` over the endpoints whose metadata have certain values.
+
+    Args:
+        metadata_match: values by name; an endpoint must have all of them, equal ones. Only the outermost level of its
+            metadata is looked at.
+        child_policy: who chooses among them; default `LeastRequest`.
+        fallback_policy: where no endpoint has them: ``"NO_FALLBACK"`` (default) for nobody, ``"ANY_ENDPOINT"`` for all,
+            ``"DEFAULT_SUBSET"`` for those that have ``default_subset``, and nobody where there are none.
+        default_subset: values by name, for that fallback only.
+
+    In a mesh priorities, panic and localities are worked out within the subset, so that what is well elsewhere does not
+    count. Illness is no reason to fall back.
+
+    Raises:
+        ConfigError: no criteria, names that are no text, values that cannot be compared by hash, an unknown fallback, a
+            ``default_subset`` without its fallback or that without it.
+
+    Cost: building is O(n); a pick costs what that of ``child_policy`` does.
+    """
+
+    metadata_match: Criteria
+    child_policy: LoadBalancer = field(default_factory=LeastRequest)
+    fallback_policy: str = "NO_FALLBACK"
+    default_subset: Criteria = ()
+
+    def __post_init__(self) -> None:
+        """Check every field, and store criteria as pairs, which can be compared, hashed and pickled."""
+        super().__post_init__()
+        if self.fallback_policy not in FALLBACKS:
+            raise ConfigError(f"fallback_policy must be one of {', '.join(FALLBACKS)}, not {self.fallback_policy!r}")
+        for name in ("metadata_match", "default_subset"):
+            object.__setattr__(self, name, _criteria(name, getattr(self, name)))
+        if not self.metadata_match:
+            raise ConfigError("metadata_match must have at least one value")
+        if (self.fallback_policy == "DEFAULT_SUBSET") != bool(self.default_subset):
+            raise ConfigError("default_subset and the fallback_policy DEFAULT_SUBSET need each other")
+
+    def __str__(self) -> str:
+        """Return what endpoints must have, for errors."""
+        either = f" or {dict(self.default_subset)}" if self.default_subset else ""
+        return f"{dict(self.metadata_match)}{either}"
+
+    def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:
+        """Return a picker over cells that live longer than it does."""
+        return self.child_policy.over(self.members(cells), rng, clock)
+
+    def members(self, cells: Sequence[C]) -> Sequence[C]:
+        """Return those of the cells that calls may go to."""
+        found = _matching(cells, self.metadata_match)
+        if found or self.fallback_policy == "NO_FALLBACK":
+            return found
+        return cells if self.fallback_policy == "ANY_ENDPOINT" else _matching(cells, self.default_subset)
+
+
+def _matching(cells: Sequence[C], criteria: Criteria) -> list[C]:
+    wanted = dict(criteria).items()
+    return [cell for cell in cells if all(_has(cell.endpoint.metadata, name, value) for name, value in wanted)]
+
+
+def _has(metadata: Mapping[str, Any], name: str, value: object) -> bool:
+    return name in metadata and bool(metadata[name] == value)
+
+
+def _criteria(field: str, given: Criteria) -> tuple[tuple[str, Any], ...]:
+    found = checks.pairs(field, given, "values by name")
+    for name, value in found:
+        if not isinstance(name, str):
+            raise ConfigError(f"{field}: names are texts, not {name!r}")
+        try:
+            hash(value)
+        except TypeError:
+            raise ConfigError(f"{field}: the value of {name!r} must be one that has a hash, not {value!r}") from None
+    return found

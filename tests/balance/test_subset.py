@@ -1,0 +1,85 @@
+"""Metadata subsets: who matches, and Envoy's three ways to go on where nobody does."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from svcmesh import ConfigError, Endpoint
+from svcmesh.balance import RoundRobin, Subset
+from svcmesh.balance.cell import Cell
+
+E1, E2, E3, E4 = POOL = [
+    Endpoint("e1:1", metadata={"stage": "prod", "version": "1.0", "type": "std"}),
+    Endpoint("e2:1", metadata={"stage": "prod", "version": "1.1", "type": "std"}),
+    Endpoint("e3:1", metadata={"stage": "dev", "version": "1.2-pre", "type": "std", "deep": {"version": "1.0"}}),
+    Endpoint("e4:1"),
+]
+
+
+def picked(config, pool=POOL):
+    picker = config.picker(pool, rng=random.Random(1))
+    return {picker.pick() for _ in range(20)}
+
+
+@pytest.mark.parametrize(
+    ("criteria", "expected"),
+    [
+        ({"stage": "prod"}, {E1, E2}),
+        ({"stage": "prod", "version": "1.1"}, {E2}),
+        ([("type", "std")], {E1, E2, E3}),
+        ({"version": "1.0"}, {E1}),  # not the one that has it further inside
+        ({"stage": "prod", "version": "1.2-pre"}, {None}),
+        ({"stage": None}, {None}),  # what is not there has no value
+        ({"unheard": "of"}, {None}),
+    ],
+)
+def test_all_criteria_must_be_met(criteria, expected):
+    assert picked(Subset(criteria, RoundRobin())) == expected
+
+
+def test_fallbacks():
+    nobody = {"stage": "qa"}
+    assert picked(Subset(nobody)) == {None}
+    assert picked(Subset(nobody, fallback_policy="NO_FALLBACK")) == {None}
+    assert picked(Subset(nobody, RoundRobin(), "ANY_ENDPOINT")) == set(POOL)
+    assert picked(Subset(nobody, RoundRobin(), "DEFAULT_SUBSET", {"stage": "dev"})) == {E3}
+    assert picked(Subset(nobody, RoundRobin(), "DEFAULT_SUBSET", {"stage": "test"})) == {None}
+    assert picked(Subset(nobody, RoundRobin(), "ANY_ENDPOINT"), []) == {None}
+
+
+def test_a_fallback_is_for_nobody_at_all():
+    """One endpoint is enough, even if it takes no traffic."""
+    off = Endpoint("off:1", weight=0, metadata={"stage": "qa"})
+    assert picked(Subset({"stage": "qa"}, fallback_policy="ANY_ENDPOINT"), [*POOL, off]) == {None}
+
+
+values = st.sampled_from(["a", "b", 1, True, None])
+metadata = st.dictionaries(st.sampled_from(["x", "y", "z"]), values)
+
+
+@given(st.lists(metadata, max_size=8), metadata.filter(bool))
+def test_who_matches_is_who_has_it_all(pool, criteria):
+    cells = [Cell(Endpoint(f"e{n}:1", metadata=each)) for n, each in enumerate(pool)]
+    found = Subset(criteria).members(cells)
+    assert found == [cell for cell in cells if criteria.items() <= dict(cell.endpoint.metadata).items()]
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("metadata_match", {"metadata_match": {}}),
+        ("metadata_match", {"metadata_match": "stage"}),
+        ("metadata_match", {"metadata_match": {1: "prod"}}),
+        ("metadata_match", {"metadata_match": {"stage": ["prod"]}}),
+        ("fallback_policy", {"fallback_policy": "ANY"}),
+        ("default_subset", {"default_subset": {"stage": "dev"}}),
+        ("default_subset", {"fallback_policy": "DEFAULT_SUBSET"}),
+    ],
+)
+def test_what_cannot_be_is_refused_by_its_name(field, wrong):
+    with pytest.raises(ConfigError, match=field):
+        Subset(**{"metadata_match": {"stage": "prod"}, **wrong})
