@@ -13,14 +13,16 @@ import pybreaker
 import pytest
 
 from svcmesh.core.endpoint import PICKED, Endpoint
+from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.engine.circuits import Knocker, new_breaker
 from svcmesh.engine.cluster import Cluster
+from svcmesh.engine.gate import Gate
 from svcmesh.engine.runtime import Runtime
 from svcmesh.engine.view import View
-from svcmesh.policy import CircuitBreaker, Policy
+from svcmesh.policy import CircuitBreaker, Policy, Slow
 from svcmesh.testing import FakeClock
-from tests.engine.scripted import A, Stage, lost, unsent
+from tests.engine.scripted import A, B, Stage, lost, unsent
 
 ONE_FAILURE = CircuitBreaker(consecutive=1, failure_rate=None, open_for=60.0)
 
@@ -80,28 +82,80 @@ def test_a_listener_of_a_user_that_raises_is_reported() -> None:
     assert [event.error for event in stage.events] == ["LookupError: mine"]
 
 
+def asked(view: View) -> bool:
+    """Return whether a call may go to the only endpoint, as the machine asks."""
+    (member,) = view.cluster.members.values()
+    gate, now = Gate(view), view.clock.now()
+    return gate.admit(now) is None and view.admit(member, now) is not None
+
+
+@pytest.mark.parametrize("scope", ["service", "endpoint"])
 def test_a_circuit_that_one_process_opens_is_open_in_the_other_within_a_second(
-    runtimes: list[Runtime], clock: FakeClock
+    runtimes: list[Runtime], clock: FakeClock, scope: Any
 ) -> None:
-    storage = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
-    breaker = CircuitBreaker(
-        scope="service", consecutive=1, failure_rate=None, open_for=60.0, storage=lambda name: storage
-    )
+    """Also where no call of the other has failed. Nothing is started before its first call, which is no plain one."""
+    made: dict[str, pybreaker.CircuitMemoryStorage] = {}
+
+    def storage(name: str) -> pybreaker.CircuitMemoryStorage:
+        return made.setdefault(name, pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED))
+
+    breaker = CircuitBreaker(scope=scope, consecutive=1, failure_rate=None, open_for=60.0, storage=storage)
     views = []
     for runtime in runtimes:
         cluster = Cluster("service", runtime)
         cluster.apply(Snapshot((A,)))
         views.append(View(cluster, Policy(circuit_breaker=breaker)))
-    for runtime in runtimes:
-        turn(runtime)  # both have looked once
-
-    views[0].service_breakers[0].settle(None, False, clock.now(), views[0].traffic, lost().error)
+        assert not runtime.worker.running
+        assert views[-1].enter(clock.now()) is None
+        assert asked(views[-1])
+        turn(runtime)  # it has looked once
+    assert views[1].choose() is not None
+    if scope == "service":
+        views[0].service_breakers[0].settle(None, False, clock.now(), views[0].traffic, lost().error)
+    else:
+        settle(views[0], lost())
     turn(runtimes[0])
-    assert storage.state == "open"
+    assert [storage.state for storage in made.values()] == ["open"]
     clock.advance(1.1)
+    turn(runtimes[1])
 
-    assert [view.service_breakers[0].state for view in views] == ["open", "open"]
     assert views[1].enter(clock.now()) is None
+    assert not asked(views[1])
+
+
+def test_an_endpoint_that_joins_later_is_followed_from_the_next_call_on(
+    runtimes: list[Runtime], clock: FakeClock
+) -> None:
+    config = CircuitBreaker(
+        consecutive=1, storage=lambda _: pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED), failure_rate=None
+    )
+    cluster = Cluster("service", runtimes[0])
+    cluster.apply(Snapshot((A,)))
+    view = View(cluster, Policy(circuit_breaker=config))
+    assert asked(view)
+    cluster.apply(Snapshot((A, B)))
+
+    assert view.enter(clock.now()) is None
+    assert view.admit(cluster.members[A.address], clock.now()) is not None
+    assert [len(member.breakers) for member in cluster.members.values()] == [1, 1]
+    assert view.choose() is not None
+    turn(runtimes[0])
+
+
+def test_slow_answers_open_a_circuit_though_none_fails() -> None:
+    """From the first slow one on: there need not be a failure before."""
+    slow = CircuitBreaker(failure_rate=None, slow=Slow(seconds=1.0, rate=0.5), minimum_calls=4)
+    stage = Stage(Policy(circuit_breaker=slow), (A,))
+    (member,) = stage.view.members()
+
+    for _ in range(4):
+        assert stage.view.enter(0.0) is None  # each is timed by the machine
+        permits = stage.view.admit(member, 0.0)
+        assert permits is not None
+        member.started += 1
+        stage.view.settle(member, permits, Outcome(Kind.SUCCESS), 0.0, 1.5)
+
+    assert stage.view.admit(member, 0.0) is None
 
 
 def test_a_storage_that_cannot_be_made_takes_nothing_from_calls(runtimes: list[Runtime], clock: FakeClock) -> None:

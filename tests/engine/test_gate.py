@@ -45,7 +45,7 @@ def test_a_probe_has_one_place_and_gives_it_back_once() -> None:
     gate_of(stage).settle(lost(), 0.0, 1.0, late=False)
     stage.clock.advance(5.0)
     probe = gate_of(stage)
-    assert Gate(stage.view).admit(5.0) == 5.0, "until the lease of the probe is over"
+    assert Gate(stage.view).admit(5.0) == 0.0, "refused, and nobody knows when the probe ends"
 
     probe.settle(Outcome(Kind.CANCELLED), 5.0, 0.0, late=False)
     again = gate_of(stage)

@@ -12,7 +12,7 @@ from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.circuits import new_breaker
 from svcmesh.engine.effects import Discard, Done, Start, Wait
 from svcmesh.engine.machine import PATIENCE
-from svcmesh.policy import CircuitBreaker, Policy, Retry
+from svcmesh.policy import CircuitBreaker, Delay, Fault, Policy, Retry
 from tests.engine.scripted import A, B, Exchange, Stage, drive, lost, success, unsent
 
 STANDARD = Policy.standard()
@@ -183,3 +183,34 @@ def test_a_call_between_two_attempts_ends_when_its_client_is_closed() -> None:
     assert call.poll(0.2) == Discard(failure)
     assert call.poll(0.2) == Done(end)
     assert start.attempt.member.in_flight == 0
+
+
+def test_a_call_between_two_attempts_says_that_its_mesh_was_closed() -> None:
+    stage = Stage(Policy(retry=Retry(wait=lambda _: 0.5, budget=None), idempotent=True))
+    call = stage.call()
+    start = call.poll(0.0)
+    assert isinstance(start, Start)
+    call.ended(start.attempt, failure := lost(), 0.1)
+
+    stage.runtime.close()
+
+    assert call.poll(0.2) == Done(failure)
+    assert info(failure.error).reason == "closed"
+
+
+@pytest.mark.parametrize("what", ["mesh", "client"])
+def test_an_attempt_that_a_fault_holds_back_is_not_made_any_more_once_all_is_closed(what: str) -> None:
+    stage = Stage(Policy(faults=[Fault(delay=Delay(5.0), scope="attempt")]))
+    call = stage.call(exchange := Exchange())
+    wait = call.poll(0.0)
+    assert wait == Wait(5.0, seen=stage.cluster.news)
+
+    if what == "mesh":
+        stage.runtime.close()
+    else:
+        exchange.closed = closed()
+    effect = call.poll(1.0)
+
+    assert isinstance(effect, Done)
+    assert "closed" in str(effect.outcome.error)
+    assert all(member.in_flight == 0 for member in stage.view.members())

@@ -21,7 +21,10 @@ SYNC_EVERY = 1.0
 
 
 def new_breaker(cluster: Cluster, config: CircuitBreaker, member: Member | None) -> Breaker:
-    """Return a breaker for ``member``, or with None for the whole service; its changes rebuild the cluster's views."""
+    """Return a breaker for ``member``, or with None for the whole service; its changes rebuild the cluster's views.
+
+    Where it has a storage, `follow` it from the first call on.
+    """
     runtime, name = cluster.runtime, cluster.name
     if member is not None and member.endpoint is not PICKED:
         name = f"{name} {member.endpoint.address}"
@@ -37,16 +40,19 @@ def new_breaker(cluster: Cluster, config: CircuitBreaker, member: Member | None)
     if config.storage is None:
         return Breaker(config, name, on_change=changed, on_listener_error=listener_failed)
     worker = runtime.worker  # storages may block: what talks to them runs there, never in a call
-    breaker = Breaker(
+    return Breaker(
         config,
         name,
         on_change=changed,
         on_listener_error=listener_failed,
         defer=lambda deed: worker.call(lambda _: deed()),
     )
+
+
+def follow(runtime: Runtime, breaker: Breaker) -> None:
+    """Have ``breaker`` take over what others write to its storage, from now on."""
     weak = ref(breaker)
-    worker.call(lambda _: _sync(runtime, weak))
-    return breaker
+    runtime.worker.call(lambda _: _sync(runtime, weak))
 
 
 def _sync(runtime: Runtime, breaker: ref[Breaker]) -> None:

@@ -221,7 +221,7 @@ class Call:
         """Say why there is nobody to ask, or wait where waiting may help; ``breakers``: some have just refused."""
         cluster = self.view.cluster
         if self._last is not None:
-            self._reason = self._reason or "no other endpoint"
+            self._reason = self._reason or ("closed" if cluster.runtime.closed else "no other endpoint")
             return self._finish(self._last, now)
         if cluster.runtime.closed:
             return self._reject(refusal.no_endpoints(cluster), "closed", now)
@@ -247,9 +247,14 @@ class Call:
 
     def _let_go(self, held: _Held, now: float) -> Effect:
         """Hold an attempt back for an injected delay, inside its own time; then abort it or let it go."""
-        attempt = held.attempt
+        attempt, self._seen = held.attempt, self.view.cluster.news
+        if self.view.runtime.closed or self.exchange.cut_off() is not None:
+            self._held.remove(held)
+            self._open.remove(attempt)
+            self._settle(attempt, Outcome(Kind.CANCELLED), now)
+            return self.poll(now)
         if now < min(held.until, attempt.until):
-            return Wait(min(held.until, attempt.until))
+            return Wait(min(held.until, attempt.until), seen=self._seen)
         self._held.remove(held)
         if now >= attempt.until:
             self.ended(attempt, self.timed_out(attempt), now)

@@ -18,8 +18,9 @@ def check_deadline(cluster: Cluster, deadline: float) -> None:
 
 
 def service_open(cluster: Cluster, wait: float) -> CircuitOpen:
-    """The breaker of the whole service is open for ``wait`` seconds more."""
-    return CircuitOpen(f"the circuit breaker of service {cluster.name!r} is open, {_until(wait)}", retry_after=wait)
+    """The breaker of the whole service is open for ``wait`` seconds more; 0: until its probes have ended."""
+    text = f"the circuit breaker of service {cluster.name!r} is open, {_until(wait)}"
+    return CircuitOpen(text, retry_after=wait or None)
 
 
 def endpoints_open(cluster: Cluster, held_back: HeldBack) -> CircuitOpen:
@@ -74,4 +75,4 @@ def no_answer(cluster: Cluster, attempt: Attempt) -> DeadlineExceeded:
 
 
 def _until(wait: float | None) -> str:
-    return f"for {wait:.3g} s more" if wait else "and their probes are under way"
+    return f"for {wait:.3g} s more" if wait else "and probes are under way"

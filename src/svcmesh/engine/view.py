@@ -20,7 +20,7 @@ from svcmesh.core.deadline import ambient_on
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine import lesson
-from svcmesh.engine.circuits import Knocker, new_breaker
+from svcmesh.engine.circuits import Knocker, follow, new_breaker
 from svcmesh.engine.cluster import Cluster, Report
 from svcmesh.engine.member import NEVER, Member, Permits
 from svcmesh.engine.selection import Selection
@@ -28,6 +28,7 @@ from svcmesh.engine.traffic import ClusterTraffic
 from svcmesh.observe.events import PER_CALL
 from svcmesh.policy.breaker import Breaker
 from svcmesh.policy.budget import Budget, RetryBudget
+from svcmesh.policy.circuit import CircuitBreaker
 from svcmesh.policy.health.finding import Unwell
 from svcmesh.policy.outlier import Ejection
 from svcmesh.policy.policy import Policy
@@ -88,6 +89,7 @@ class View:
         self._outliers = policy.outlier_detection
         self._breakers = tuple(b for b in policy.breakers if b.scope == "endpoint")
         self._service_breakers = tuple(b for b in policy.breakers if b.scope == "service")
+        self._stored = tuple(b for b in self._breakers if b.storage is not None)
         self._join()
 
     def _join(self) -> None:
@@ -99,6 +101,7 @@ class View:
             self.cluster.shared(config, partial(new_breaker, self.cluster, config, None))
             for config in self._service_breakers
         )
+        self._unfollowed = any(b.storage is not None for b in self.policy.breakers)
         self._knocker = Knocker(self.cluster)
         self.traffic = ClusterTraffic(self.cluster)
         windows = [b.window for b in self.policy.breakers]
@@ -163,17 +166,32 @@ class View:
 
     def admit(self, member: Member, now: float) -> Permits | None:
         """Ask the endpoint's breakers for permits; None when one of them refuses."""
+        if self._unfollowed:
+            self._follow()
         permits: list[tuple[Breaker, int]] = []
         for config in self._breakers:
             breaker = member.breakers.get(config)
             if breaker is None:
-                continue  # it never failed, so it is closed
+                continue  # it never failed, nor is its state shared with others, so it is closed
             permit = breaker.admit(now)
             if permit is None:
                 self.release(tuple(permits), member, now)
                 return None
             permits.append((breaker, permit))
         return tuple(permits)
+
+    def _follow(self) -> None:
+        """Follow the storages of all breakers: others may have opened a circuit at which no call of ours has failed."""
+        cluster, shared = self.cluster, self.service_breakers
+        for config, breaker in zip(self._service_breakers, shared, strict=True):
+            if config.storage is not None:
+                cluster.shared(("followed", config), partial(follow, self.runtime, breaker))
+        with cluster.lock:
+            for member in self.members():
+                for config in self._stored:
+                    self._breaker(config, member)
+        self._unfollowed = False
+        cluster.rebuild()
 
     def release(self, permits: Permits, member: Member, now: float) -> None:
         """Give permits back unused."""
@@ -213,18 +231,27 @@ class View:
     def _tell_breakers(
         self, member: Member, permits: Permits, outcome: Outcome, good: bool | None, now: float, seconds: float
     ) -> None:
-        """Tell the endpoint's breakers, which exist from its first failure on."""
+        """Tell the endpoint's breakers, which exist from the first end on that may count against it."""
         held = dict(permits)
         for config in self._breakers:
             breaker = member.breakers.get(config)
             if breaker is None:
-                if not outcome.blames:
+                if not outcome.blames and config.slow is None:
                     continue
                 with self.cluster.lock:
-                    breaker = member.breakers.setdefault(config, new_breaker(self.cluster, config, member))
+                    breaker = self._breaker(config, member)
             breaker.settle(held.get(breaker), good, now, member, outcome.error, seconds)
             if outcome.refused and breaker.state == "open":
                 self._knocker.knock(breaker, member)
+
+    def _breaker(self, config: CircuitBreaker, member: Member) -> Breaker:
+        """Return the breaker of ``member``, made now if there is none. The cluster's lock is held."""
+        found = member.breakers.get(config)
+        if found is None:
+            found = member.breakers[config] = new_breaker(self.cluster, config, member)
+            if config.storage is not None:
+                follow(self.runtime, found)
+        return found
 
     def _blame(self, member: Member, outcome: Outcome, now: float) -> None:
         if outcome.refused:
@@ -273,6 +300,7 @@ class View:
                 probing.append(member)
             return "open" in states
 
+        self._unfollowed |= any(config not in m.breakers for config in self._stored for m in self.members())
         before = self.selection.panicking
         self.selection.update(self.members(), self.ejections(), is_open, now, self.failing())
         self.cluster.look_at(self.selection.again_at)
@@ -314,6 +342,7 @@ class View:
         return not (
             probing
             or self.cluster.asleep
+            or self._unfollowed
             or (self.checking is not None and not self.checking.started)
             or self.runtime.closed
             or policy.faults

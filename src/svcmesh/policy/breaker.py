@@ -115,13 +115,12 @@ class Breaker:
                 self.half_opens_at = min(self.half_opens_at, now)
 
     def retry_after(self, now: float) -> float:
-        """Return the seconds after which a call may be admitted; 0 when one would be now."""
+        """Return the seconds after which an open circuit may be probed; 0 where it is not open.
+
+        Probes that are under way may end at any moment, so while a half-open circuit waits for them nobody knows.
+        """
         with self._lock:
-            if self.state == pybreaker.STATE_OPEN:
-                return max(0.0, (self.half_opens_at or now) - now)
-            if self.state == pybreaker.STATE_CLOSED or len(self._permits) < self._config.probes:
-                return 0.0
-            return max(0.0, min(self._permits.values()) - now)
+            return 0.0 if self.half_opens_at is None else max(0.0, self.half_opens_at - now)
 
     def settle(
         self,
