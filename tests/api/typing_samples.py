@@ -155,6 +155,17 @@ def ambient_deadline() -> None:
     assert_type(callback(), float)
 
 
+async def ambient_deadline_async() -> None:
+    """A bound coroutine function stays one."""
+
+    async def charge(order: str) -> float:
+        return len(order)
+
+    bound = svcmesh.in_context(charge)
+    assert_type(await bound("order"), float)
+    await bound(3)  # type: ignore[arg-type]
+
+
 def endpoints(service: Service) -> None:
     """Fields of an endpoint have the types that they were given."""
     endpoint = Endpoint("10.0.0.1:8080", weight=2, locality=Locality("eu"), metadata={"version": 3})

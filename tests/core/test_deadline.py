@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
+import inspect
 import math
 import threading
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -163,6 +167,117 @@ def test_in_context_serves_many_threads_at_once():
         thread.join()
 
     assert found == [4.0] * 4
+
+
+def test_in_context_keeps_what_the_function_is_called():
+    def charge(order: str) -> float:
+        """Charge."""
+        return float(len(order))
+
+    bound = in_context(charge)
+
+    assert (bound.__name__, bound.__doc__) == ("charge", "Charge.")
+    assert inspect.signature(bound) == inspect.signature(charge)
+
+
+async def test_in_context_binds_a_coroutine_function_however_late_it_is_awaited():
+    """It stays one, and each of its steps runs where it was bound: the deadline, and all that is in a context."""
+    clock, name = FakeClock(), contextvars.ContextVar[str]("name")
+
+    async def ask(value):
+        before = ambient_on(clock), name.get()
+        await asyncio.sleep(0)
+        assert (ambient_on(clock), name.get()) == before
+        return value, before
+
+    name.set("bound")
+    with deadline(4.0):
+        bound = in_context(ask)
+    name.set("later")
+    clock.advance(1.0)
+
+    assert inspect.iscoroutinefunction(bound)
+    assert await asyncio.gather(bound(1), bound(2)) == [(1, (4.0, "bound")), (2, (4.0, "bound"))]
+    assert (remaining(), name.get()) == (None, "later")
+
+
+async def test_a_coroutine_in_context_is_cancelled_and_fails_as_any():
+    """What is thrown in reaches it in its context, and what it raises comes out."""
+    clock, seen = FakeClock(), []
+
+    async def waits():
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            seen.append(ambient_on(clock))
+            raise KeyError("cancelled") from None
+
+    with deadline(4.0):
+        bound = in_context(waits)
+    task = asyncio.create_task(bound())
+    await asyncio.sleep(0)
+    task.cancel()
+
+    with pytest.raises(KeyError):
+        await task
+    assert seen == [4.0]
+
+
+def test_a_coroutine_in_context_that_is_dropped_is_closed_there():
+    clock, seen = FakeClock(), []
+
+    @types.coroutine
+    def pause():
+        yield
+
+    async def waits():
+        try:
+            await pause()
+        finally:
+            seen.append(ambient_on(clock))
+
+    with deadline(4.0):
+        coroutine = in_context(waits)()
+    coroutine.send(None)
+    coroutine.close()
+
+    assert seen == [4.0]
+
+
+async def test_a_deadline_around_the_call_shortens_the_one_that_was_bound():
+    """And a longer one changes nothing."""
+    clock = FakeClock()
+
+    async def ask():
+        return ambient_on(clock)
+
+    with deadline(4.0):
+        bound, awaited = in_context(ambient_on), in_context(ask)
+    with deadline(2.0):
+        assert (bound(clock), await awaited()) == (2.0, 2.0)
+    with deadline(9.0):
+        assert (bound(clock), await awaited()) == (4.0, 4.0)
+    with deadline(2.0):
+        assert in_context(ambient_on)(clock) == 2.0
+
+
+@contextlib.contextmanager
+def block():
+    yield remaining()
+
+
+def steps():
+    yield remaining()
+
+
+async def async_steps():
+    yield remaining()
+
+
+@pytest.mark.parametrize("fn", [block, steps, async_steps])
+def test_in_context_refuses_what_runs_after_the_call(fn):
+    with pytest.raises(ConfigError, match="whose body runs after the call: bind what uses it"):
+        in_context(fn)
 
 
 def test_at_sets_an_instant_and_takes_it_back():

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import math
-from collections.abc import Callable, Generator
+import types
+from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar, cast
 
-from svcmesh.core import checks
+from svcmesh.core import callables, checks
 from svcmesh.core.clock import SYSTEM, Clock, virtual_clocks
 from svcmesh.core.errors import ConfigError
 
@@ -130,21 +132,66 @@ def remaining() -> float | None:
 
 
 def in_context(fn: Callable[P, R]) -> Callable[P, R]:
-    """Return ``fn`` bound to the current context, deadline included, for use in another thread or executor.
+    """Return ``fn`` bound to the current context, deadline included, for use in another thread, executor or task.
+
+    Of a coroutine function it makes one that runs in this context however late, and wherever, it is awaited. A
+    deadline around the call shortens the one that ``fn`` was bound in.
 
     Raises:
-        ConfigError: ``fn`` cannot be called.
+        ConfigError: ``fn`` cannot be called, or only makes a generator or a context manager of one: its body runs after
+            the call, where these are used.
 
-    Threads: the result may be called from any number of threads at once.
+    Threads: the result may be called from any number of threads and tasks at once.
     """
     if not callable(fn):
         raise ConfigError(f"in_context takes what can be called, not {fn!r}")
-    context = contextvars.copy_context()
+    if callables.runs_later(fn):
+        raise ConfigError(f"{fn!r} only makes a generator, whose body runs after the call: bind what uses it")
+    bound = contextvars.copy_context()
+    if callables.is_async(fn):
+        coroutine_function = cast("Callable[P, Coroutine[Any, Any, Any]]", fn)
 
+        @functools.wraps(fn)
+        async def run_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return await _steps(_copied(bound), coroutine_function(*args, **kwargs))
+
+        return cast("Callable[P, R]", run_async)
+
+    @functools.wraps(fn)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        return context.copy().run(fn, *args, **kwargs)  # one context cannot be entered twice at the same time
+        return _copied(bound).run(fn, *args, **kwargs)
 
     return run
+
+
+def _copied(bound: contextvars.Context) -> contextvars.Context:
+    """Return a copy of ``bound``, since one context cannot be entered twice at a time, that ends no later than here."""
+    context, here = bound.copy(), AMBIENT.get()
+    if here is not None:
+        context.run(_shorten, {**here} if isinstance(here, dict) else {SYSTEM: here})
+    return context
+
+
+def _shorten(instants: Instants) -> None:
+    AMBIENT.set(_earliest(AMBIENT.get(), instants))
+
+
+@types.coroutine
+def _steps(context: contextvars.Context, coroutine: Coroutine[Any, Any, R]) -> Generator[Any, Any, R]:
+    """Await ``coroutine``, each step of it in ``context``; what it waits for sees nothing of that."""
+    step: Callable[[], Any] = functools.partial(coroutine.send, None)
+    while True:
+        try:
+            awaited = context.run(step)
+        except StopIteration as end:
+            return cast("R", end.value)
+        try:
+            step = functools.partial(coroutine.send, (yield awaited))
+        except GeneratorExit:
+            context.run(coroutine.close)
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever is thrown in is thrown on
+            step = functools.partial(coroutine.throw, error)
 
 
 def ambient_on(clock: Clock) -> float | None:
