@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import gc
@@ -256,6 +257,16 @@ class GeneratesAsync:
         yield 1
 
 
+@contextlib.contextmanager
+def session() -> Iterator[int]:
+    yield 1
+
+
+@contextlib.asynccontextmanager
+async def async_session(endpoint: Endpoint = PICKED) -> AsyncIterator[Endpoint]:
+    yield endpoint
+
+
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -267,6 +278,8 @@ class GeneratesAsync:
         (generates, "generator"),
         (Generates(), "generator"),
         (GeneratesAsync(), "generator"),
+        (session, "use 'with service.attempt"),
+        (async_session, "use 'with service.attempt"),
     ],
 )
 def test_what_cannot_be_guarded_is_refused_when_decorating(mesh: Mesh, what: Any, message: str) -> None:

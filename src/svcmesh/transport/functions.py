@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from tenacity.retry import retry_base
 
 from svcmesh.core import deadline
+from svcmesh.core.callables import is_async, runs_later
 from svcmesh.core.clock import SYSTEM
 from svcmesh.core.endpoint import PICKED
 from svcmesh.core.errors import ConfigError, FaultInjected, SvcmeshError
@@ -53,7 +54,7 @@ def guarded(fn: Callable[P, R], view: View, *, idempotent: bool, blame_all: bool
         inner = guarded(fn.__func__, view, idempotent=idempotent, blame_all=blame_all)
         return cast("Callable[P, R]", type(fn)(inner))
     traits = _Traits(fn, view, _picks(fn), idempotent, blame_all)
-    return cast("Callable[P, R]", _line(traits, awaits=_is_async(fn)))
+    return cast("Callable[P, R]", _line(traits, awaits=is_async(fn)))
 
 
 class _Traits:
@@ -267,17 +268,15 @@ def _check_answer(traits: _Traits, answer: object) -> None:
     )
 
 
-def _is_async(fn: object) -> bool:
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004 - which one
-
-
 def _picks(fn: object) -> bool:
     """Whether ``fn`` declares ``endpoint: Endpoint = PICKED``, to be filled on every attempt."""
     if not callable(fn) or isinstance(fn, type):
         raise ConfigError(f"only a function or a coroutine function can be guarded, not {fn!r}")
-    called = getattr(fn, "__call__", None)  # noqa: B004 - of an instance: which one
-    if any(inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each) for each in (fn, called)):
-        raise ConfigError(f"{fn!r} is a generator function: its body runs after it returned; guard what it calls")
+    if runs_later(fn):
+        raise ConfigError(
+            f"{fn!r} only makes a generator or a context manager of one, whose body runs after the call: guard what it"
+            " calls, or use 'with service.attempt()' in it"
+        )
     try:
         parameter = inspect.signature(fn).parameters.get("endpoint")
     except (TypeError, ValueError):
