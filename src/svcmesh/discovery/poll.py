@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from svcmesh.core import checks
+from svcmesh.core.callables import is_async
 from svcmesh.core.clock import SYSTEM, Clock, sleep_until
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError, DiscoveryError
@@ -54,7 +55,7 @@ class Poll:
         if not callable(fn):
             raise ConfigError(f"fn must be a function of a service's name, not {fn!r}")
         self._fn = fn
-        self._is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
+        self._is_async = is_async(fn)
         self._every = checks.duration("every", every)
         self._clock = clock
         self._rng = Random() if rng is None else rng

@@ -17,6 +17,7 @@ from tenacity.retry import retry_base, retry_if_exception_cause_type
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
+from svcmesh.core.callables import is_async
 from svcmesh.core.errors import ConfigError
 from svcmesh.core.outcome import Outcome
 
@@ -110,7 +111,7 @@ def check(kind: str, strategy: object) -> None:
         if other != kind and isinstance(strategy, base) and not isinstance(strategy, _BASES[kind]):
             raise ConfigError(f"{expected}, not the {other} strategy {strategy!r}; pass it as {other}=")
     for leaf in leaves(strategy):
-        if _is_async(leaf):
+        if is_async(leaf):
             raise ConfigError(f"{kind} must not be asynchronous ({leaf!r}): no policy ever waits; use a plain function")
     if not isinstance(strategy, _BASES[kind]) and not _takes_one_argument(strategy):
         raise ConfigError(f"{expected}; {strategy!r} cannot be called with one argument")
@@ -143,10 +144,6 @@ _EXCEPTIONS_ONLY = {
     retry_if_exception_cause_type.__call__,
     type(tenacity.retry_never).__call__,
 }
-
-
-def _is_async(strategy: Any) -> bool:
-    return inspect.iscoroutinefunction(strategy) or inspect.iscoroutinefunction(getattr(strategy, "__call__", None))  # noqa: B004 - which one, not whether
 
 
 def _takes_one_argument(function: Callable[..., Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from svcmesh.core.callables import is_async
 from svcmesh.core.deadline import deadline
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.own_thread import on_own_thread
@@ -21,7 +22,7 @@ class FunctionAsker:
     def __init__(self, config: HealthCheck) -> None:
         fn: Any = config.custom_health_check
         self._fn = fn
-        self._is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
+        self._is_async = is_async(fn)
         self._timeout = config.timeout
         self._running: set[str] = set()
         self._asking = 0
