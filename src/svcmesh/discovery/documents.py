@@ -24,6 +24,19 @@ Path = Sequence[str | int]
 """Keys and positions that lead from the top of a document to a value."""
 
 
+def text_of(content: bytes, where: str) -> str:
+    """Return the text of a file that people edit; ``where`` is its name, for errors.
+
+    Raises:
+        DiscoveryError: it is no UTF-8; the message has the line.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DiscoveryError(f"{where}, line {line}: not UTF-8 text") from None
+
+
 def parse_document(text: str, where: str, *, is_json: bool) -> Any:
     """Return the plain value of a JSON or YAML document.
 

@@ -11,7 +11,7 @@ enough to hold that thread up is parsed beside it.
 from __future__ import annotations
 
 import glob
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -20,12 +20,13 @@ from cachetools import LRUCache
 from svcmesh.core.clock import Clock
 from svcmesh.core.emit import Emit, silent
 from svcmesh.core.endpoint import Endpoint
-from svcmesh.core.errors import DiscoveryError
+from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.core.snapshot import Snapshot
-from svcmesh.discovery.documents import line_of, parse_document
+from svcmesh.discovery.documents import line_of, parse_document, text_of
 from svcmesh.discovery.file_watched import WatchedFile
 from svcmesh.discovery.listing import ListingError, describe, endpoints_from
 from svcmesh.discovery.names import quote_name, unquote_name
+from svcmesh.discovery.uri_parts import SERVICE, Uri, decoded, no_query
 
 Listing = tuple[Endpoint, ...] | dict[str, tuple[Endpoint, ...]]
 """What a file says: one list for whoever asks, or a list by service."""
@@ -41,6 +42,7 @@ class FileDiscovery:
         path: absolute; ``{service}`` in it stands for the (quoted) name of the service.
         clock: what the watch waits by.
         emit: told, once per content, of ``config.reloaded`` and, where it is wrong, of ``config.warning``.
+        parse: what makes endpoints of content and path, where the file is in another format; may run on any thread.
 
     An empty list is believed at once. A service that a mapping does not have is one without endpoints.
 
@@ -50,8 +52,16 @@ class FileDiscovery:
     Source: Envoy's filesystem subscriptions; style of errors from Prometheus' file_sd.
     """
 
-    def __init__(self, path: str, *, clock: Clock, emit: Emit = silent) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        clock: Clock,
+        emit: Emit = silent,
+        parse: Callable[[bytes, str], Listing] | None = None,
+    ) -> None:
         self._path = path
+        self._parse = decode if parse is None else parse
         self._clock = clock
         self._emit = emit
         self._mapped: tuple[str, ...] = ()
@@ -79,7 +89,7 @@ class FileDiscovery:
             path = path.replace("{service}", quote_name("service", service))
         document = self._documents.get(path)
         if document is None:
-            document = self._documents[path] = WatchedFile(path, decode, self._clock, self._emit)
+            document = self._documents[path] = WatchedFile(path, self._parse, self._clock, self._emit)
         self._remembered[path] = document
         version = 0
         while True:
@@ -94,11 +104,7 @@ def decode(content: bytes, path: str) -> Listing:
     Raises:
         DiscoveryError: the first mistake, wherever in the file it stands, with path, line and field.
     """
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DiscoveryError(f"{path}, line {line}: not UTF-8 text") from None
+    text = text_of(content, path)
     document = parse_document(text, path, is_json=path.endswith(".json"))
     try:
         return _listing(document)
@@ -107,6 +113,23 @@ def decode(content: bytes, path: str) -> Listing:
         line_text = "" if line_number is None else f", line {line_number}"
         field = describe(error.path)
         raise DiscoveryError(f"{path}{line_text}{', ' + field if field else ''}: {error}") from None
+
+
+def path_of(uri: Uri) -> str:
+    """Return the path that a URI means; it may hold ``{service}``.
+
+    Raises:
+        ConfigError: it is not absolute, or there is a query.
+    """
+    no_query(uri)
+    if uri.authority not in {"", "localhost"} or uri.path.endswith("/") or not uri.path.startswith("/"):
+        raise ConfigError(
+            f"{uri.text!r}: write the absolute path of a file after three slashes, as in {uri.scheme}:///etc/mesh.yaml"
+        )
+    path = decoded(uri, uri.path)
+    if set("{}") & set(path.replace(SERVICE, "")):
+        raise ConfigError(f"{uri.text!r}: the only thing that braces can hold is {SERVICE}")
+    return path
 
 
 def select(listing: Listing, service: str) -> tuple[Endpoint, ...]:

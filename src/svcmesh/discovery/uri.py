@@ -23,7 +23,7 @@ from svcmesh.discovery.dns.backend import open_dns
 from svcmesh.discovery.dns.question import names_endpoints
 from svcmesh.discovery.etcd.backend import open_etcd, open_etcd_service
 from svcmesh.discovery.etcd.target import names_service as names_target
-from svcmesh.discovery.file import FileDiscovery
+from svcmesh.discovery.file import FileDiscovery, path_of
 from svcmesh.discovery.kubernetes.backend import open_kubernetes
 from svcmesh.discovery.kubernetes.question import names_service as names_kubernetes_service
 from svcmesh.discovery.local.directory import default_directory
@@ -32,6 +32,7 @@ from svcmesh.discovery.plugged import plugged
 from svcmesh.discovery.static import DictDiscovery, StaticDiscovery
 from svcmesh.discovery.uri_parts import SERVICE, Scheme, Surroundings, Unopened, Uri, decoded, no_query, redacted
 from svcmesh.discovery.xds.backend import open_xds
+from svcmesh.discovery.xds.document import open_document
 from svcmesh.discovery.xds.question import names_service as names_resource
 
 _PARTS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)")
@@ -158,15 +159,7 @@ def _open_static(uri: Uri, _: Surroundings) -> Discovery:
 
 
 def _open_file(uri: Uri, surroundings: Surroundings) -> Discovery:
-    no_query(uri)
-    if uri.authority not in {"", "localhost"} or uri.path.endswith("/") or not uri.path.startswith("/"):
-        raise ConfigError(
-            f"{uri.text!r}: write the absolute path of a file after three slashes, as in file:///etc/mesh.yaml"
-        )
-    path = decoded(uri, uri.path)
-    if set("{}") & set(path.replace(SERVICE, "")):
-        raise ConfigError(f"{uri.text!r}: the only thing that braces can hold is {SERVICE}")
-    return FileDiscovery(path, clock=surroundings.clock, emit=surroundings.emit)
+    return FileDiscovery(path_of(uri), clock=surroundings.clock, emit=surroundings.emit)
 
 
 def _open_local(uri: Uri, surroundings: Surroundings) -> Discovery:
@@ -193,5 +186,6 @@ SCHEMES: Mapping[str, Scheme] = {
     "dns": Scheme(open_dns, complete=names_endpoints),
     "dns+srv": Scheme(open_dns, complete=names_endpoints),
     "xds": Scheme(open_xds, complete=names_resource),
+    "xds+file": Scheme(open_document, complete=False),
 }
 """All schemes of ours. A backend adds its line here; packages bring others by entry points (`plugged`)."""

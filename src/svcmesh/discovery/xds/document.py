@@ -1,0 +1,64 @@
+"""The file that Envoy's file-based EDS reads: a DiscoveryResponse in JSON or YAML, with endpoints by cluster.
+
+What such a file says is Envoy's to define, so fields that svcmesh has no use for are skipped, as in a response on a
+stream. What it has use for must be right: the file is somebody's, who is told.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from svcmesh.core.emit import Emit
+from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery.documents import parse_document, text_of
+from svcmesh.discovery.file import FileDiscovery, path_of
+from svcmesh.discovery.uri_parts import Surroundings, Uri
+from svcmesh.discovery.xds.assignment import Assignment
+from svcmesh.discovery.xds.kinds import Kind
+from svcmesh.discovery.xds.plain import decode_plain
+
+
+def assignments_in(content: bytes, path: str, emit: Emit) -> dict[str, tuple[Endpoint, ...]]:
+    """Return the endpoints in a file's content, by cluster.
+
+    Args:
+        content: of the file. path: its name, for errors. emit: told of drops, which are not applied.
+
+    Raises:
+        DiscoveryError: the first mistake, with the cluster.
+    """
+    document = parse_document(text_of(content, path), path, is_json=path.endswith(".json"))
+    listed = document.get("resources") if isinstance(document, dict) else None
+    if not isinstance(listed, list):
+        raise DiscoveryError(f"{path} is no DiscoveryResponse: that is an object with a list called 'resources'")
+    found: dict[str, tuple[Endpoint, ...]] = {}
+    for number, one in enumerate(listed):
+        assignment = _assignment(one, f"{path}, resources[{number}]")
+        if assignment.name in found:
+            raise DiscoveryError(f"{path}, resources[{number}]: cluster {assignment.name!r} stands twice in it")
+        found[assignment.name] = assignment.endpoints
+        for drop in assignment.drops:
+            told = f"{path}: drops that {assignment.name!r} asks for are not applied: {drop}"
+            emit("config.warning", service=assignment.name, error=told)
+    return found
+
+
+def _assignment(one: object, where: str) -> Assignment:
+    decoded = decode_plain(Kind.ENDPOINTS, one)
+    assignment = decoded.resource
+    if not isinstance(assignment, Assignment):
+        raise DiscoveryError(f"{where}{f' ({decoded.name!r})' if decoded.name else ''}: {decoded.why}")
+    if assignment.left_out:
+        raise DiscoveryError(f"{where} ({assignment.name!r}): {assignment.left_out[0]}")
+    return assignment
+
+
+def open_document(uri: Uri, surroundings: Surroundings) -> FileDiscovery:
+    """Open an ``xds+file://`` URI; the file is not read yet.
+
+    Raises:
+        ConfigError: no absolute path, or a query.
+    """
+    parse = partial(assignments_in, emit=surroundings.emit)
+    return FileDiscovery(path_of(uri), clock=surroundings.clock, emit=surroundings.emit, parse=parse)

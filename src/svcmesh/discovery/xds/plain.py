@@ -1,0 +1,95 @@
+"""Resources as plain values, as they stand in JSON and YAML: what files and the REST form of xDS have.
+
+They are made messages first, so that there is one reading of each resource, whatever it came as. A resource within a
+resource (the `Any` of a listener, of an aggregate) says its type beside its fields, and there only types are known that
+lead to endpoints.
+
+Source: Envoy, "xDS configuration API overview"; protobuf, "ProtoJSON format".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from svcmesh.discovery.xds.kinds import AGGREGATE, HTTP_MANAGER, Kind
+from svcmesh.discovery.xds.resources import Decoded, decode
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+_TYPE = "@type"
+_WITHIN: Mapping[Kind, tuple[tuple[str, str], tuple[str, str]]] = {
+    Kind.LISTENER: (("api_listener", "apiListener"), ("api_listener", "apiListener")),
+    Kind.CLUSTER: (("cluster_type", "clusterType"), ("typed_config", "typedConfig")),
+}
+"""Where a resource of a kind holds another one: the field, and the field in it, in both spellings that JSON allows."""
+
+
+def decode_plain(kind: Kind, found: Any) -> Decoded:
+    """Return what a plain value says as a resource of ``kind``. Never raises."""
+    from google.protobuf.any_pb2 import Any as Packed
+    from google.protobuf.json_format import ParseError
+
+    if not isinstance(found, dict):
+        return Decoded("", None, f"it is no object but {type(found).__name__}")
+    given = found.get(_TYPE)
+    if given != kind.value:
+        return Decoded("", None, f"its {_TYPE} is {str(given)[:160]!r} instead of {kind.value}")
+    try:
+        message = _message(kind, found)
+    except (ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:  # what it lets through
+        return Decoded("", None, " ".join(str(error).split())[:300])
+    return decode(kind, Packed(type_url=kind.value, value=message.SerializeToString()))
+
+
+def _message(kind: Kind, found: Mapping[str, Any]) -> Message:
+    from svcmesh._proto import svcmesh_xds_pb2 as wire
+
+    fields, inner = _without_inner(kind, found)
+    if kind is Kind.LISTENER:
+        listener = wire.Listener()
+        _fill(listener, fields)
+        if inner.get(_TYPE) == HTTP_MANAGER:
+            held = listener.api_listener.api_listener
+            held.type_url = HTTP_MANAGER
+            held.value = _fill(wire.HttpConnectionManager(), inner)
+        return listener
+    if kind is Kind.CLUSTER:
+        cluster = wire.Cluster()
+        _fill(cluster, fields)
+        if inner.get(_TYPE) == AGGREGATE:
+            config = cluster.cluster_type.typed_config
+            config.type_url = AGGREGATE
+            config.value = _fill(wire.AggregateCluster(), inner)
+        return cluster
+    message = wire.RouteConfiguration() if kind is Kind.ROUTES else wire.ClusterLoadAssignment()
+    _fill(message, fields)
+    return message
+
+
+def _without_inner(kind: Kind, found: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a resource without the one that it holds, and that one; {} if it holds none."""
+    fields = dict(found)
+    if kind not in _WITHIN:
+        return fields, {}
+    outer, within = _WITHIN[kind]
+    for key in outer:
+        around = fields.get(key)
+        if isinstance(around, dict):
+            fields[key] = around = dict(around)
+            for name in within:
+                held = around.pop(name, None)
+                if isinstance(held, dict):
+                    return fields, held
+    return fields, {}
+
+
+def _fill(message: Message, fields: Mapping[str, Any]) -> bytes:
+    """Fill a message with the fields that are read, skip others, and return its bytes."""
+    from google.protobuf import json_format
+
+    named = {key: value for key, value in fields.items() if key != _TYPE}
+    json_format.ParseDict(named, message, ignore_unknown_fields=True)
+    content: bytes = message.SerializeToString()
+    return content
