@@ -6,6 +6,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -15,8 +16,7 @@ import pytest
 from svcmesh import ConfigError
 from svcmesh.service import Service
 from svcmesh.transport.grpc.aio.flow import AioFlow
-from svcmesh.transport.grpc.aio.leg import value_of
-from svcmesh.transport.grpc.aio.unary import _End
+from svcmesh.transport.grpc.channels import EndpointChannel
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer
 from tests.transport.grpc.kit import in_flight, ping, service_over, started
@@ -139,22 +139,46 @@ async def test_no_loop_means_no_call(stub: pb_grpc.ProbeStub) -> None:
     await asyncio.to_thread(outside)
 
 
-@pytest.mark.parametrize("code", [grpc.StatusCode.OK, grpc.StatusCode.ABORTED])
-def test_the_status_is_asked_in_public_where_the_private_way_is_gone(code: grpc.StatusCode) -> None:
-    """Another grpcio may name its inner call otherwise."""
+class PublicCall:
+    """A stock call of which only what is public can be seen: another grpcio may name its inner call otherwise."""
 
-    class Stock:
-        async def code(self) -> grpc.StatusCode:
-            return code
+    def __init__(self, stock: Any) -> None:
+        self.stock = stock
 
-    class Call:
-        def ended(self, well: bool) -> None:
-            seen.append(well)
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.stock, name)
 
-    seen: list[bool] = []
-    call: Any = Call()
-    end = _End(call)
-    end(Stock())
-    end(Stock())  # told twice, it counts once
-    assert seen == [code is grpc.StatusCode.OK]
-    assert value_of(Stock().code()) is code
+    def __await__(self) -> Any:
+        return self.stock.__await__()
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND])
+async def test_the_end_is_learnt_in_public_where_the_private_way_is_gone(
+    code: grpc.StatusCode, service: Service, stub: pb_grpc.ProbeStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it is counted all the same."""
+    bound = EndpointChannel.bound
+
+    def veiled(channel: EndpointChannel, method: Any) -> Any:
+        return lambda *args, **kwargs: PublicCall(bound(channel, method)(*args, **kwargs))
+
+    monkeypatch.setattr(EndpointChannel, "bound", veiled)
+    fails = [] if code is grpc.StatusCode.OK else [("x-fail", f"{code.name}:-1")]
+    call = stub.Unary(ping(), metadata=fails)
+    assert await call.code() is code
+    call = stub.Unary(ping(), metadata=fails)
+    with suppress(grpc.aio.AioRpcError):
+        await call
+    assert in_flight(service) == 0
+    assert await call.code() is code
+
+
+async def test_an_end_that_is_told_twice_counts_once(service: Service, stub: pb_grpc.ProbeStub) -> None:
+    """Older grpcio does so when a call is cancelled."""
+    call = stub.Unary(ping())
+    await call
+    call.ended()
+    assert sum(member.finished for member in service.view.cluster.members.values()) == 1
+    assert in_flight(service) == 0

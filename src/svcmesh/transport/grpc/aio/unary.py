@@ -69,7 +69,7 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
             ends = view.deadline(now, timeout)
             limit = wire_timeout(min(ends - now, view.per_try))
         sending = Request(request)
-        key = key_of(view, metadata, sending) if view.hash_on else None
+        key = key_of(view, metadata, sending) if view.keyed else None
         asked = (sending, metadata, credentials, compression, wait_for_ready, loop, now, ends, key)
         member = view.enter(now, key) if now < ends else None
         if member is None:
@@ -86,8 +86,11 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
             return self._slowly(asked, member, error)
         place = self.running.on(loop)
         call = PlainCall(self, asked, member, stock, place)
-        stock.add_done_callback(_End(call))
         place.kept.add(call)
+        try:
+            stock._cython_call.add_done_callback(call.ended)  # noqa: SLF001 - saves a frame and two objects a call
+        except AttributeError:
+            stock.add_done_callback(lambda _: call.ended())
         return call
 
     def _slowly(self, asked: Asked, member: Member | None = None, error: BaseException | None = None) -> Any:
@@ -115,11 +118,11 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
 class PlainCall(AioUnaryUnary):
     """A call whose first attempt was started without a course, and which has none as long as it does not need one."""
 
-    _course = None
     _leg: AioLeg | None = None
     _succeeded = False
 
     def __init__(self, method: UnaryUnary, asked: Asked, member: Member, stock: Any, place: Place) -> None:
+        self._course = None
         self._method = method
         self._asked = asked
         self._member = member
@@ -138,9 +141,16 @@ class PlainCall(AioUnaryUnary):
                 pass  # the course, which exists since then, knows what follows
         return (yield from super().__await__())
 
-    def ended(self, well: bool) -> None:
-        """Deal with the end of the first attempt, before whoever awaits is resumed."""
-        self._place.kept.discard(self)
+    def ended(self) -> None:
+        """Count the end of the first attempt, or go on after it, before whoever awaits is resumed."""
+        try:
+            self._place.kept.remove(self)
+        except KeyError:  # gRPC may tell of the end of a cancelled call twice
+            return
+        try:
+            well = self._stock._cython_call.is_ok()  # noqa: SLF001 - a tenth of what the public way costs
+        except AttributeError:
+            well = value_of(self._stock.code()) is grpc.StatusCode.OK
         if well and self._course is None:
             view = self._method.view
             if view.learns:
@@ -165,21 +175,3 @@ class PlainCall(AioUnaryUnary):
         if self._leg is not None and not self._leg.processed:
             self._leg.processed = True
             self._leg.account.end(Outcome(Kind.CANCELLED))
-
-
-class _End:
-    """What gRPC calls at the end of an attempt; lets go of the call, so that one that is over is no cycle."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: PlainCall) -> None:
-        self._call: PlainCall | None = call
-
-    def __call__(self, stock: Any) -> None:
-        call, self._call = self._call, None
-        if call is not None:
-            try:
-                well = stock._cython_call.is_ok()  # noqa: SLF001 - a tenth of what the public way costs
-            except AttributeError:
-                well = value_of(stock.code()) is grpc.StatusCode.OK
-            call.ended(well)
