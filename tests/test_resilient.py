@@ -12,7 +12,19 @@ import pybreaker
 import pytest
 import tenacity
 
-from svcmesh import CircuitBreaker, CircuitOpen, DeadlineExceeded, Policy, Retry, info, remaining, resilient
+from svcmesh import (
+    PICKED,
+    CircuitBreaker,
+    CircuitOpen,
+    ConfigError,
+    DeadlineExceeded,
+    Endpoint,
+    Policy,
+    Retry,
+    info,
+    remaining,
+    resilient,
+)
 from svcmesh.engine.runtime import Runtime
 from svcmesh.testing import FakeClock
 
@@ -112,6 +124,28 @@ def test_the_function_is_called_by_its_name_and_by_nothing_else() -> None:
     with pytest.raises(DeadlineExceeded, match=r"a call to '.*slow' got no answer") as late:
         asyncio.run(resilient(Policy(timeout=9, per_try_timeout=0.01))(slow)())
     assert not any("invalid" in str(error.value) for error in (refused, late))
+
+
+def test_a_function_that_waits_for_an_endpoint_is_refused() -> None:
+    """There is none to fill in; a parameter of that name that means something else is the caller's."""
+
+    class Client:
+        def ask(self, endpoint: Endpoint = PICKED) -> Endpoint:
+            return endpoint
+
+        @staticmethod
+        async def fetch(*, endpoint: Endpoint = PICKED) -> Endpoint:
+            return endpoint
+
+    for fn in (Client.ask, Client().ask, Client.fetch, Client.__dict__["fetch"]):
+        with pytest.raises(ConfigError, match="'endpoint' .* decorate it with Service.guard"):
+            resilient(RETRY)(fn)
+
+    @resilient(RETRY)
+    def ping(endpoint: str) -> str:
+        return endpoint
+
+    assert ping("eu.example") == ping(endpoint="eu.example") == "eu.example"
 
 
 @pytest.mark.parametrize("colour", ["plain", "async"])

@@ -27,7 +27,8 @@ def resilient(policy: Policy) -> Callable[[Callable[P, R]], Callable[P, R]]:
     surely were not sent.
 
     Raises:
-        ConfigError: no policy; when decorating: neither a function nor a coroutine function.
+        ConfigError: no policy; when decorating: neither a function nor a coroutine function, or one that has its
+            ``endpoint`` filled in, which is what `Service.guard` is for.
 
     Threads: any. Cost when the call succeeds: see docs/reference/benchmarks.md.
     """
@@ -35,6 +36,6 @@ def resilient(policy: Policy) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     def decorate(fn: Callable[P, R]) -> Callable[P, R]:
         name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
-        return guarded(fn, View(alone(name, _runtime), policy), idempotent=policy.idempotent is True, blame_all=True)
+        return guarded(fn, View(alone(name, _runtime), policy), idempotent=policy.idempotent is True, alone=True)
 
     return decorate

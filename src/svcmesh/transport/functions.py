@@ -40,20 +40,22 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Token = contextvars.Token[Any]
 
 
-def guarded(fn: Callable[P, R], view: View, *, idempotent: bool, blame_all: bool = False) -> Callable[P, R]:
+def guarded(fn: Callable[P, R], view: View, *, idempotent: bool, alone: bool = False) -> Callable[P, R]:
     """Return ``fn`` called through ``view``, with the same signature; sync or async as it is.
 
     Args:
         idempotent: it may be repeated although it may have been executed.
-        blame_all: every exception counts as a failure, not only those that speak of the network.
+        alone: there is no service behind ``view``, see `svcmesh.engine.alone`: every exception counts as a failure, not
+            only those that speak of the network, and there is no endpoint to fill in.
 
     Raises:
         ConfigError: ``fn`` is neither a function nor a coroutine function, or its ``endpoint`` has another default.
     """
     if isinstance(fn, staticmethod | classmethod):  # decorated from above: what is guarded is the function below
-        inner = guarded(fn.__func__, view, idempotent=idempotent, blame_all=blame_all)
+        inner = guarded(fn.__func__, view, idempotent=idempotent, alone=alone)
         return cast("Callable[P, R]", type(fn)(inner))
-    traits = _Traits(fn, view, _picks(fn), idempotent, blame_all)
+    picks = _picks(fn, alone)
+    traits = _Traits(fn, view, picks, idempotent, blame_all=alone)
     return cast("Callable[P, R]", _line(traits, awaits=is_async(fn)))
 
 
@@ -268,7 +270,7 @@ def _check_answer(traits: _Traits, answer: object) -> None:
     )
 
 
-def _picks(fn: object) -> bool:
+def _picks(fn: object, alone: bool) -> bool:
     """Whether ``fn`` declares ``endpoint: Endpoint = PICKED``, to be filled on every attempt."""
     if not callable(fn) or isinstance(fn, type):
         raise ConfigError(f"only a function or a coroutine function can be guarded, not {fn!r}")
@@ -283,6 +285,13 @@ def _picks(fn: object) -> bool:
         return False  # a builtin without a signature
     if parameter is None or parameter.kind is inspect.Parameter.VAR_KEYWORD:
         return False
+    if alone:
+        if parameter.default is PICKED:
+            raise ConfigError(
+                f"{fn!r} has a parameter 'endpoint' to be filled, but a policy alone picks no endpoint: decorate it with"
+                " Service.guard"
+            )
+        return False  # it means something else, and callers pass it
     if parameter.default is not PICKED or parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
         raise ConfigError(
             f"{fn!r} has a parameter 'endpoint' that svcmesh cannot fill: declare it as 'endpoint: Endpoint = PICKED'"
