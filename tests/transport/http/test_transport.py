@@ -446,6 +446,20 @@ def test_injected_aborts_are_answers(caller: Colour, pair: svcmesh.Service, scop
     assert in_flight(pair) == 0
 
 
+@pytest.mark.parametrize(("method", "status"), [("GET", 204), ("GET", 304), ("HEAD", 503)])
+@pytest.mark.parametrize("scope", ["call", "attempt"])
+def test_injected_aborts_have_a_body_only_where_answers_have_one(
+    caller: Colour, pair: svcmesh.Service, scope: Any, method: str, status: int
+) -> None:
+    policy = Policy(faults=Fault(abort=Abort(status), scope=scope))
+    with caller(pair.with_policy(policy)) as client:
+        response = client.request(method, "/echo")
+    assert response.status_code == status
+    assert response.content == b""
+    assert not {"content-length", "content-type", "transfer-encoding"} & {*response.headers}
+    assert in_flight(pair) == 0
+
+
 def test_injected_aborts_of_one_endpoint_are_retried(caller: Colour, pair: svcmesh.Service) -> None:
     victim = pair.endpoints[0]
     fault = Fault(abort=Abort(503), scope="attempt", match=lambda target: target.endpoint == victim)

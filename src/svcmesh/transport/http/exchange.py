@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from svcmesh.balance.stateful_session import Pinned
 from svcmesh.core.errors import SvcmeshError
 from svcmesh.core.info import EXTENSION, CallInfo
 from svcmesh.core.outcome import Kind, Outcome
@@ -17,6 +18,7 @@ from svcmesh.engine.view import View
 from svcmesh.policy.fault import Abort
 from svcmesh.transport.http.body import Body
 from svcmesh.transport.http.errors import as_httpx, translated
+from svcmesh.transport.http.message import is_bodiless
 from svcmesh.transport.http.outcome import is_plain, of_error, of_response
 from svcmesh.transport.http.subject import HttpSubject
 from svcmesh.transport.http.trip import Trip, is_idempotent
@@ -37,7 +39,7 @@ class HttpExchange:
     def __init__(self, view: View, request: httpx.Request, deadline: float) -> None:
         self.view = view
         self.request = request
-        self.key = view.key_of(HttpSubject(request)) if view.hash_on else None
+        self.key = view.key_of(HttpSubject(request)) if view.keyed else None
         self._deadline = deadline
         self.body = None if isinstance(request.stream, httpx.ByteStream) else Body(request)
         self.idempotent = is_idempotent(request)
@@ -80,11 +82,11 @@ class HttpExchange:
         return as_httpx(error, self.request, httpx.ConnectTimeout if self.unsent else httpx.ReadTimeout)
 
     def aborted(self, abort: Abort) -> Outcome:
-        """Answer in the endpoint's place, and say so in the body."""
-        status = abort.http_status
+        """Answer in the endpoint's place, and say so in the body where there is one."""
+        status, request = abort.http_status, self.request
         self.deferred = False
         text = f"svcmesh: an injected fault answered {self.method} with {status}\n"
-        response = httpx.Response(status, text=text, request=self.request)
+        response = httpx.Response(status, text=None if is_bodiless(request, status) else text, request=request)
         return Outcome(Kind.SUCCESS, value=response) if is_plain(status) else of_response(response, time.time)
 
     def trip(self, member: Member, started: float, until: float, *, final: bool) -> Trip:
@@ -117,8 +119,8 @@ class HttpExchange:
             raise Answer(sent)
         response, self.deferred = sent
         view = self.view
-        if view.reported:
-            _report(view, trip.member, response)
+        if view.reads_answers:
+            self._look_at(response, trip.member)
         now, extensions = view.clock.now(), response.extensions
         extensions[EXTENSION] = partial(_single, trip.member, now - trip.started)
         if self.deferred:
@@ -127,14 +129,19 @@ class HttpExchange:
             return response
         raise Answer(of_response(response, time.time))
 
+    def _look_at(self, response: httpx.Response, member: Member) -> None:
+        """Pass on what the server of ``member`` reports of its load; tell the caller who it was, for the session."""
+        view = self.view
+        if view.reported:
+            from svcmesh.transport.load_report import of_headers  # needs protobuf, which few programs of HTTP have
 
-def _report(view: View, member: Member, response: httpx.Response) -> None:
-    """Pass on what the server of ``member`` reports of its load, if it does."""
-    from svcmesh.transport.load_report import of_headers  # needs protobuf, which few programs of HTTP have loaded
-
-    report = of_headers(response.headers)
-    if report is not None:
-        view.report(member, report)
+            report = of_headers(response.headers)
+            if report is not None:
+                view.report(member, report)
+        address = member.endpoint.address
+        if view.session is not None and not (isinstance(self.key, Pinned) and self.key.address == address):
+            told = view.session.session_state.header(address)
+            response.headers = httpx.Headers([*response.headers.multi_items(), told])
 
 
 def _single(member: Member, seconds: float) -> CallInfo:

@@ -35,6 +35,11 @@ def core_request(request: httpx.Request, headers: list[tuple[bytes, bytes]]) -> 
     )
 
 
+def is_bodiless(request: httpx.Request, status: int) -> bool:
+    """Whether an answer has no body, whatever its headers say. Source: RFC 9110, 6.4.1."""
+    return status in _BODILESS or request.method == "HEAD"
+
+
 def fits(request: httpx.Request, status: int, headers: list[tuple[bytes, bytes]], limit: int) -> bool:
     """Whether the body of an answer is known to be at most ``limit`` bytes, so that it is read inside the attempt.
 
@@ -42,7 +47,7 @@ def fits(request: httpx.Request, status: int, headers: list[tuple[bytes, bytes]]
     """
     if limit < 0:
         return False
-    if status in _BODILESS or request.method == "HEAD":
+    if is_bodiless(request, status):
         return True
     for name, value in headers:
         if name.lower() == b"content-length":
