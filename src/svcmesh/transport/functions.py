@@ -288,8 +288,8 @@ def _picks(fn: object, alone: bool) -> bool:
     if alone:
         if parameter.default is PICKED:
             raise ConfigError(
-                f"{fn!r} has a parameter 'endpoint' to be filled, but a policy alone picks no endpoint: decorate it with"
-                " Service.guard"
+                f"{fn!r} has a parameter 'endpoint' to be filled, but a policy alone picks no endpoint: decorate it"
+                " with Service.guard"
             )
         return False  # it means something else, and callers pass it
     if parameter.default is not PICKED or parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
