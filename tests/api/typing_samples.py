@@ -13,7 +13,22 @@ import grpc
 import httpx
 
 import svcmesh
-from svcmesh import PICKED, CallInfo, Endpoint, Health, Locality, Mesh, Policy, Registration, Service, Snapshot, events
+from svcmesh import (
+    PICKED,
+    Abort,
+    CallInfo,
+    CircuitBreaker,
+    Endpoint,
+    Fault,
+    Health,
+    Locality,
+    Mesh,
+    Policy,
+    Registration,
+    Service,
+    Snapshot,
+    events,
+)
 from svcmesh.discovery import first, poll, union
 
 
@@ -116,6 +131,19 @@ def policy_alone() -> None:
 
     assert_type(call("order"), bytes)
     call()  # type: ignore[call-arg]
+
+
+def policies() -> None:
+    """What may be one or several may be given as either."""
+    breaker, fault = CircuitBreaker(), Fault(abort=Abort(503))
+    Policy(circuit_breaker=breaker, faults=fault)
+    Policy(circuit_breaker=(breaker, CircuitBreaker(scope="service")), faults=(fault,))
+    Policy(circuit_breaker=[breaker], faults=[fault])
+    Policy(faults=iter([fault]))
+    Policy(circuit_breaker=fault)  # type: ignore[arg-type]
+    Policy(faults="503")  # type: ignore[arg-type]
+    assert_type(Policy().breakers, tuple[CircuitBreaker, ...])
+    assert_type(Policy().all_faults, tuple[Fault, ...])
 
 
 def own_protocol(service: Service) -> None:

@@ -11,7 +11,7 @@ def injected(
     view: View, scope: Scope, method: str, endpoint: Endpoint | None = None, attempt: int = 1
 ) -> Injection | None:
     """Draw what happens to a call, or to an attempt of it at ``endpoint``; None for nothing, which is the rule."""
-    faults = (*view.policy.faults, *view.cluster.faults)
+    faults = (*view.policy.all_faults, *view.cluster.faults)
     if not faults:
         return None
     injection = draw(faults, scope, FaultTarget(view.cluster.name, endpoint, method, attempt), view.runtime.rng)

@@ -38,7 +38,7 @@ def describe(view: View) -> dict[str, Any]:
         "priorities": [_level(level) for level in view.selection.plan.levels],
         "breakers": [breaker.state for breaker in view.service_breakers],
         "retry_tokens": None if policy.retry is None else view.budget.tokens(now),
-        "faults": len(policy.faults) + len(cluster.faults),
+        "faults": len(policy.all_faults) + len(cluster.faults),
         "policy": {
             "timeout": policy.timeout,
             "per_try_timeout": policy.per_try_timeout,

@@ -345,7 +345,7 @@ class View:
             or self._unfollowed
             or (self.checking is not None and not self.checking.started)
             or self.runtime.closed
-            or policy.faults
+            or policy.all_faults
             or self.cluster.faults
             or self.runtime.events.wanted & PER_CALL
             or (retry is not None and retry.wants_results)

@@ -50,7 +50,7 @@ class Policy:
         idempotent: whether calls may be repeated though they may have been executed: for all methods of gRPC and all
             functions, or for a set of ``"/pkg.Service/Method"`` and ``"/pkg.Service/*"``. HTTP goes by its method: no
             policy has a POST repeated.
-        faults: faults to put in on purpose.
+        faults: faults to put in on purpose, one or several.
         panic_threshold: share of the endpoints of a priority, from 0 to 1, below which its ejections and bad health are
             ignored rather than sending all to the few that are left; never while all priorities together can take all
             calls; 0: never at all; default 0.
@@ -70,13 +70,13 @@ class Policy:
     timeout: float | None = None
     per_try_timeout: float | None = None
     retry: Retry | None = None
-    circuit_breaker: CircuitBreaker | tuple[CircuitBreaker, ...] | None = None
+    circuit_breaker: CircuitBreaker | tuple[CircuitBreaker, ...] | list[CircuitBreaker] | None = None
     outlier_detection: OutlierDetection | None = None
     health_check: HealthCheck | None = None
     load_balancer: LoadBalancer | None = None
     hash_on: HashOn | Sequence[HashOn] | None = None
     idempotent: bool | Collection[str] = False
-    faults: Sequence[Fault] = ()
+    faults: Fault | Iterable[Fault] = ()
     panic_threshold: float = 0.0
     priorities: Priorities = field(default_factory=Priorities)
     locality: LocalityWeighted | ZoneAware | LocalityFailover | None = None
@@ -140,7 +140,12 @@ class Policy:
         breakers = self.circuit_breaker
         if breakers is None:
             return ()
-        return breakers if isinstance(breakers, tuple) else (breakers,)
+        return (breakers,) if isinstance(breakers, CircuitBreaker) else tuple(breakers)
+
+    @property
+    def all_faults(self) -> tuple[Fault, ...]:
+        """The faults to put in, however many."""
+        return (self.faults,) if isinstance(self.faults, Fault) else tuple(self.faults)
 
 
 def check_policy(policy: object) -> Policy:
