@@ -19,6 +19,7 @@ from svcmesh.balance.random_subsetting import RandomSubsetting
 from svcmesh.balance.ring_hash import RingHash
 from svcmesh.balance.round_robin import RoundRobin
 from svcmesh.balance.slow_start import SlowStart
+from svcmesh.balance.stateful_session import CookieBasedSessionState, HeaderBasedSessionState, StatefulSession
 from svcmesh.balance.subset import Subset
 from svcmesh.balance.weighted_round_robin import WeightedRoundRobin
 from svcmesh.balance.zone_aware import ZoneAware
@@ -27,8 +28,10 @@ from svcmesh.core.hashing import hash_key
 __all__ = [
     "Computed",
     "Cookie",
+    "CookieBasedSessionState",
     "DeterministicAperture",
     "Header",
+    "HeaderBasedSessionState",
     "LeastRequest",
     "LoadBalancer",
     "LoadReport",
@@ -47,6 +50,7 @@ __all__ = [
     "RoundRobin",
     "SlowStart",
     "Source",
+    "StatefulSession",
     "Subset",
     "WeightedRoundRobin",
     "ZoneAware",

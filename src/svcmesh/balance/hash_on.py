@@ -96,14 +96,8 @@ class Cookie(_Named):
 
     def hash_of(self, subject: Subject) -> int | None:
         """Return the hash of its value, without quotes; an empty one counts as none."""
-        wanted = self.name.encode()
-        for header in subject.headers("cookie"):
-            for part in header.split(b";"):
-                name, _, value = part.strip().partition(b"=")
-                if name == wanted:
-                    value = value[1:-1] if len(value) > 1 and value[:1] == value[-1:] == b'"' else value
-                    return xxh64(value) if value else None
-        return None
+        value = cookie(subject, self.name)
+        return xxh64(value) if value else None
 
 
 @dataclass(frozen=True)
@@ -195,6 +189,17 @@ def rules(given: Any) -> tuple[Rule, ...]:
         return ()
     parts = given if isinstance(given, Iterable) and not isinstance(given, str | bytes) else (given,)
     return tuple(_rule(part) for part in parts)
+
+
+def cookie(subject: Subject, name: str) -> bytes | None:
+    """Return the value of a cookie that a request carries, without quotes; None where it has none."""
+    wanted = name.encode()
+    for header in subject.headers("cookie"):
+        for part in header.split(b";"):
+            found, _, value = part.strip().partition(b"=")
+            if found == wanted:
+                return value[1:-1] if len(value) > 1 and value[:1] == value[-1:] == b'"' else value
+    return None
 
 
 def key_of(rules: Sequence[Rule], subject: Subject) -> int | None:

@@ -47,8 +47,13 @@ class Picker:
 
     @cached_property
     def _by_address(self) -> dict[str, Cell]:
-        """The cells by address, made at first need: a mesh counts on cells, and never asks."""
+        """The cells by address, made at first need: a mesh counts on cells, and asks only for sessions."""
         return {cell.endpoint.address: cell for cell in self.cells}
+
+    def at(self, address: str) -> Cell | None:
+        """Return the cell of this address, if it takes traffic."""
+        cell = self._by_address.get(address)
+        return cell if cell is not None and cell.endpoint.weight > 0 else None
 
     def choose_from(self, key: int | None, exclude: Collection[Endpoint]) -> Cell | None:
         """Return a cell for this key whose endpoint is not excluded, or None when there is none."""

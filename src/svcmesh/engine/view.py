@@ -14,7 +14,8 @@ from typing import NamedTuple, cast
 
 from svcmesh.balance import hash_on
 from svcmesh.balance.load_report import LoadReport
-from svcmesh.balance.picker import Learning, Picker, Reported
+from svcmesh.balance.picker import Learning, Picker, Reported, addresses
+from svcmesh.balance.stateful_session import Pinned
 from svcmesh.balance.wrapping import innermost
 from svcmesh.core.deadline import ambient_on
 from svcmesh.core.endpoint import Endpoint
@@ -57,12 +58,14 @@ class View:
         choose: returns a member for a plain call, or None: take the machine. Read it anew on each call.
         picker: the picker behind it. budget: counts the calls, and pays for retries.
         per_try: seconds that one attempt may take; infinite for no limit. total: the same for a whole call.
-        hash_on: the rules for the keys of calls; empty where no key is wanted.
+        hash_on: the rules for the keys of calls; empty where no key is wanted. session: those of sessions; None: none.
+        keyed: a request of HTTP or gRPC has a key or a session.
         limit: the smaller one of the two, for a plain call without a timeout of its own.
         port: only endpoints with this port are called; None: all.
         checking: the health checks of this policy; None: it has none.
         learns: the balancer goes by how long calls take, so that straight lines owe it a `learn` at each end.
         reported: the balancer goes by what servers report of their load, so that transports owe it each `report`.
+        reads_answers: the headers of answers are to be looked at: for such a report, or for the session.
     """
 
     def __init__(self, cluster: Cluster, policy: Policy, *, port: int | None = None) -> None:
@@ -76,6 +79,8 @@ class View:
         self.per_try = NEVER if policy.per_try_timeout is None else policy.per_try_timeout
         self.limit = min(self.total, self.per_try)
         self.hash_on = hash_on.rules(policy.hash_on)
+        self.session = policy.stateful_session
+        self.keyed = bool(self.hash_on) or self.session is not None
         self.choose: Callable[[], Member | None] = _nobody
         self._plain = False
         self.picker: Picker = Picker(())
@@ -85,6 +90,7 @@ class View:
         self.learns = self._learning is not None
         self._reports = balancer if isinstance(balancer, Reported) else None
         self.reported = self._reports is not None
+        self.reads_answers = self.reported or self.session is not None
         self._previous_priorities = None if policy.retry is None else policy.retry.previous_priorities
         self._outliers = policy.outlier_detection
         self._breakers = tuple(b for b in policy.breakers if b.scope == "endpoint")
@@ -115,7 +121,9 @@ class View:
 
     def key_of(self, subject: hash_on.Subject) -> int | None:
         """Return the key of a request; None where the policy wants none or no rule finds anything."""
-        return hash_on.key_of(self.hash_on, subject)
+        key = hash_on.key_of(self.hash_on, subject)
+        address = None if self.session is None else self.session.session_state.address_of(subject)
+        return key if address is None else Pinned.to(address, key)
 
     def enter(self, now: float, key: int | None = None) -> Member | None:
         """Start a plain attempt: pick an endpoint and count it in flight. None: this call needs the machine.
@@ -132,8 +140,12 @@ class View:
         return member
 
     def _choose_by(self, key: int) -> Member | None:
-        """Return the member that a key belongs to, where calls may go straight."""
-        return cast("Member | None", self.picker.choose_from(key, ())) if self._plain else None
+        """Return the member that a key or a session belongs to, where calls may go straight."""
+        if not self._plain:
+            return None
+        if self.session is not None:
+            return self.choose_from(key, (), ())
+        return cast("Member | None", self.picker.choose_from(key, ()))
 
     def learn(self, member: Member, started: float) -> None:
         """Tell a balancer that ``learns`` of an attempt that ended well, or of whose answer the first sign has come.
@@ -261,6 +273,13 @@ class View:
 
     def choose_from(self, key: int | None, exclude: Collection[Endpoint], tried: Sequence[Endpoint]) -> Member | None:
         """Return whom to ask next, not one of the excluded ones; None when there is nobody. ``tried``: so far."""
+        if isinstance(key, Pinned):
+            pinned = self.picker.at(key.address)
+            if pinned is not None and key.address not in addresses(exclude):
+                return cast("Member", pinned)
+            if self.session is not None and self.session.strict:
+                return None
+            key = key.key
         if self._previous_priorities is None:
             cell = self.picker.choose_from(key, exclude)
         else:

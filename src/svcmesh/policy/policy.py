@@ -19,6 +19,7 @@ from svcmesh.balance.locality_weighted import LocalityWeighted
 from svcmesh.balance.picker import LoadBalancer
 from svcmesh.balance.priority import Priorities
 from svcmesh.balance.slow_start import SlowStart, slowed
+from svcmesh.balance.stateful_session import StatefulSession
 from svcmesh.balance.zone_aware import ZoneAware
 from svcmesh.core import checks
 from svcmesh.core.errors import ConfigError
@@ -57,6 +58,7 @@ class Policy:
         priorities: how endpoints of several priorities, and degraded ones, share the calls; default `Priorities()`.
         locality: how calls are shared between localities: `LocalityWeighted`, `ZoneAware` or `LocalityFailover` of
             `svcmesh.balance`; None: not by localities.
+        stateful_session: how callers come back to the endpoint that answered them, on HTTP and gRPC; None: they do not.
         slow_start: how the weight of an endpoint that has just come rises; None: it has its full weight at once.
         timeout_ends_streams: whether ``timeout`` holds for a stream to its last message (default) or, if False, until
             its headers or its first message have come.
@@ -81,6 +83,7 @@ class Policy:
     priorities: Priorities = field(default_factory=Priorities)
     locality: LocalityWeighted | ZoneAware | LocalityFailover | None = None
     slow_start: SlowStart | None = None
+    stateful_session: StatefulSession | None = None
     timeout_ends_streams: bool = True
 
     def __post_init__(self) -> None:
@@ -93,6 +96,7 @@ class Policy:
             )
         _check_kind("retry", self.retry, Retry)
         _check_kind("outlier_detection", self.outlier_detection, OutlierDetection)
+        _check_kind("stateful_session", self.stateful_session, StatefulSession)
         _check_kind("health_check", self.health_check, HealthCheck)
         if self.load_balancer is not None:
             check_balancer("load_balancer", self.load_balancer)

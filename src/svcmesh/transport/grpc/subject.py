@@ -34,7 +34,7 @@ class GrpcSubject:
 
 def key_of(view: View, metadata: Any, request: Request) -> int | None:
     """Return the key of a call; None where the policy wants none, or finds nothing to make it of."""
-    return view.key_of(GrpcSubject(metadata, request)) if view.hash_on else None
+    return view.key_of(GrpcSubject(metadata, request)) if view.keyed else None
 
 
 def _octets(value: str | bytes) -> bytes:

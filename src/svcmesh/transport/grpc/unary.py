@@ -33,7 +33,7 @@ class UnaryUnary(Multicallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[t
         self._view = line.view
         self._now = line.view.clock.now
         self._plain_limit = wire_timeout(line.view.limit)
-        self._keyed = bool(line.view.hash_on)
+        self._keyed = line.view.keyed
         self._carrying: Line | None = None
 
     def __call__(

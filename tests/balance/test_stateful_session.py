@@ -1,0 +1,90 @@
+"""Sticky sessions: how a cookie and a header spell an endpoint, and what is no session."""
+
+from __future__ import annotations
+
+import base64
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from svcmesh import ConfigError, Policy
+from svcmesh.balance import CookieBasedSessionState, HeaderBasedSessionState, StatefulSession
+from svcmesh.balance.stateful_session import Pinned, written
+from tests.balance.test_hash_on import Request
+
+ADDRESS = "10.0.0.1:8080"
+VALUE = b"MTAuMC4wLjE6ODA4MA=="
+COOKIE, HEADER = CookieBasedSessionState("sid"), HeaderBasedSessionState("X-Session")
+
+
+def test_the_value_is_base64_of_the_address():
+    """As Envoy and gRPC (A55) write it."""
+    assert written(ADDRESS).encode() == VALUE == base64.b64encode(ADDRESS.encode())
+    assert COOKIE.address_of(Request(("cookie", b"a=b; sid=" + VALUE))) == ADDRESS
+    assert COOKIE.address_of(Request(("cookie", b'sid="' + VALUE + b'"'))) == ADDRESS
+    assert HEADER.address_of(Request(("x-session", VALUE))) == ADDRESS
+
+
+@pytest.mark.parametrize(
+    ("state", "header"),
+    [
+        (COOKIE, ("set-cookie", f'sid="{VALUE.decode()}"; HttpOnly')),
+        (
+            CookieBasedSessionState("s", "/v1", 60),
+            ("set-cookie", f's="{VALUE.decode()}"; Max-Age=60; Path=/v1; HttpOnly'),
+        ),
+        (CookieBasedSessionState("s", ttl=0.2), ("set-cookie", f's="{VALUE.decode()}"; Max-Age=1; HttpOnly')),
+        (HEADER, ("x-session", VALUE.decode())),
+    ],
+)
+def test_answers_say_who_gave_them(state, header):
+    assert state.header(ADDRESS) == header
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"!", b"MTAuMC4wLjE6ODA4MA", b"MTAuMC4w LjE6ODA4MA==", "é".encode(), base64.b64encode(b"\xff")]
+)
+def test_what_cannot_be_read_is_no_session(value):
+    assert COOKIE.address_of(Request(("cookie", b"sid=" + value))) is None
+    assert HEADER.address_of(Request(("x-session", value))) is None
+    assert HEADER.address_of(Request()) is COOKIE.address_of(Request()) is None
+
+
+@given(st.binary())
+def test_no_value_makes_it_raise(value):
+    found = HEADER.address_of(Request(("x-session", value)))
+    assert found is None or written(found).encode() == value
+
+
+def test_a_key_may_stand_beside_a_session():
+    assert (Pinned.to(ADDRESS, 7), Pinned.to(ADDRESS, 7).key, Pinned.to(ADDRESS, None).key) == (7, 7, None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: CookieBasedSessionState(""),
+        lambda: CookieBasedSessionState("a=b"),
+        lambda: CookieBasedSessionState("a; b"),
+        lambda: CookieBasedSessionState("sid", path="v1"),
+        lambda: CookieBasedSessionState("sid", path="/; Secure"),
+        lambda: CookieBasedSessionState("sid", path="/\r\n"),
+        lambda: CookieBasedSessionState("sid", ttl=-1),
+        lambda: HeaderBasedSessionState("x session"),
+        lambda: HeaderBasedSessionState(None),
+        lambda: StatefulSession("sid"),
+        lambda: StatefulSession(COOKIE, strict="no"),
+        lambda: Policy(stateful_session=COOKIE),
+    ],
+)
+def test_what_cannot_be_is_refused(wrong):
+    with pytest.raises(ConfigError, match="name|path|ttl|session_state|strict|stateful_session"):
+        wrong()
+
+
+def test_it_goes_into_a_policy_as_a_value():
+    policy = Policy(stateful_session=StatefulSession(COOKIE))
+    assert policy == pickle.loads(pickle.dumps(policy)) == Policy(stateful_session=StatefulSession(COOKIE))
+    assert policy != Policy(stateful_session=StatefulSession(COOKIE, strict=True))
