@@ -23,7 +23,7 @@ from rich.table import Table
 
 from benchmarks.micro import guard, local_registry, pickers, threads, under_load
 from benchmarks.sim import balance
-from benchmarks.wire import envoy, grpc, http, scale, stream
+from benchmarks.wire import envoy, grpc, health, http, scale, stream
 
 DESCRIPTION = "Run the benchmarks: about twenty-five minutes for all of them on a calm machine with two cores."
 Rows = list[dict[str, Any]]
@@ -51,6 +51,10 @@ BENCHMARKS: dict[str, tuple[str, Callable[[bool], Iterator[dict[str, Any]]]]] = 
         lambda quick: stream.rows(rounds=4 if quick else stream.ROUNDS),
     ),
     "scale": ("A thousand endpoints: what a gRPC client holds of them", lambda quick: scale.rows()),  # noqa: ARG005 - quick
+    "health": (
+        "Health checks of a thousand endpoints",
+        lambda quick: health.rows(*((2.0, 200) if quick else (health.INTERVAL,))),
+    ),
     "envoy": (
         "Added latency, beside an Envoy sidecar",
         lambda quick: envoy.rows(rounds=8 if quick else envoy.ROUNDS),
@@ -68,6 +72,7 @@ MODULES = {
     "http": http,
     "stream": stream,
     "scale": scale,
+    "health": health,
     "envoy": envoy,
 }
 """Where what is measured, and how, is told: the page of tables takes it from there."""

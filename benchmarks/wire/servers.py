@@ -1,6 +1,7 @@
-"""Loopback servers in processes of their own: ``python -m benchmarks.wire.servers grpc|http|wide`` prints its port.
+"""Loopback servers in processes of their own: ``python -m benchmarks.wire.servers KIND`` prints its port.
 
-``wide`` is one gRPC server on a thousand ports, which it prints in one line.
+Kinds are ``grpc``, ``http``, ``wide`` and ``wide-http``; the last two are one server on a thousand ports, which it
+prints in one line.
 """
 
 from __future__ import annotations
@@ -60,11 +61,18 @@ def running(kind: str, count: int = SERVERS) -> Generator[list[str]]:
             process.communicate()
 
 
+def check(request: bytes, context: grpc.ServicerContext) -> bytes:  # noqa: ARG001 - gRPC passes them
+    """Answer gRPC's health check: SERVING."""
+    return b"\x08\x01"
+
+
 def serve_grpc(ports: int = 1) -> None:
     """Serve the Greeter and the streams until killed."""
     server = grpc.server(ThreadPoolExecutor(4))
     greet_pb2_grpc.add_GreeterServicer_to_server(Greeter(), server)  # type: ignore[no-untyped-call]
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("bench.Streams", STREAMS)])
+    health = {"Check": grpc.unary_unary_rpc_method_handler(check)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("grpc.health.v1.Health", health)])
     print(*(server.add_insecure_port("127.0.0.1:0") for _ in range(ports)), flush=True)
     server.start()
     server.wait_for_termination()
@@ -86,15 +94,16 @@ class Http(asyncio.Protocol):
             self._transport.write(ANSWER * len(requests))
 
 
-async def serve_http() -> None:
+async def serve_http(ports: int = 1) -> None:
     """Serve until killed."""
-    server = await asyncio.get_running_loop().create_server(Http, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+    loop = asyncio.get_running_loop()
+    servers = [await loop.create_server(Http, "127.0.0.1", 0) for _ in range(ports)]
+    print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)
+    await loop.create_future()
 
 
 if __name__ == "__main__":
     if sys.argv[1] in {"grpc", "wide"}:
         serve_grpc(WIDE if sys.argv[1] == "wide" else 1)
     else:
-        asyncio.run(serve_http())
+        asyncio.run(serve_http(WIDE if sys.argv[1] == "wide-http" else 1))

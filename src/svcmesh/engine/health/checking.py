@@ -73,7 +73,7 @@ class Checking:
         self._under_way = 0
         self._queue: deque[Subject] = deque()
         self._reports: list[tuple[str, dict[str, Any]]] = []
-        self._called = False
+        self._called = self._moved = self._flushing = False
         self._glance: Timer | None = None
 
     def checked(self, member: Member) -> Checked | None:
@@ -192,8 +192,9 @@ class Checking:
         runtime, checked, first = self._cluster.runtime, subject.checked, subject.checked.first
         now, found, unasked = runtime.clock.now(), _found(error), isinstance(error, Unasked)
         change = Change.NONE if unasked else self._judge(subject, found, now)
-        self._report(
+        runtime.events.emit(
             "health_check.finished",
+            self._cluster.name,
             endpoint=subject.member.endpoint,
             seconds=now - subject.began,
             passed=None if unasked else found is None,
@@ -201,6 +202,8 @@ class Checking:
         )
         if change is Change.CHANGED:
             self._tell(subject.member, found, first=first)
+        if self._moved:
+            self._flush_soon()
         passed = checked.ill is None if unasked else found is None
         traffic = self._has_traffic()
         self._set(subject, wait_after(self._config, change, runtime.rng, passed=passed, traffic=traffic))
@@ -211,11 +214,12 @@ class Checking:
         """Return what a finding changes, and publish that."""
         checked = subject.checked
         with self._cluster.lock:
-            before = checked.ill
+            before = _shown(checked.ill)
             change = checked.settle(found, self._config)
-            if before is not checked.ill:
+            if before != _shown(checked.ill):
                 if checked.ill is None:
                     subject.member.since = now
+                self._moved = True
                 self._publish()
         return change
 
@@ -230,14 +234,21 @@ class Checking:
                 self._cluster.doubt()
 
     def _report(self, name: str, **fields: Any) -> None:
-        """Tell of it in the next turn of the loop, and of what comes until then: one new picker is enough for all."""
-        if not self._reports:
-            asyncio.get_running_loop().call_soon(self._flush)
+        """Tell of a change once it is in force."""
         self._reports.append((name, fields))
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """Put in force what was found, in the next turn of the loop: one new picker is enough for all until then."""
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
+        self._flushing = False
         reports, self._reports = self._reports, []
-        if any(name != "health_check.finished" for name, _ in reports):
+        moved, self._moved = self._moved, False
+        if moved:
             self._cluster.rebuild()
             self._cluster.wake()  # calls that wait for an endpoint may have one
         for name, fields in reports:
@@ -265,6 +276,11 @@ class Checking:
         if not self._called:
             self._called = self._cluster.departed > 0 or any(m.started for m in list(self._cluster.members.values()))
         return self._called
+
+
+def _shown(ill: Unwell | None) -> tuple[str, bool] | None:
+    """Return what others make use of."""
+    return None if ill is None else (ill.reason, ill.refusing)
 
 
 def _found(error: BaseException | None) -> Unwell | None:

@@ -20,9 +20,11 @@ from svcmesh.policy.health.check import HealthCheck
 from svcmesh.policy.health.finding import Unwell
 from svcmesh.policy.health.kinds import GrpcHealthCheck
 from svcmesh.transport.grpc.channels import EndpointChannel, sync_channel
+from svcmesh.transport.grpc.method import Method
 from svcmesh.transport.grpc.settings import AUTHORITY, TARGET_NAME, Settings
 
 METHOD = "/grpc.health.v1.Health/Check"
+_CHECK = Method("unary_unary", METHOD, None, None, True)
 
 _STATUSES = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 _NO_ANSWER = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
@@ -68,8 +70,7 @@ class GrpcAsker:
     async def _answer(self, channel: EndpointChannel) -> bytes:
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        ask = channel.channel.unary_unary(METHOD)
-        call = ask.future(self._request, timeout=self._config.timeout, metadata=self._metadata)
+        call = channel.bound(_CHECK).future(self._request, timeout=self._config.timeout, metadata=self._metadata)
 
         def over(_: object) -> None:
             with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more

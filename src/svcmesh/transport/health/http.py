@@ -1,6 +1,6 @@
 """Health checks by HTTP/1.1: h11 on streams of the loop, and a connection that is kept from one check to the next.
 
-Not by httpx, which would do: a check by it takes three times the CPU of this one, and a thousand endpoints are asked a
+Not by httpx, which would do: a check by it takes four times the CPU of this one, and a thousand endpoints are asked a
 hundred times a second (benchmarks/wire/health.py).
 """
 
