@@ -17,10 +17,7 @@ from svcmesh.discovery.uri import open_service
 from tests.servers.consul_agent import until
 from tests.servers.name_server import Bind, bind
 
-pytestmark = [
-    pytest.mark.skipif(bind() is None, reason="no BIND: install Debian's bind9, or put named into PATH"),
-    pytest.mark.allow_leaks("the BIND of the module outlives its tests"),
-]
+pytestmark = pytest.mark.skipif(bind() is None, reason="no BIND: install Debian's bind9, or put named into PATH")
 
 MANY = 60
 RECORDS = """

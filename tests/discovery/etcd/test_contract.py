@@ -16,8 +16,6 @@ from svcmesh.discovery.uri import open_discovery
 from tests.servers.consul_agent import until
 from tests.servers.etcd_process import text64
 
-pytestmark = pytest.mark.allow_leaks("the etcd of the module outlives its tests")
-
 
 @pytest.fixture
 def mesh(etcd):

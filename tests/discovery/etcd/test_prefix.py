@@ -19,8 +19,6 @@ from tests.servers.bad_etcd import BadEtcd, respond
 from tests.servers.consul_agent import until as poll
 from tests.servers.etcd_process import Etcd
 
-pytestmark = pytest.mark.allow_leaks("the etcd of the module outlives its tests")
-
 
 class Asked(Client):
     """A client that remembers what it was asked, and what it was told."""
