@@ -66,6 +66,7 @@ class Cluster:
         failure: what discovery failed with last, while it fails.
         advice: what would help whoever waits for a first snapshot in vain, as the end of a message.
         need: starts discovery; asked by each call that is no plain one. Cost once it runs: one comparison.
+        timers: as given.
         asleep: the endpoints are those of the process that forked this one, and nothing follows them yet.
 
     Args:
@@ -92,7 +93,7 @@ class Cluster:
         self.need: Callable[[], object] = _nothing
         self.asleep = False
         self.follower: Followed | None = None
-        self._timers = timers
+        self.timers = timers
         self._look = self.look  # one for all members
         self._shared: dict[Hashable, Any] = {}
         self._views: WeakSet[Subscriber] = WeakSet()
@@ -251,11 +252,12 @@ class Cluster:
             self._due = when
             for member in self.members.values():
                 member.due = min(member.due, when)
-        if self._timers:
+        if self.timers:
             self.runtime.call_at(when, lambda: self.look(self.runtime.clock.now()))
 
     def look(self, now: float) -> float:
         """Do what is due (ejections that end, breakers that half-open); return the next instant to look."""
+        self.ejections.called(now)
         if now < self._due:
             return self._due
         with self.lock:

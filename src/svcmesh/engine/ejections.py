@@ -2,6 +2,7 @@
 
 Detectors (`svcmesh.policy.outlier`) decide; here what they decide meets members, pickers and events. An endpoint that
 refused connections need not wait until its time is over: it is dialled beside the calls, and is back when it answers.
+What detectors find out by looking back, they find out on ticks (`svcmesh.engine.ticking`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from svcmesh.core.outcome import Outcome
 from svcmesh.engine.member import NEVER, Member
 from svcmesh.engine.probe import probe
 from svcmesh.engine.runtime import Runtime
-from svcmesh.policy.outlier import OutlierDetection, OutlierDetector
+from svcmesh.engine.ticking import Ticking
+from svcmesh.policy.outlier import Ejection, OutlierDetection, OutlierDetector
 
 _UNHEALTHY = Health.UNHEALTHY  # a look at a member of an enumeration takes as long as all else that is asked of one
 
@@ -27,6 +29,7 @@ class Host(Protocol):
     runtime: Runtime
     lock: RLock
     members: dict[str, Member]
+    timers: bool
 
     def rebuild(self) -> None:
         """Publish new pickers."""
@@ -41,32 +44,60 @@ class Ejections:
     def __init__(self, cluster: Host) -> None:
         self._cluster = cluster
         self._detectors: dict[OutlierDetection, OutlierDetector] = {}
+        self._comparing: list[Ticking] = []
+        self._ticking: dict[OutlierDetection, Ticking] = {}
 
     def detector(self, config: OutlierDetection) -> OutlierDetector:
         """Return the outlier detector for ``config``: views with equal settings share ejections."""
         with self._cluster.lock:
-            if config not in self._detectors:
-                self._detectors[config] = OutlierDetector(config, self._cluster.runtime.rng)
-            return self._detectors[config]
+            found = self._detectors.get(config)
+            return self._make(config) if found is None else found
+
+    def _make(self, config: OutlierDetection) -> OutlierDetector:
+        cluster = self._cluster
+        detector = self._detectors[config] = OutlierDetector(config, cluster.runtime.rng, cluster.members)
+        if config.ticks:
+            ticking = Ticking(cluster, config, detector, lambda: population(config, cluster.members), self.publish)
+            self._ticking[config] = ticking
+            if config.compares:
+                self._comparing.append(ticking)
+        return detector
+
+    def called(self, now: float) -> None:
+        """Take note that calls are made, for detectors that compare what comes of them. Cost: nothing without such."""
+        for ticking in self._comparing:
+            ticking.start(now)
 
     def failed(self, config: OutlierDetection, member: Member, outcome: Outcome, now: float) -> None:
-        """Tell the detector for ``config`` of a failure that blames ``member``; eject it if that was one too many."""
+        """Tell the detector for ``config`` of a failure of ``member``; eject it if that was one too many."""
         cluster = self._cluster
         with cluster.lock:
             if cluster.members.get(member.endpoint.address) is not member:
                 return  # it left meanwhile
             address = member.endpoint.address
-            ejection = self.detector(config).failed(address, member, outcome, now, _population(cluster.members))
-            if ejection is None:
-                return
-            cluster.look_at(ejection.until)
+            ejection = self.detector(config).failed(address, member, outcome, now, population(config, cluster.members))
+        if ejection is not None:
+            self.publish(config, [ejection], [], now)
+
+    def publish(
+        self, config: OutlierDetection, ejected: Iterable[Ejection], restored: Iterable[Endpoint], now: float
+    ) -> None:
+        """Put in force what the detector for ``config`` has decided, and tell of it; no lock is held."""
+        cluster = self._cluster
+        with cluster.lock:
+            out = [(cluster.members[e.address], e) for e in ejected if e.address in cluster.members]
+            cluster.look_at(self.next_return())
+        if config in self._ticking:
+            self._ticking[config].start(now)
         cluster.rebuild()
-        reason, seconds = ejection.reason, ejection.seconds
-        cluster.runtime.events.emit(
-            "endpoint.ejected", cluster.name, endpoint=member.endpoint, reason=reason, seconds=seconds
-        )
-        if ejection.refusing:
-            cluster.runtime.worker.submit(self._probe(config, member))
+        self.report_restored(restored)
+        for member, ejection in out:
+            reason, seconds = ejection.reason, ejection.seconds
+            cluster.runtime.events.emit(
+                "endpoint.ejected", cluster.name, endpoint=member.endpoint, reason=reason, seconds=seconds
+            )
+            if self._is_refusing(config, member):
+                cluster.runtime.worker.submit(self._probe(config, member))
 
     def report_restored(self, endpoints: Iterable[Endpoint]) -> None:
         """Tell that these are back, with no lock held."""
@@ -78,10 +109,10 @@ class Ejections:
     def forget(self, left: Iterable[Member]) -> list[Endpoint]:
         """Drop the history of those who left; return whom that brings back, since fewer may be ejected of fewer."""
         members, restored = self._cluster.members, set[str]()
-        for detector in self._detectors.values():
+        for config, detector in self._detectors.items():
             for member in left:
                 detector.forget(member.endpoint.address)
-            restored.update(detector.resize(_population(members)))
+            restored.update(detector.resize(population(config, members)))
         return [members[address].endpoint for address in restored if address in members]
 
     def due(self, now: float) -> list[Member]:
@@ -111,9 +142,11 @@ class Ejections:
         """Whether ``member`` is still here and ejected for refusing connections."""
         cluster, address = self._cluster, member.endpoint.address
         with cluster.lock:
-            ejection = self.detector(config).ejected.get(address)
-            return ejection is not None and ejection.refusing and cluster.members.get(address) is member
+            return self.detector(config).awaits_connection(address) and cluster.members.get(address) is member
 
 
-def _population(members: Mapping[str, Member]) -> int:
+def population(config: OutlierDetection, members: Mapping[str, Member]) -> int:
+    """Return of how many endpoints a share may be ejected: those that could be called, to Envoy and gRPC all."""
+    if not config.read.spares:
+        return len(members)
     return sum([member.endpoint.health is not _UNHEALTHY for member in members.values()])

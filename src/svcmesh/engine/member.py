@@ -56,6 +56,7 @@ class Member(Cell):
         due: instant from which `roll` has something to do; the success path compares it on each call, nothing more.
         since: the instant at which it came, or at which its registry last called it well again.
         unsuccessful: ended attempts that say nothing good of the endpoint; `succeeded` leaves them out.
+        faulty: those of `succeeded` that were answered with an error of the server (`svcmesh.policy.outlier.fault`).
         breakers: the breakers that have seen it fail, by configuration; none means closed.
     """
 
@@ -70,6 +71,7 @@ class Member(Cell):
         "_timeline",
         "breakers",
         "due",
+        "faulty",
         "since",
         "unsuccessful",
     )
@@ -79,6 +81,7 @@ class Member(Cell):
         self.due = NEVER
         self.since = -NEVER
         self.unsuccessful = 0
+        self.faulty = 0
         self.breakers: dict[CircuitBreaker, Breaker] = {}
         self._timeline: Timeline | None = None
         self._horizon = 0.0

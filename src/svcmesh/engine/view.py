@@ -32,6 +32,7 @@ from svcmesh.policy.budget import Budget, RetryBudget
 from svcmesh.policy.circuit import CircuitBreaker
 from svcmesh.policy.health.finding import Unwell
 from svcmesh.policy.outlier import Ejection
+from svcmesh.policy.outlier.fault import fault_of
 from svcmesh.policy.policy import Policy
 
 _ANSWERED = frozenset({Kind.SUCCESS, Kind.STATUS, Kind.ERROR})
@@ -228,8 +229,11 @@ class View:
         ``begun``: its answer had begun to arrive, which its balancer knows, and nothing else of the time counts.
         """
         good = False if outcome.blames else True if outcome.kind in _ANSWERED else None
+        fault = fault_of(outcome)
         if not good:
             member.unsuccessful += 1
+        elif fault is not None:
+            member.faulty += 1
         if over:
             member.finished += 1
         if self._learning is not None:
@@ -237,8 +241,10 @@ class View:
             if failed or not begun:
                 self._learning.learn(member, 0.0 if begun else seconds, now, failed)
         self._tell_breakers(member, permits, outcome, good, now, seconds)
-        if outcome.blames:
-            self._blame(member, outcome, now)
+        if outcome.blames and outcome.refused:
+            self.cluster.doubt()
+        if fault is not None and self._outliers is not None and self._outliers.counts(fault):
+            self.cluster.ejections.failed(self._outliers, member, outcome, now)
 
     def _tell_breakers(
         self, member: Member, permits: Permits, outcome: Outcome, good: bool | None, now: float, seconds: float
@@ -264,12 +270,6 @@ class View:
             if config.storage is not None:
                 follow(self.runtime, found)
         return found
-
-    def _blame(self, member: Member, outcome: Outcome, now: float) -> None:
-        if outcome.refused:
-            self.cluster.doubt()
-        if self._outliers is not None:
-            self.cluster.ejections.failed(self._outliers, member, outcome, now)
 
     def choose_from(self, key: int | None, exclude: Collection[Endpoint], tried: Sequence[Endpoint]) -> Member | None:
         """Return whom to ask next, not one of the excluded ones; None when there is nobody. ``tried``: so far."""

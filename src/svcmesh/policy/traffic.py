@@ -44,3 +44,7 @@ class Run:
         if self.length == 0 or succeeded > self._mark:
             self.length, self.began, self._mark = 0, now, succeeded
         self.length += 1
+
+    def end(self) -> None:
+        """Break the run: the next failure is the first of another."""
+        self.length = 0

@@ -1,55 +1,13 @@
-"""Ejection: at the clear sign, for longer each time, and never of the last endpoint."""
+"""Ejection in the standard reading: at the clear sign, for longer each time, and never of the last endpoint."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from svcmesh.core.errors import ConfigError
-from svcmesh.core.outcome import Kind, Outcome
-from svcmesh.policy.outlier import OutlierDetection, OutlierDetector
-
-UNAVAILABLE = Outcome(Kind.STATUS, reason="503", blames=True)
-REFUSED = Outcome(Kind.UNSENT, reason="connect-failure", blames=True)
-MISTAKE = Outcome(Kind.STATUS, reason="404")
-A, B, C = "10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"
-
-
-@dataclass
-class Traffic:
-    """Successes of an endpoint: all, and those that are older than any window."""
-
-    succeeded: int = 0
-    old: int = 0
-
-    def succeeded_at(self, instant: float) -> int:
-        return self.old
-
-
-class Draw:
-    """Always draws the same number."""
-
-    def __init__(self, number: float = 0.0) -> None:
-        self.number = number
-
-    def random(self) -> float:
-        return self.number
-
-
-def make(draw: float = 0.0, **settings) -> OutlierDetector:
-    return OutlierDetector(OutlierDetection(**settings), Draw(draw))
-
-
-def fail(detector, address=A, times=5, now=0.0, outcome=UNAVAILABLE, population=3, traffic=None):
-    """Report failures; return what the last one led to."""
-    ejection = None
-    for _ in range(times):
-        ejection = detector.failed(address, traffic or Traffic(), outcome, now, population)
-    return ejection
+from svcmesh.policy.outlier import OutlierDetection
+from tests.policy.outlier.hosts import BROKEN, LATE, MISTAKE, REFUSED, UNAVAILABLE, A, B, C, Traffic, fail, make
 
 
 class TestInARow:
@@ -107,6 +65,72 @@ class TestInARow:
         traffic.succeeded += 1
 
         assert fail(detector, times=5, now=1.0, outcome=REFUSED, traffic=traffic).refusing
+
+
+class TestEachType:
+    """What is counted as what; the kinds of failures are those of `svcmesh.policy.outlier.fault`."""
+
+    def test_a_500_counts_among_5xx_and_breaks_a_run_of_gateway_failures(self):
+        detector, traffic = make(consecutive_5xx=6, failure_percentage_threshold=None), Traffic()
+        assert fail(detector, times=4, traffic=traffic) is None
+        traffic.succeeded = traffic.faulty = 1
+        assert fail(detector, times=1, outcome=BROKEN, traffic=traffic) is None
+        ejection = fail(detector, times=1, traffic=traffic)
+
+        assert ejection.reason == "consecutive_5xx"
+
+    def test_a_500_is_nothing_to_who_does_not_ask_for_5xx(self):
+        assert fail(make(), times=50, outcome=BROKEN) is None
+
+    def test_a_good_answer_breaks_a_run_of_5xx(self):
+        detector, traffic = make(consecutive_5xx=3, consecutive_gateway_failure=None), Traffic()
+        for _ in range(4):
+            assert fail(detector, times=2, traffic=traffic) is None
+            traffic.succeeded += 1
+
+    def test_of_both_the_gateways_is_named(self):
+        assert fail(make(consecutive_5xx=5)).reason == "consecutive_gateway_failure"
+
+    def test_what_got_no_answer_is_a_gateway_failure_unless_it_is_counted_apart(self):
+        assert fail(make(), outcome=LATE).reason == "consecutive_gateway_failure"
+
+        split = make(split_external_local_origin_errors=True)
+        assert fail(split, outcome=LATE).reason == "consecutive_local_origin_failure"
+
+    def test_apart_means_that_neither_run_breaks_the_other_but_an_answer_is_one(self):
+        """To a server that answered, if badly, there was a connection."""
+        split = make(split_external_local_origin_errors=True, failure_percentage_threshold=None)
+        fail(split, times=4)
+        assert fail(split, times=4, outcome=LATE) is None
+        assert fail(split, times=1).reason == "consecutive_gateway_failure"
+
+        other = make(split_external_local_origin_errors=True, failure_percentage_threshold=None)
+        fail(other, times=4, outcome=REFUSED)
+        fail(other, times=1)
+        assert fail(other, times=4, outcome=REFUSED) is None
+        assert fail(other, times=1, outcome=REFUSED).reason == "consecutive_local_origin_failure"
+
+    def test_a_success_breaks_a_run_without_answers(self):
+        split, traffic = make(split_external_local_origin_errors=True, failure_percentage_threshold=None), Traffic()
+        for _ in range(3):
+            assert fail(split, times=4, outcome=LATE, traffic=traffic) is None
+            traffic.succeeded += 1
+
+    def test_what_is_found_and_not_enforced_has_to_be_found_anew(self):
+        detector = make(draw=0.3, enforcing_consecutive_gateway_failure=30, failure_percentage_threshold=None)
+        assert fail(detector, times=100) is None
+
+        assert fail(make(draw=0.29, enforcing_consecutive_gateway_failure=30)) is not None
+
+    def test_nor_is_a_share(self):
+        detector = make(draw=0.5, consecutive_gateway_failure=None, enforcing_failure_percentage=50)
+
+        assert fail(detector, times=200) is None
+
+    def test_where_one_type_is_not_enforced_the_other_decides(self):
+        detector = make(consecutive_5xx=5, enforcing_consecutive_gateway_failure=0)
+
+        assert fail(detector).reason == "consecutive_5xx"
 
 
 class TestByShare:
@@ -252,24 +276,7 @@ class TestReturn:
         assert detector.resize(1) == [B, C]
 
 
-def test_the_longest_may_be_the_first():
-    assert OutlierDetection(base_ejection_time=7, max_ejection_time=7).max_ejection_time == 7
-
-
 class TestHowMany:
-    @pytest.mark.parametrize(
-        ("population", "most"), [(0, 0), (1, 0), (2, 1), (3, 2), (9, 8), (10, 5), (11, 5), (100, 50)]
-    )
-    def test_all_but_one_of_fewer_than_ten_and_half_of_more(self, population, most):
-        assert OutlierDetection().most(population) == most
-
-    @pytest.mark.parametrize(
-        ("population", "percent", "most"),
-        [(3, 10, 0), (9, 10, 0), (20, 10, 2), (3, 34, 1), (3, 67, 2), (2, 50, 1), (5, 100, 4), (5, 0, 0), (1, 100, 0)],
-    )
-    def test_a_percentage_counts_the_one_about_to_go_as_envoy_does(self, population, percent, most):
-        assert OutlierDetection(max_ejection_percent=percent).most(population) == most
-
     def test_the_last_endpoint_stays(self):
         detector = make()
         fail(detector, A, population=2)
@@ -356,24 +363,3 @@ def test_no_ejection_is_shorter_than_the_base_or_longer_than_the_longest_and_a_t
         if ejection is not None:
             assert 5.0 <= ejection.seconds <= 330.0
             assert ejection.until == now + ejection.seconds
-
-
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        ({"consecutive_gateway_failure": 0}, "consecutive_gateway_failure"),
-        ({"failure_percentage_threshold": 0}, "failure_percentage_threshold"),
-        ({"failure_percentage_threshold": 101}, "failure_percentage_threshold"),
-        ({"failure_percentage_request_volume": 0}, "failure_percentage_request_volume"),
-        ({"interval": 0}, "interval"),
-        ({"interval": None}, "interval"),
-        ({"base_ejection_time": float("nan")}, "base_ejection_time"),
-        ({"max_ejection_time": 1}, "max_ejection_time"),
-        ({"max_ejection_time_jitter": -1}, "max_ejection_time_jitter"),
-        ({"max_ejection_percent": 101}, "max_ejection_percent"),
-        ({"consecutive_gateway_failure": None, "failure_percentage_threshold": None}, "consecutive_gateway_failure"),
-    ],
-)
-def test_a_wrong_field_is_named(settings, named):
-    with pytest.raises(ConfigError, match=rf"^{named}\b"):
-        OutlierDetection(**settings)
