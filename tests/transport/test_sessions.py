@@ -90,15 +90,19 @@ def test_a_strict_session_has_nobody_else(servers: dict[str, str]) -> None:
             call("/echo")
 
 
-def test_cookies_of_the_server_stay_beside_that_of_the_session() -> None:
+def test_headers_of_the_server_stay_as_they_are() -> None:
+    """Its own cookies, and what is no ASCII."""
+
     def answered(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, headers=[("set-cookie", "a=1"), ("set-cookie", "b=2")])
+        return httpx.Response(200, headers=[(b"Set-Cookie", b"a=1"), (b"set-cookie", b"b=2"), (b"x-name", b"Andr\xe9")])
 
     with Mesh({"orders": ["127.0.0.1:1"]}, policy=STICKY) as mesh:
         transport = mesh.service("orders").http_transport(inner=httpx.MockTransport(answered))
         with httpx.Client(transport=transport, base_url="http://orders") as client:
             answer = client.get("/")
     assert [value.partition("=")[0] for value in answer.headers.get_list("set-cookie")] == ["a", "b", "sid"]
+    assert answer.headers["x-name"] == "Andr\xe9"
+    assert answer.headers.raw[0] == (b"Set-Cookie", b"a=1")
 
 
 async def test_metadata_take_a_session_along(grpc_servers: tuple[GrpcServer, GrpcServer]) -> None:

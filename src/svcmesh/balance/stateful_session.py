@@ -15,10 +15,14 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64encode
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from svcmesh.balance.cell import Cell
 from svcmesh.balance.hash_on import Subject, cookie
+from svcmesh.balance.picker import Picker, addresses
 from svcmesh.core import checks
+from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -131,23 +135,34 @@ class StatefulSession:
             raise ConfigError(f"session_state must be {kinds}, not {self.session_state!r}")
         checks.flag("strict", self.strict)
 
+    def key_of(self, subject: Subject, key: int | None) -> int | None:
+        """Return the key of a request: ``key``, and with a session one that names its endpoint besides."""
+        address = self.session_state.address_of(subject)
+        return key if address is None else Pinned.to(address, key, strict=self.strict)
+
 
 class Pinned(int):
     """The key of a call that belongs to a session.
 
     Attributes:
-        address: whom it names. key: the key that it has besides, if any.
+        address: whom it names. key: the key that it has besides, if any. strict: as of its session.
     """
 
     address: str
     key: int | None
+    strict: bool
 
     @classmethod
-    def to(cls, address: str, key: int | None) -> Pinned:
+    def to(cls, address: str, key: int | None, *, strict: bool = False) -> Pinned:
         """Return a key that names ``address``."""
         found = cls(key or 0)
-        found.address, found.key = address, key
+        found.address, found.key, found.strict = address, key, strict
         return found
+
+    def choose(self, picker: Picker, exclude: Collection[Endpoint]) -> Cell | None:
+        """Return the cell that it names, if ``picker`` is over it and it is not excluded."""
+        cell = picker.at(self.address)
+        return None if cell is None or self.address in addresses(exclude) else cell
 
 
 def written(address: str) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 
 from svcmesh.balance import hash_on
 from svcmesh.balance.load_report import LoadReport
-from svcmesh.balance.picker import Learning, Picker, Reported, addresses
+from svcmesh.balance.picker import Learning, Picker, Reported
 from svcmesh.balance.stateful_session import Pinned
 from svcmesh.balance.wrapping import innermost
 from svcmesh.core.deadline import ambient_on
@@ -123,8 +123,7 @@ class View:
     def key_of(self, subject: hash_on.Subject) -> int | None:
         """Return the key of a request; None where the policy wants none or no rule finds anything."""
         key = hash_on.key_of(self.hash_on, subject)
-        address = None if self.session is None else self.session.session_state.address_of(subject)
-        return key if address is None else Pinned.to(address, key)
+        return key if self.session is None else self.session.key_of(subject, key)
 
     def enter(self, now: float, key: int | None = None) -> Member | None:
         """Start a plain attempt: pick an endpoint and count it in flight. None: this call needs the machine.
@@ -274,11 +273,9 @@ class View:
     def choose_from(self, key: int | None, exclude: Collection[Endpoint], tried: Sequence[Endpoint]) -> Member | None:
         """Return whom to ask next, not one of the excluded ones; None when there is nobody. ``tried``: so far."""
         if isinstance(key, Pinned):
-            pinned = self.picker.at(key.address)
-            if pinned is not None and key.address not in addresses(exclude):
-                return cast("Member", pinned)
-            if self.session is not None and self.session.strict:
-                return None
+            pinned = key.choose(self.picker, exclude)
+            if pinned is not None or key.strict:
+                return cast("Member | None", pinned)
             key = key.key
         if self._previous_priorities is None:
             cell = self.picker.choose_from(key, exclude)

@@ -140,8 +140,8 @@ class HttpExchange:
                 view.report(member, report)
         address = member.endpoint.address
         if view.session is not None and not (isinstance(self.key, Pinned) and self.key.address == address):
-            told = view.session.session_state.header(address)
-            response.headers = httpx.Headers([*response.headers.multi_items(), told])
+            name, value = view.session.session_state.header(address)
+            response.headers = httpx.Headers([*response.headers.raw, (name.encode(), value.encode())])
 
 
 def _single(member: Member, seconds: float) -> CallInfo:
