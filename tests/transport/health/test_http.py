@@ -122,6 +122,28 @@ async def test_one_that_the_server_closed_meanwhile_is_made_anew(server: HttpSer
         assert [await verdict(asker, Endpoint(server.address)) for _ in range(5)] == ["well"] * 5
 
 
+async def test_a_server_that_ends_an_idle_connection_with_a_408_is_asked_on_a_new_one() -> None:
+    """It is no answer to the check, although it comes where one is expected; on a new connection it would be."""
+    connections = 0
+
+    async def answer(reader, writer) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        writer.write(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    async with listening(answer) as port, asking("/") as asker:
+        endpoint = Endpoint(f"127.0.0.1:{port}")
+        assert [await verdict(asker, endpoint) for _ in range(3)] == ["well"] * 3
+    assert connections == 3
+
+
+async def test_a_408_on_a_new_connection_is_the_answer(server: HttpServer) -> None:
+    assert await found("/status/408", Endpoint(server.address)) == "HTTP 408!"
+
+
 async def test_a_long_body_is_not_read_to_its_end() -> None:
     async def answer(reader, writer) -> None:
         await reader.readuntil(b"\r\n\r\n")

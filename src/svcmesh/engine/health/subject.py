@@ -31,12 +31,16 @@ class Subject:
         """End a check whose time is over."""
         if self.task is not None:
             self.late = True
-            self.task.cancel()
+            self._cancel()
 
     def end(self) -> None:
         """End all there is to it."""
         self.left = True
         if self.timer is not None:
             self.timer.cancel()
-        if self.task is not None:
+        self._cancel()
+
+    def _cancel(self) -> None:
+        """Cancel the check that is under way, once: a second time would disturb how it cleans up."""
+        if self.task is not None and not self.task.cancelling():
             self.task.cancel()

@@ -20,6 +20,10 @@ from svcmesh.transport.health.dial import Connection, Dialler, name_of
 LONGEST_BODY = 65536
 """Bytes of a body that are read so that the connection can be kept."""
 
+TIMED_OUT = 408
+"""What some servers send on a connection that was idle for long, before they hang up; others only hang up. Both may be
+done at any time, so that whoever gets one of them asks again on a new connection (RFC 9110, 15.5.9)."""
+
 _PART = 65536
 
 
@@ -49,9 +53,11 @@ class HttpAsker:
         line = self._kept.pop(endpoint.address, None)
         if line is not None:
             try:
-                return await self._exchange(line, request, endpoint)
+                status = await self._exchange(line, request, endpoint)
             except Stale:
-                pass  # the server had hung up meanwhile, as it may
+                status = TIMED_OUT
+            if status != TIMED_OUT:
+                return status
         try:
             connection = await self._dialler.dial(endpoint)
         except Unasked:
