@@ -1,6 +1,7 @@
 # Every target makes its own virtual environment from nothing but python3 (3.11 or newer, with venv) and make.
 #   make demo [ARGS=…]    run the demo           make check           lint, types, import rules
 #   make test [ARGS=…]    run the tests          make bench [ARGS=…]  the benchmarks (25 minutes; ARGS=--quick: 4)
+#   make fuzz [ARGS=…]    fuzz every decoder (10 minutes; ARGS='--seconds 10 --only dns': less)
 #   make clean            remove all that these targets made
 # PYTHON=python3.12 chooses the interpreter, VENV=dir the place of the environment, REQUIREMENTS=file what is in it,
 # WORKERS=N how many processes share the tests (0: this one alone).
@@ -20,7 +21,7 @@ ifneq ($(shell test -x '$(BIN)/python' && cat '$(VENV)/.identity' 2>/dev/null),$
 .PHONY: $(READY)
 endif
 
-.PHONY: demo test check bench clean setup
+.PHONY: demo test check bench fuzz clean setup
 .DEFAULT_GOAL := test
 
 demo: setup
@@ -40,6 +41,10 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
+
+fuzz: setup
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements/fuzz.txt
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 clean:
 	rm -rf '$(VENV)' build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage svcmesh-demo.svg

@@ -78,6 +78,19 @@ def test_services_have_what_came_along():
     assert not reply.absent
 
 
+def test_addresses_of_another_class_are_none():
+    """Those of Chaosnet are numbers, and one that nobody knows may hold anything."""
+    reply = answer(
+        SRV,
+        "_web._tcp.svc.test. 9 IN SRV 1 1 80 a.svc.test.",
+        name="_web._tcp.svc.test.",
+        extra=["a.svc.test. 9 CH A . 1", "a.svc.test. 9 CLASS77 A \\# 4 0a060606"],
+    )
+
+    assert reply.services == (Service(1, 1, 80, "a.svc.test"),)
+    assert reply.extra == {}
+
+
 def test_a_lone_dot_is_a_decided_no():
     reply = answer(SRV, "web.svc.test. 3600 IN SRV 0 0 0 .")
 

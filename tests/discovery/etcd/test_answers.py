@@ -137,6 +137,8 @@ def test_a_line_that_is_none_says_why():
             watched(wrong.encode())
     with pytest.raises(DiscoveryError, match="neither a PUT nor a DELETE but 'MOVE'"):
         watched(line(',"events":[{"type":"MOVE"}]'))
+    with pytest.raises(DiscoveryError, match="neither a PUT nor a DELETE"):
+        watched(line(',"events":[{"type":{}}]'))
     with pytest.raises(DiscoveryError, match="names no lease"):
         decode_granted(b'{"header":{}}')
 

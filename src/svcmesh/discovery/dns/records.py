@@ -15,6 +15,9 @@ from typing import Any
 A, AAAA, SRV, SOA = 1, 28, 33, 6
 """Types of records, as they are numbered on the wire (RFC 1035, 3596, 2782)."""
 
+IN = 1
+"""The class of the internet's records; those of another have no addresses, whatever their type."""
+
 TYPES = {4: A, 6: AAAA}
 """The type of the addresses of an IP version."""
 
@@ -87,7 +90,7 @@ def _extra(additional: Iterable[Any], targets: set[str]) -> tuple[dict[tuple[str
     for records in additional:
         version = {A: 4, AAAA: 6}.get(int(records.rdtype))
         name = _text(records.name)
-        if version is not None and name in targets:
+        if version is not None and name in targets and records.rdclass == IN:
             found[name, version] = addresses_in(records)
             shortest = min(shortest, float(records.ttl))
     return found, shortest

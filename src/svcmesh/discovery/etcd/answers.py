@@ -203,7 +203,7 @@ def _holding(answer: dict[str, Any]) -> Holding:
 
 def _change(event: Any) -> Change:
     kind = event.get("type", "PUT") if isinstance(event, dict) else None
-    if kind not in {"PUT", "DELETE"}:
+    if kind not in ("PUT", "DELETE"):  # no set: not all that JSON holds has a hash
         raise DiscoveryError(f"etcd's answer holds an event that is neither a PUT nor a DELETE but {shown(kind)}")
     key, item = _pair(event.get("kv"))
     return Change(key, item.revision, item if kind == "PUT" else None)
