@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 
@@ -19,3 +21,15 @@ class Emitted(list[tuple[str, str, dict[str, object]]]):
 @pytest.fixture
 def emitted():
     return Emitted()
+
+
+@pytest.fixture
+def said(caplog, request):
+    """Collect everything that is said anywhere; at the end nothing of the module's ``SECRETS`` may be in it."""
+    caplog.set_level(logging.DEBUG)
+    texts = []
+    yield texts
+    everything = "\n".join([*texts, caplog.text, *map(repr, caplog.records)])
+    assert "127.0.0.1" in everything, "something was said at all"
+    for secret in request.module.SECRETS:
+        assert secret not in everything

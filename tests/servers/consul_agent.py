@@ -14,6 +14,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +23,9 @@ from urllib.parse import urlencode
 
 import dns.message
 import dns.query
+import pytest
+
+from svcmesh.testing import FakeConsul
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -168,6 +173,20 @@ class ConsulProcess(Api):
         except OSError:
             return False
         return status == 200 and bool(leader)
+
+
+@contextmanager
+def fake_or_real(which: str) -> Generator[Api]:
+    """Yield a Consul to ask: the "fake", or the "real" one, without which a test is skipped. Both answer DNS."""
+    if which == "fake":
+        with FakeConsul(dns_port=0) as fake:
+            yield Api(fake.address, fake.dns_address)
+        return
+    binary = real_consul()
+    if binary is None:
+        pytest.skip("no Consul: set SVCMESH_TEST_CONSUL to its path, or put it into PATH")
+    with ConsulProcess(binary) as agent:
+        yield agent
 
 
 def ask_dns(

@@ -13,23 +13,15 @@ import pytest
 
 import svcmesh
 from svcmesh.core.endpoint import Health
-from svcmesh.testing import FakeConsul
-from tests.servers.consul_agent import Api, ConsulProcess, real_consul, until
+from tests.servers.consul_agent import fake_or_real, until
 
 _numbers = count()
 
 
 @pytest.fixture(scope="module", params=["fake", "real"])
 def consul(request):
-    if request.param == "fake":
-        with FakeConsul() as fake:
-            yield Api(fake.address)
-        return
-    binary = real_consul()
-    if binary is None:
-        pytest.skip("no Consul: set SVCMESH_TEST_CONSUL to its path, or put it into PATH")
-    with ConsulProcess(binary) as agent:
-        yield agent
+    with fake_or_real(request.param) as api:
+        yield api
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import ssl
-import threading
 import time
 
 import pytest
@@ -18,6 +17,7 @@ from svcmesh.discovery.consul import watch as consul_watch
 from svcmesh.discovery.uri import open_discovery
 from svcmesh.testing import FakeConsul
 from svcmesh.testing.consul.faults import KINDS
+from tests.discovery.hearing import Calling, Told
 from tests.servers.consul_agent import ConsulProcess, until
 
 
@@ -37,17 +37,6 @@ def consul():
 
 def ports(service):
     return sorted(endpoint.port for endpoint in service.endpoints)
-
-
-class Told(list[svcmesh.Event]):
-    """What a mesh said."""
-
-    def __init__(self, mesh):
-        super().__init__()
-        mesh.events.subscribe(self.append)
-
-    def errors(self):
-        return [event.error for event in self if event.name == "discovery.failed"]
 
 
 def reason(service):
@@ -361,23 +350,7 @@ def test_killing_consul_under_load_costs_no_call(tmp_path):
         registrations = [mesh.register("web", port=8000 + n, host="127.0.0.1", ttl=6.0) for n in range(3)]
         service = mesh.service("web")
         until(lambda: len(service.endpoints) == 3)
-        calls, failed, over = [0], [], threading.Event()
-
-        @service.guard
-        def call(endpoint=svcmesh.PICKED):
-            assert endpoint.port in {8000, 8001, 8002, 8003}
-
-        def load():
-            while not over.wait(0.01):
-                calls[0] += 1
-                try:
-                    call()
-                except Exception as error:  # noqa: BLE001 - counted
-                    failed.append(error)
-
-        thread = threading.Thread(target=load)
-        thread.start()
-        try:
+        with Calling(service, 8000, 8001, 8002, 8003) as load:
             consul.kill()
             time.sleep(0.3)
             consul.start()
@@ -387,10 +360,7 @@ def test_killing_consul_under_load_costs_no_call(tmp_path):
             consul.thaw()
             fourth = mesh.register("web", port=8003, host="127.0.0.1")
             until(lambda: len(service.endpoints) == 4)
-            until(lambda: calls[0] > 50)
-        finally:
-            over.set()
-            thread.join()
-        assert failed == []
+            until(lambda: load.calls > 50)
+        assert load.failed == []
         for registration in (*registrations, fourth):
             registration.begin_to_leave()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import ssl
-import threading
 import time
 from contextlib import ExitStack
 
@@ -15,6 +14,7 @@ import svcmesh
 from svcmesh.discovery.etcd import client as etcd_client
 from svcmesh.discovery.etcd import errors as etcd_errors
 from svcmesh.discovery.etcd import login as etcd_login
+from tests.discovery.hearing import Calling, Told
 from tests.servers.consul_agent import until
 from tests.servers.etcd_process import Etcd, cluster_of, text64
 
@@ -36,17 +36,6 @@ def etcd(tmp_path):
 
 def ports(service):
     return sorted(endpoint.port for endpoint in service.endpoints)
-
-
-class Told(list[svcmesh.Event]):
-    """What a mesh said."""
-
-    def __init__(self, mesh):
-        super().__init__()
-        mesh.events.subscribe(self.append)
-
-    def errors(self):
-        return [event.error for event in self if event.name == "discovery.failed"]
 
 
 def ready(mesh):
@@ -160,23 +149,7 @@ def test_killing_etcd_under_load_costs_no_call(etcd):
         registrations = [mesh.register("web", port=8000 + n, host="127.0.0.1", ttl=6.0) for n in range(3)]
         service = mesh.service("web")
         until(lambda: len(service.endpoints) == 3)
-        calls, failed, over = [0], [], threading.Event()
-
-        @service.guard
-        def call(endpoint=svcmesh.PICKED):
-            assert endpoint.port in {8000, 8001, 8002, 8003}
-
-        def load():
-            while not over.wait(0.01):
-                calls[0] += 1
-                try:
-                    call()
-                except Exception as error:  # noqa: BLE001 - counted
-                    failed.append(error)
-
-        thread = threading.Thread(target=load)
-        thread.start()
-        try:
+        with Calling(service, 8000, 8001, 8002, 8003) as load:
             etcd.kill()
             etcd.wipe()
             time.sleep(0.3)
@@ -187,11 +160,8 @@ def test_killing_etcd_under_load_costs_no_call(etcd):
             etcd.thaw()
             fourth = mesh.register("web", port=8003, host="127.0.0.1")
             until(lambda: len(service.endpoints) == 4)
-            until(lambda: calls[0] > 50)
-        finally:
-            over.set()
-            thread.join()
-        assert failed == []
+            until(lambda: load.calls > 50)
+        assert load.failed == []
         for registration in (*registrations, fourth):
             registration.begin_to_leave()
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import os
 import signal
 import socket
 import ssl
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -20,6 +18,7 @@ import trustme
 
 import svcmesh
 from svcmesh.discovery.kubernetes import access, backend, client, errors, watch
+from tests.discovery.hearing import Calling, Told
 from tests.servers.consul_agent import until
 from tests.servers.kubernetes import faults
 from tests.servers.kubernetes.server import ApiServer
@@ -50,17 +49,6 @@ def uri(api, tmp_path):
 
 def hosts(service):
     return sorted(endpoint.host for endpoint in service.endpoints)
-
-
-class Told(list[svcmesh.Event]):
-    """What a mesh said."""
-
-    def __init__(self, mesh):
-        super().__init__()
-        mesh.events.subscribe(self.append)
-
-    def errors(self):
-        return [event.error for event in self if event.name == "discovery.failed"]
 
 
 WORDS = {
@@ -416,23 +404,7 @@ def test_killing_the_api_server_under_load_costs_no_call(tmp_path):
         with svcmesh.Mesh(uri.replace("?", "{service}:http?")) as mesh:
             service = mesh.service("web")
             until(lambda: len(service.endpoints) == 2)
-            calls, failed, over = itertools.count(), [], threading.Event()
-
-            @service.guard
-            def call(endpoint=svcmesh.PICKED):
-                next(calls)
-                assert endpoint.port in {8000, 8001, 8002}
-
-            def load():
-                while not over.wait(0.005):
-                    try:
-                        call()
-                    except Exception as error:  # noqa: BLE001 - counted
-                        failed.append(error)
-
-            thread = threading.Thread(target=load)
-            thread.start()
-            try:
+            with Calling(service, 8000, 8001, 8002) as load:
                 process.kill()
                 time.sleep(0.3)
                 process.start()
@@ -443,10 +415,7 @@ def test_killing_the_api_server_under_load_costs_no_call(tmp_path):
                 process.signal(signal.SIGCONT)
                 process.put("web", "127.0.0.1:8001")
                 until(lambda: len(service.endpoints) == 1)
-                until(lambda: next(calls) > 50)
-            finally:
-                over.set()
-                thread.join()
-            assert failed == []
+                until(lambda: load.calls > 50)
+            assert load.failed == []
     finally:
         process.kill()
