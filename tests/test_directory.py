@@ -9,6 +9,8 @@ from weakref import ref
 import pytest
 
 from svcmesh import Abort, ConfigError, Endpoint, Event, Fault, Mesh, NoEndpoints, Policy
+from svcmesh.discovery import poll
+from svcmesh.discovery.static import StaticDiscovery
 
 SERVERS = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]
 
@@ -60,6 +62,23 @@ def test_faults_find_a_service_in_any_case_and_never_guess() -> None:
             assert mesh.state()["services"]["Orders"]["faults"] == 1
         with pytest.raises(ConfigError, match="spell it as one of them"), mesh.faults.inject("USERS"):
             pass
+
+
+def test_faults_for_a_service_that_cannot_be_are_refused() -> None:
+    """Where all services were given, a misspelt name would arm nothing; elsewhere a name may come to be."""
+    fault = Fault(abort=Abort(503))
+    with Mesh({"orders": SERVERS, "users": SERVERS}, services={"own": Policy()}) as mesh:
+        for name, says in (("order", "nearest are: 'orders'$"), ("x", "given are: 'orders', 'own', 'users'$")):
+            with pytest.raises(ConfigError, match=f"no service is called '{name}', and none can come; {says}"):
+                mesh.faults.inject(name, fault).__enter__()
+        assert mesh.state()["services"] == {}
+        mesh.service("later")
+        for name in ("own", "later", "static://127.0.0.1:9"):
+            with mesh.faults.inject(name, fault):
+                assert mesh.state()["services"][name]["faults"] == 1
+    for open_to_all in (StaticDiscovery(SERVERS), poll(lambda service: SERVERS, every=60)):
+        with Mesh(open_to_all) as mesh, mesh.faults.inject("any", fault):
+            assert mesh.state()["services"]["any"]["faults"] == 1
 
 
 def test_a_service_that_only_hosts_asked_for_is_let_go_and_one_that_was_named_stays() -> None:

@@ -11,6 +11,7 @@ from threading import RLock
 from weakref import WeakValueDictionary, finalize
 
 from svcmesh.core.errors import ConfigError, NoEndpoints
+from svcmesh.discovery.base import Given, Named
 from svcmesh.discovery.opened import Opened, opened_service
 from svcmesh.discovery.uri import is_uri
 from svcmesh.discovery.uri_parts import redacted
@@ -19,6 +20,9 @@ from svcmesh.engine.follow import Follower
 from svcmesh.engine.runtime import Runtime
 from svcmesh.policy.policy import Policy, check_policy
 from svcmesh.service import Service
+
+MOST_NAMED = 10
+"""How many services an error names where none is spelled like the one that was asked for."""
 
 
 class Directory:
@@ -89,12 +93,15 @@ class Directory:
         """Return the service of that name, or the one that a URL with this host would find, and keep it.
 
         Raises:
-            ConfigError: as `named`, or several names are ``name`` but for their case.
+            ConfigError: as `named`; several names are ``name`` but for their case; or none is, and there will never be
+                others, since all endpoints were given.
         """
         with self._lock:
             names = self._spelled(name) if isinstance(name, str) else []
             if len(names) > 1:
                 raise ConfigError(f"{_ambiguous(name, names)}: spell it as one of them")
+            if names == [name] and name:
+                self._check_possible(name)
         return self.named(names[0] if names else name)
 
     def known(self, name: str) -> Service | None:
@@ -110,6 +117,14 @@ class Directory:
     def reset_after_fork(self) -> None:
         """In a forked child: a new lock, since a thread that is gone may have held the old one."""
         self._lock = RLock()
+
+    def _check_possible(self, name: str) -> None:
+        discovery = self._discovery.discovery
+        if is_uri(name) or not isinstance(discovery, Given) or not isinstance(discovery, Named):
+            return
+        names = {*discovery.names, *self._kept, *self._settings, *self._passing}
+        if name not in names:
+            raise ConfigError(f"no service is called {name!r}, and none can come; {_nearest(name, names)}")
 
     def _spelled(self, name: str) -> list[str]:
         """Return the known names that are ``name`` but for their case; ``name`` alone where it is known, or none is."""
@@ -138,6 +153,15 @@ class Directory:
 
 def _ambiguous(name: str, names: list[str]) -> str:
     return f"{name!r} may be service {', '.join(map(repr, names))}, which differ only in case"
+
+
+def _nearest(name: str, names: set[str]) -> str:
+    from difflib import get_close_matches  # for this error only
+
+    near = get_close_matches(name, names)
+    if near:
+        return f"nearest are: {', '.join(map(repr, near))}"
+    return f"given are: {', '.join(map(repr, sorted(names)[:MOST_NAMED])) or 'none'}"
 
 
 def _let_go(clusters: dict[str, Cluster], name: str, cluster: Cluster, follower: Follower) -> None:

@@ -26,7 +26,8 @@ class Faults:
             faults: what is to happen to its calls.
 
         Raises:
-            ConfigError: something that is no `Fault`, or a name that several services have but for its case.
+            ConfigError: something that is no `Fault`, a name that several services have but for its case, or one that
+                none can have: discovery is a dict without it.
         """
         for fault in faults:
             if not isinstance(fault, Fault):
