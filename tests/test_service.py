@@ -116,6 +116,15 @@ class ByReader:
         return self._now.random()
 
 
+def test_nobody_is_picked_once_the_mesh_is_closed() -> None:
+    """No call would go there either."""
+    with Mesh({"a": ["h:1"]}) as mesh:
+        service = mesh.service("a")
+        assert service.pick() == Endpoint("h:1")
+    with pytest.raises(NoEndpoints, match="has been closed"):
+        service.pick()
+
+
 def test_a_pick_sees_what_has_changed() -> None:
     """Ejections, breakers and snapshots."""
     policy = Policy(outlier_detection=OutlierDetection(consecutive_gateway_failure=1))

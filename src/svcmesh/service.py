@@ -80,8 +80,10 @@ class Service(LivesHere):
         Nor does it take the turn of a call, so that the next call need not go to the same one.
 
         Raises:
-            NoEndpoints: none is known yet, or none may take traffic.
+            NoEndpoints: none is known yet, none may take traffic, or the mesh has been closed.
         """
+        if self._cluster.runtime.closed:
+            raise refusal.no_endpoints(self._cluster)
         self._cluster.need()
         cell = self._peek.choose(checks.hashed("key", key))
         if cell is None:

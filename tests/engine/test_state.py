@@ -8,8 +8,9 @@ import pytest
 
 from svcmesh.core.endpoint import Endpoint, Locality
 from svcmesh.engine.state import describe
+from svcmesh.engine.view import View
 from svcmesh.policy import Abort, CircuitBreaker, Fault, Policy
-from tests.engine.scripted import A, B, C, Stage
+from tests.engine.scripted import A, B, C, Stage, lost
 
 STANDARD = Policy.standard()
 
@@ -49,3 +50,20 @@ def test_it_tells_what_is_in_flight_ejected_and_open() -> None:
     assert (found["breakers"], found["faults"], found["panic"]) == (["closed"], 1, False)
     assert found["retry_tokens"] == 100.0
     assert found["discovery"]["age"] == 1.0
+
+
+def test_other_policies_of_the_service_are_told_with_what_they_keep_calls_from() -> None:
+    """That of a function, of a client: calls under it may be refused while all is well under the service's own."""
+    stage = Stage(STANDARD)
+    strict = STANDARD.replace(circuit_breaker=CircuitBreaker(consecutive=1, failure_rate=None), timeout=5.0)
+    views = [View(stage.cluster, strict), View(stage.cluster, strict, port=A.port)]
+    member = stage.cluster.members[A.address]
+    member.started += 1
+    views[0].settle(member, (), lost(), stage.clock.now(), 0.0)
+
+    found = json.loads(json.dumps(describe(stage.view)))
+    (other,) = found["other_policies"]
+
+    assert [each["breakers"] for each in found["endpoints"]] == [[], [], []]
+    assert other["policy"]["timeout"] == 5.0
+    assert [(each["address"], each["breakers"]) for each in other["held_back"]] == [(A.address, ["open"])]

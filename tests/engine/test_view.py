@@ -105,6 +105,22 @@ def test_in_a_panic_the_ejected_are_offered_again_but_not_those_that_refuse_conn
     assert stage.names == ["panic.entered", "panic.left"]
 
 
+def test_a_panic_is_told_once_however_many_policies_there_are() -> None:
+    """It begins with the first one that panics, and is over with the last."""
+    stage = Stage(STANDARD).listen("panic.*")
+    eager = View(stage.cluster, STANDARD.replace(panic_threshold=0.9))
+    alike = View(stage.cluster, STANDARD.replace(timeout=5.0))
+
+    stage.fail(A, 5)  # two of three are well
+    assert ([*eager.panicking], [*alike.panicking], stage.names) == ([0], [], ["panic.entered"])
+    stage.fail(B, 5)
+    assert ([*alike.panicking], [*stage.view.panicking], stage.names) == ([0], [0], ["panic.entered"])
+
+    stage.clock.advance(6.0)
+    stage.cluster.look(stage.clock.now())
+    assert stage.names == ["panic.entered", "panic.left"]
+
+
 def test_with_nobody_well_and_no_panic_those_listed_are_offered() -> None:
     """Fewer were left by discovery than were ejected: to call nobody would help nobody."""
     stage = Stage(STANDARD.replace(panic_threshold=0.0), (A, B))

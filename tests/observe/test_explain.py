@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from svcmesh.core.endpoint import Endpoint, Health
 from svcmesh.engine.state import describe
+from svcmesh.engine.view import View
 from svcmesh.observe.explain import explain
 from svcmesh.policy import Abort, CircuitBreaker, Fault, Policy
-from tests.engine.scripted import A, B, C, Stage
+from tests.engine.scripted import A, B, C, Stage, lost
 
 STANDARD = Policy.standard()
 
@@ -55,8 +58,6 @@ def test_breakers_faults_and_panic_are_told() -> None:
     assert "1 faults are armed" in told(panicking)
 
     refused = Stage(Policy(circuit_breaker=CircuitBreaker(scope="service", consecutive=1, failure_rate=None)))
-    from tests.engine.scripted import lost
-
     refused.perform(lost())
     assert "its circuit breaker is open" in told(refused)
 
@@ -82,3 +83,32 @@ def test_those_who_drain_are_counted() -> None:
 
     assert "1 endpoints left discovery and are finishing their calls" in told(stage)
     leaving.finished += 1
+
+
+def test_what_other_policies_of_the_service_do_is_told() -> None:
+    stage = Stage(STANDARD)
+    once = CircuitBreaker(consecutive=1, failure_rate=None)
+    per_endpoint = View(stage.cluster, Policy(circuit_breaker=once))
+    member = stage.cluster.members[A.address]
+    member.started += 1
+    per_endpoint.settle(member, (), lost(), stage.clock.now(), 0.0)
+    whole = View(stage.cluster, Policy(timeout=2.0, circuit_breaker=replace(once, scope="service")))
+    whole.service_breakers[0].settle(None, False, 0.0, whole.traffic)
+    calm = View(stage.cluster, Policy(timeout=3.0))
+
+    text = told(stage)
+
+    assert "3 of 3 endpoints take calls" in text
+    assert (
+        "another policy: timeout none, per try none, 1 attempts, LeastRequest: 10.0.0.1:80 circuit breaker open" in text
+    )
+    assert "another policy: timeout 2 s, per try none, 1 attempts, LeastRequest: its circuit breaker is open" in text
+    assert "timeout 3 s, per try none, 1 attempts, LeastRequest: no endpoint is ejected or has an open breaker" in text
+    assert calm.policy.timeout == 3.0
+
+
+def test_a_closed_mesh_refuses_calls() -> None:
+    stage = Stage(STANDARD)
+    stage.runtime.close()
+
+    assert told(stage).startswith("service service: its mesh has been closed, so calls are refused\n")

@@ -7,7 +7,7 @@ lock and publish the result as new pickers. Callers only ever read what was publ
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from threading import RLock
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
@@ -33,8 +33,12 @@ QUICK_LOOK, LONG_LOOK, LONG_TIME = 0.25, 5.0, 30.0
 class Subscriber(Protocol):
     """What a view is to its cluster: something to rebuild when the state has changed."""
 
-    def rebuild(self, now: float) -> list[Report]:
-        """Publish a new picker; return the events that this amounts to."""
+    @property
+    def panicking(self) -> Collection[int]:
+        """The priorities that are in panic, as of the last `rebuild`."""
+
+    def rebuild(self, now: float) -> None:
+        """Publish a new picker."""
 
     def reset_after_fork(self) -> None:
         """Start afresh in a forked child."""
@@ -101,6 +105,7 @@ class Cluster:
         self._reports: deque[Report] = deque()
         self._rebuilding = False
         self._stale = False
+        self._panicking: set[int] = set()
         self._due = NEVER
         self._horizon = 0.0
         self._tick = NEVER
@@ -114,6 +119,11 @@ class Cluster:
                 self._shared[key] = make()
             found: S = self._shared[key]
             return found
+
+    @property
+    def views(self) -> list[Subscriber]:
+        """Those that take part."""
+        return list(self._views)
 
     def join(self, view: Subscriber, windows: list[float]) -> None:
         """Let ``view`` take part; ``windows`` are the seconds back for which it wants successes remembered."""
@@ -284,11 +294,20 @@ class Cluster:
                 while self._stale:
                     self._stale = False
                     now = self.runtime.clock.now()
-                    for view in list(self._views):
-                        self._reports.extend(view.rebuild(now))
+                    for view in self.views:
+                        view.rebuild(now)
+                self._note_panics()
             finally:
                 self._rebuilding = False
         self.flush()
+
+    def _note_panics(self) -> None:
+        """Note which priorities have left their panic, and which are in one now, under whatever policy."""
+        before, self._panicking = self._panicking, {priority for view in self.views for priority in view.panicking}
+        for priority in sorted(before - self._panicking):
+            self.note("panic.left", priority=priority)
+        for priority in sorted(self._panicking - before):
+            self.note("panic.entered", priority=priority)
 
     def note(self, name: str, **fields: Any) -> None:
         """Remember an event that happened under the lock; `flush` emits it."""
@@ -343,7 +362,7 @@ class Cluster:
         self.members = {address: self._member(old.endpoint, old.since) for address, old in of_parent.items()}
         if self.follower is not None:
             self.follower.reset_after_fork()
-        for view in list(self._views):
+        for view in self.views:
             view.reset_after_fork()
 
 

@@ -9,6 +9,7 @@ from svcmesh.core.endpoint import Endpoint, Locality
 from svcmesh.engine.member import Member
 from svcmesh.engine.selection import Level
 from svcmesh.engine.view import View
+from svcmesh.policy.policy import Policy
 
 
 def describe(view: View) -> dict[str, Any]:
@@ -21,9 +22,11 @@ def describe(view: View) -> dict[str, Any]:
     with cluster.lock:
         members = list(cluster.members.values())
         draining = len(cluster.draining)
+        others = [other for other in cluster.views if isinstance(other, View)]
     watched = cluster.follower.state if cluster.follower is not None else None
     return {
         "service": cluster.name,
+        "closed": view.runtime.closed,
         "discovery": {
             "ready": cluster.ready,
             "age": None if cluster.changed_at is None else now - cluster.changed_at,
@@ -34,11 +37,20 @@ def describe(view: View) -> dict[str, Any]:
         "endpoints": [_member(view, member, now) for member in members],
         "draining": draining,
         "in_flight": sum(member.in_flight for member in members),
-        "panic": view.panicking,
+        **_under(view, now),
         "priorities": [_level(level) for level in view.selection.plan.levels],
+        "faults": len(policy.all_faults) + len(cluster.faults),
+        "other_policies": [_elsewhere(other, members, now) for other in _each_policy(others, policy)],
+    }
+
+
+def _under(view: View, now: float) -> dict[str, Any]:
+    """Return what is particular to one policy of a service, but for its endpoints."""
+    policy = view.policy
+    return {
+        "panic": bool(view.panicking),
         "breakers": [breaker.state for breaker in view.service_breakers],
         "retry_tokens": None if policy.retry is None else view.budget.tokens(now),
-        "faults": len(policy.all_faults) + len(cluster.faults),
         "policy": {
             "timeout": policy.timeout,
             "per_try_timeout": policy.per_try_timeout,
@@ -51,14 +63,43 @@ def describe(view: View) -> dict[str, Any]:
     }
 
 
+def _each_policy(views: list[View], known: Policy) -> list[View]:
+    """Return a view of each policy but ``known``: those of one policy, and of some ports of it, stand alike."""
+    found: list[View] = []
+    for view in views:
+        if all(view.policy != policy for policy in (known, *(other.policy for other in found))):
+            found.append(view)
+    return found
+
+
+def _elsewhere(view: View, members: list[Member], now: float) -> dict[str, Any]:
+    """Return how a service stands under another of its policies: that of a function, of a client by `with_policy`.
+
+    Of the endpoints only those that it keeps calls from: there may be many policies, and many endpoints.
+    """
+    held_back = []
+    for member in members:
+        found = _held_back(view, member, now)
+        if found["ejected"] or "open" in found["breakers"] or (found["check"] and not found["check"]["takes_calls"]):
+            held_back.append({**_endpoint(member.endpoint), **found})
+    return {**_under(view, now), "held_back": held_back}
+
+
 def _member(view: View, member: Member, now: float) -> dict[str, Any]:
-    ejection = view.ejections().get(member.endpoint.address)
     return {
         **_endpoint(member.endpoint),
         "priority": view.selection.priority_of(member.endpoint),
         "in_flight": member.in_flight,
         "started": member.started,
         "unsuccessful": member.unsuccessful,
+        **_held_back(view, member, now),
+    }
+
+
+def _held_back(view: View, member: Member, now: float) -> dict[str, Any]:
+    """Return what may keep calls from an endpoint under one policy."""
+    ejection = view.ejections().get(member.endpoint.address)
+    return {
         "ejected": None if ejection is None else {"reason": ejection.reason, "for": max(0.0, ejection.until - now)},
         "breakers": [breaker.state for breaker in view.breakers_of(member)],
         "check": _check(view, member),

@@ -22,7 +22,7 @@ from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine import lesson
 from svcmesh.engine.circuits import Knocker, follow, new_breaker
-from svcmesh.engine.cluster import Cluster, Report
+from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.member import NEVER, Member, Permits
 from svcmesh.engine.selection import Selection
 from svcmesh.engine.traffic import ClusterTraffic
@@ -304,7 +304,7 @@ class View:
 
     # -- publishing ------------------------------------------------------------------------------------------------
 
-    def rebuild(self, now: float) -> list[Report]:
+    def rebuild(self, now: float) -> None:
         """Publish a new picker over the members that may be called now. The cluster's lock is held."""
         probing: list[Member] = []
 
@@ -317,14 +317,11 @@ class View:
             return "open" in states
 
         self._unfollowed |= any(config not in m.breakers for config in self._stored for m in self.members())
-        before = self.selection.panicking
         self.selection.update(self.members(), self.ejections(), is_open, now, self.failing())
         self.cluster.look_at(self.selection.again_at)
-        reports = _panics(before, self.selection.panicking)
         self.picker = self.selection.plan.picker
         self._plain = plain = self._is_plain(bool(probing), now)
         self.choose = cast("Callable[[], Member | None]", self.picker.choose) if plain else _nobody
-        return reports
 
     def on_port(self, port: int) -> View:
         """Return a view of the endpoints that have ``port``: the same one as long as there are any."""
@@ -341,9 +338,9 @@ class View:
         return members if self.port is None else [m for m in members if m.endpoint.port == self.port]
 
     @property
-    def panicking(self) -> bool:
-        """Whether a priority is in panic."""
-        return bool(self.selection.panicking)
+    def panicking(self) -> frozenset[int]:
+        """The priorities that are in panic."""
+        return self.selection.panicking
 
     def ejections(self) -> Mapping[str, Ejection]:
         """Return who is ejected under this policy, by address."""
@@ -387,10 +384,3 @@ class View:
 def _nobody() -> None:
     """Offer nobody: the call has to take the machine."""
     return
-
-
-def _panics(before: Collection[int], now: Collection[int]) -> list[Report]:
-    """Return the events of priorities that have left their panic, and of those that are in one now."""
-    left = [("panic.left", priority) for priority in sorted(before) if priority not in now]
-    entered = [("panic.entered", priority) for priority in sorted(now) if priority not in before]
-    return [(name, {"priority": priority}) for name, priority in [*left, *entered]]

@@ -15,7 +15,8 @@ def explain(state: Mapping[str, Any]) -> str:
     lines += [f"  {_endpoint(endpoint, state)}" for endpoint in state["endpoints"]]
     if state["draining"]:
         lines.append(f"  {state['draining']} endpoints left discovery and are finishing their calls")
-    lines.append(f"  {_policy(state)}")
+    lines.append(f"  policy: {_policy(state)}")
+    lines += [f"  another policy: {_policy(other)}: {_elsewhere(other)}" for other in state["other_policies"]]
     if state["faults"]:
         lines.append(f"  {state['faults']} faults are armed: some calls fail or wait on purpose")
     return "\n".join(lines)
@@ -23,6 +24,8 @@ def explain(state: Mapping[str, Any]) -> str:
 
 def _verdict(state: Mapping[str, Any]) -> str:
     endpoints = state["endpoints"]
+    if state["closed"]:
+        return "its mesh has been closed, so calls are refused"
     if not endpoints:
         return "no endpoint is known, so a call waits for the first answer of discovery, or is refused"
     if "open" in state["breakers"]:
@@ -60,6 +63,15 @@ def _endpoint(endpoint: Mapping[str, Any], state: Mapping[str, Any]) -> str:
     return f"{endpoint['address']}{where}: {status}; {counts}"
 
 
+def _elsewhere(other: Mapping[str, Any]) -> str:
+    """Return what another policy of the service keeps calls from."""
+    if "open" in other["breakers"]:
+        return "its circuit breaker is open, so calls are refused"
+    found = [f"{endpoint['address']} {_why_not(endpoint)}" for endpoint in other["held_back"]]
+    panic = ["panic"] if other["panic"] else []
+    return "; ".join([*panic, *found]) or "no endpoint is ejected or has an open breaker"
+
+
 def _discovery(discovery: Mapping[str, Any]) -> str:
     if not discovery["ready"]:
         return "no answer yet" + (f"; it fails: {discovery['error']}" if discovery["error"] else "")
@@ -79,7 +91,7 @@ def _policy(state: Mapping[str, Any]) -> str:
     locality = "" if policy["locality"] is None else f", {policy['locality']}"
     check = "" if policy["health_check"] is None else f", health check: {policy['health_check']}"
     return (
-        f"policy: timeout {_seconds(policy['timeout'])}, per try {_seconds(policy['per_try_timeout'])}, "
+        f"timeout {_seconds(policy['timeout'])}, per try {_seconds(policy['per_try_timeout'])}, "
         f"{policy['max_attempts']} attempts{tokens}, {policy['load_balancer']}{locality}{check}"
     )
 
