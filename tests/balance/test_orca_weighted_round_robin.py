@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import sys
+import threading
 from collections import Counter
 from itertools import pairwise
 
@@ -154,6 +156,37 @@ def test_shares_are_those_of_the_reports(calls, rng):
     expected = [3000 * each / sum(floors) for each in floors]
 
     assert shares(picker, 3000) == pytest.approx(expected, abs=6)
+
+
+def test_threads_share_a_schedule_while_others_replace_it(clock):
+    """Nobody meets its end, and shares are right; the interpreter switches as often as it can."""
+    picker, errors, counts = picker_of(clock), [], [Counter() for _ in range(4)]
+
+    def pick(picks):
+        try:
+            for number in range(2000):
+                if number % 100 == 0:
+                    report(picker, 100 + number, 200 + 2 * number, 300 + 3 * number)
+                    clock.advance(1)
+                picks[picker.pick()] += 1
+        except BaseException as error:  # noqa: BLE001 - whatever a thread meets is shown below
+            errors.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=pick, args=(picks,)) for picks in counts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    picks = sum(counts, Counter())
+
+    assert not errors
+    assert picks.total() == 8000
+    assert [picks[endpoint] for endpoint in THREE] == pytest.approx([1333, 2667, 4000], rel=0.1)
 
 
 def test_what_is_excluded_leaves_the_others_their_shares(clock):

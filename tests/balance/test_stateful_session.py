@@ -6,7 +6,7 @@ import base64
 import pickle
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from svcmesh import ConfigError, Policy
@@ -52,6 +52,7 @@ def test_what_cannot_be_read_is_no_session(value):
     assert HEADER.address_of(Request()) is COOKIE.address_of(Request()) is None
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.binary())
 def test_no_value_makes_it_raise(value):
     found = HEADER.address_of(Request(("x-session", value)))

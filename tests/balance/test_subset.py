@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from svcmesh import ConfigError, Endpoint
@@ -61,6 +61,7 @@ values = st.sampled_from(["a", "b", 1, True, None])
 metadata = st.dictionaries(st.sampled_from(["x", "y", "z"]), values)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(metadata, max_size=8), metadata.filter(bool))
 def test_who_matches_is_who_has_it_all(pool, criteria):
     cells = [Cell(Endpoint(f"e{n}:1", metadata=each)) for n, each in enumerate(pool)]
