@@ -2,7 +2,7 @@
 
 gRPC keeps its poller thread for such a call, so that this is nothing for the process of the tests. Each line is
 ``{"case": …, "in_flight": […], "done": …, "error": …}``: in flight before and after, whether a call that was kept says
-that it is over, and what was raised by the way.
+that it is over, and what was raised by the way. ``below``: a policy in a stock channel's interceptors.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import json
 import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import grpc.aio
 
 from svcmesh import Mesh, Policy, Retry
-from svcmesh.service import Service
+from svcmesh.grpc import aio_client_interceptors
 from svcmesh.transport.grpc.aio import flow
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.transport.grpc.kit import in_flight, ping, soon, started
@@ -112,12 +113,15 @@ CASES: dict[str, tuple[Begin, list[Any], int]] = {
 """How it begins, the channel's interceptors, and how many attempts have started by then."""
 
 
-def leave(service: Service, channel: Any, begin: Begin, attempts: int) -> Any:
-    """Begin a call on a loop and close that; return the call."""
+POLICY = Policy(idempotent=True, retry=Retry(max_attempts=2))
+
+
+def leave(counted: Any, channel: Callable[[], Any], begin: Begin, attempts: int) -> Any:
+    """Begin a call on a loop and close that; return the call. What has a view counts the attempts."""
 
     async def begun() -> Any:
-        call = await begin(pb_grpc.ProbeStub(channel))
-        await soon(lambda: started(service) == attempts, "nothing has begun")
+        call = await begin(pb_grpc.ProbeStub(channel()))
+        await soon(lambda: started(counted) == attempts, "nothing has begun")
         return call
 
     loop = asyncio.new_event_loop()
@@ -134,12 +138,11 @@ async def go_on(channel: Any) -> None:
 def look(address: str, case: str, *, kept: bool, closes: bool) -> dict[str, Any]:
     """Run one case; what then comes is another call, or the channel's end."""
     begin, interceptors, attempts = CASES[case]
-    policy = Policy(idempotent=True, retry=Retry(max_attempts=2))
-    with Mesh({"probe": [address]}, policy=policy) as mesh:
+    with Mesh({"probe": [address]}, policy=POLICY) as mesh:
         service = mesh.service("probe")
         service.wait_ready(60)
         channel: Any = service.grpc_aio_channel(interceptors=interceptors)
-        call = leave(service, channel, begin, attempts)
+        call = leave(service, lambda: channel, begin, attempts)
         done = call.done if kept else None
         del call
         gc.collect()
@@ -160,9 +163,40 @@ def look(address: str, case: str, *, kept: bool, closes: bool) -> dict[str, Any]
         }
 
 
+def look_below(address: str, case: str, *, kept: bool) -> dict[str, Any]:
+    """Run one case on stock channels with a policy in their interceptors; what then comes is another loop's call."""
+    begin, _, attempts = CASES[case]
+    interceptors = aio_client_interceptors(POLICY)
+    counted: Any = SimpleNamespace(view=interceptors[0]._view)
+
+    channels: list[Any] = []
+
+    def opened() -> Any:
+        channels.append(grpc.aio.insecure_channel(address, interceptors=interceptors))
+        return channels[-1]
+
+    call = leave(counted, opened, begin, attempts)
+    if not kept:
+        del call
+    gc.collect()
+    before = in_flight(counted)
+
+    async def on_another_loop() -> None:
+        async with opened() as channel:
+            await go_on(channel)
+
+    asyncio.run(on_another_loop())
+    after = in_flight(counted)
+    ending = "kept" if kept else "dropped"
+    return {"case": f"{case}, {ending}", "in_flight": [before, after], "attempts": started(counted) - attempts}
+
+
 if __name__ == "__main__":
     logging.disable()  # asyncio logs the tasks that are lost
     for name in CASES:
         for held in (True, False):
-            for ending in (True, False):
-                print(json.dumps(look(sys.argv[1], name, kept=held, closes=ending)), flush=True)
+            if sys.argv[2:] != ["below"]:
+                for ending in (True, False):
+                    print(json.dumps(look(sys.argv[1], name, kept=held, closes=ending)), flush=True)
+            elif name not in {"unsettled", "intercepted"}:  # both look into a mesh channel
+                print(json.dumps(look_below(sys.argv[1], name, kept=held)), flush=True)

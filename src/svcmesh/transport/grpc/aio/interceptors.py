@@ -18,6 +18,7 @@ from svcmesh.transport.grpc.aio.calls import AioStreamStream, AioStreamUnary, Ai
 from svcmesh.transport.grpc.aio.flow import AioFlow
 from svcmesh.transport.grpc.aio.intercepted import Intercepted, Interceptors
 from svcmesh.transport.grpc.aio.request import AioStreamedRequest
+from svcmesh.transport.grpc.aio.running import Running
 from svcmesh.transport.grpc.below import Below, line_of, timed, view_of
 from svcmesh.transport.grpc.method import Kind, Method
 from svcmesh.transport.grpc.request import CopiedRequest, Request, snapshot
@@ -35,10 +36,12 @@ def aio_client_interceptors(policy: Policy) -> list[Any]:
     Raises:
         ConfigError: no policy.
 
+    Calls that are open when their loop is closed count as in flight until the next loop's first call.
+
     Threads: each loop on its own. Cost: gRPC's own for interceptors, twice; a mesh channel costs nothing.
     """
-    view = view_of(policy)
-    return [UnaryUnary(view), UnaryStream(view), StreamUnary(view), StreamStream(view)]
+    view, running = view_of(policy), Running()
+    return [kind(view, running) for kind in (UnaryUnary, UnaryStream, StreamUnary, StreamStream)]
 
 
 class Interceptor:
@@ -47,17 +50,22 @@ class Interceptor:
     kind: Kind
     call_class: Any
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, running: Running) -> None:
         self._view = view
+        self._running = running
         method = Method(self.kind, "/svcmesh/below", None, None, registered=False)
         self._stand_in = Intercepted(Interceptors(()), method, _go_on, _untracked)
 
     def start(self, go: Any, details: Any, request: Request) -> Any:
         """Start a call and return it."""
+        place = self._running.on(asyncio.get_running_loop())
         line = line_of(self._view, AioBelow(go, details, self._stand_in), self.kind, details)
         flow = AioFlow.now(line, request, _UNTOUCHED, getattr(details, "timeout", None), patient=False)
+        flow.owed = place.owed
         call = self.call_class(flow)
         flow.begin()
+        if not flow.over:
+            place.dropped.add(call)
         return call
 
 
