@@ -7,7 +7,7 @@ What detectors find out by looking back, they find out on ticks (`svcmesh.engine
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from threading import RLock
 from typing import Protocol
 
@@ -98,6 +98,18 @@ class Ejections:
             )
             if self._is_refusing(config, member):
                 cluster.runtime.worker.submit(self._probe(config, member))
+
+    def passed_check(self, member: Member, configs: Collection[OutlierDetection | None]) -> None:
+        """Take note that a health check found ``member`` well, for detectors of ``configs`` that go by that."""
+        cluster, address = self._cluster, member.endpoint.address
+        now = cluster.runtime.clock.now()
+        with cluster.lock:
+            detectors = [detector for config, detector in self._detectors.items() if config in configs]
+            restored = [detector for detector in detectors if detector.passed_check(address, now)]
+        if restored:
+            member.renew()  # it answers: a back-off of before would fail calls
+            cluster.rebuild()
+            self.report_restored([member.endpoint])
 
     def report_restored(self, endpoints: Iterable[Endpoint]) -> None:
         """Tell that these are back, with no lock held."""

@@ -21,7 +21,7 @@ from svcmesh.observe.explain import explain
 from svcmesh.policy import OutlierDetection, Policy
 from svcmesh.policy.health.finding import Unasked
 from tests.engine.health.asked import NO, REFUSED, SILENT, A, B, C, Stage, check, staged
-from tests.engine.scripted import Exchange
+from tests.engine.scripted import Exchange, lost
 
 ALL = {A.address, B.address, C.address}
 
@@ -392,6 +392,34 @@ def test_refused_connections_have_discovery_asked_again() -> None:
         stage.cluster.follower = None
 
     staged(main, policy(), A, B)
+
+
+def test_a_check_that_is_passed_ends_an_ejection_where_the_policy_says_so() -> None:
+    """Of the views that check so and not of others; and not while checks, too, keep it from calls."""
+
+    async def main(stage: Stage) -> None:
+        eager = OutlierDetection(consecutive_gateway_failure=1, successful_active_health_check_uneject_host=True)
+        patient = OutlierDetection(consecutive_gateway_failure=1, base_ejection_time=60.0)
+        checked = View(stage.cluster, policy().replace(outlier_detection=eager))
+        unmoved = View(stage.cluster, policy().replace(outlier_detection=patient))
+        alike = OutlierDetection(consecutive_gateway_failure=2, successful_active_health_check_uneject_host=True)
+        unchecked = View(stage.cluster, Policy(outlier_detection=alike))
+        stage.asked.says = {B: SILENT}
+        stage.begin()
+        await stage.until(9.0)
+        for view in (checked, unmoved, unchecked):
+            for endpoint in (A, B):
+                member = stage.cluster.members[endpoint.address]
+                for _ in range(2):
+                    member.started += 1
+                    view.settle(member, (), lost(), stage.clock.now(), 0.0)
+        assert [set(view.ejections()) for view in (checked, unmoved, unchecked)] == [ALL - {C.address}] * 3
+        await stage.until(11.0)
+        assert set(checked.ejections()) == {B.address}
+        assert set(unmoved.ejections()) == set(unchecked.ejections()) == {A.address, B.address}
+        assert stage.told("endpoint.restored") == [(10.0, "endpoint.restored", A.address, None)]
+
+    staged(main, policy(), A, B, C)
 
 
 def test_policies_that_check_alike_share_what_is_found_and_others_have_their_own() -> None:

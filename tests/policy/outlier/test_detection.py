@@ -30,6 +30,7 @@ ENVOYS = {
     "max_ejection_time_jitter": 0,
     "max_ejection_percent": 10,
     "always_eject_one_host": False,
+    "successful_active_health_check_uneject_host": True,
 }
 
 
@@ -202,6 +203,7 @@ class TestHowMany:
         ({"enforcing_failure_percentage": -1}, "enforcing_failure_percentage"),
         ({"split_external_local_origin_errors": "no"}, "split_external_local_origin_errors"),
         ({"always_eject_one_host": 1}, "always_eject_one_host"),
+        ({"successful_active_health_check_uneject_host": None}, "successful_active_health_check_uneject_host"),
         ({"reading": "istio"}, "reading"),
         ({"reading": ["envoy"]}, "reading"),
     ],

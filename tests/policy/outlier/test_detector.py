@@ -246,6 +246,16 @@ class TestReturn:
         assert not detector.connected(A)
         assert A in detector.ejected
 
+    def test_a_health_check_that_it_passes_ends_it_only_where_that_is_wanted(self):
+        assert fail(detector := make(), now=0.0) is not None
+        assert not detector.passed_check(A, 1.0)
+
+        assert fail(detector := make(successful_active_health_check_uneject_host=True)) is not None
+        assert detector.passed_check(A, 1.0)
+        assert not detector.passed_check(B, 1.0)
+        assert fail(detector, now=2.0, times=4) is None, "it counts afresh"
+        assert fail(detector, now=2.0, times=1).seconds == 10
+
     def test_one_that_left_starts_afresh(self):
         detector = make()
         fail(detector)

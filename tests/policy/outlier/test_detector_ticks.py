@@ -207,6 +207,19 @@ class TestEnvoysClock:
         assert not fleet.detector.connected(A)
         assert fleet.detector.resize(1) == []
 
+    def test_but_a_health_check_that_it_passes_and_its_good_conduct_begins_then(self):
+        """Out at 0 and back at 0: the ticks at 10 and 20 forgive, the first ejection and then nothing."""
+        fleet = Fleet(OutlierDetection.envoy(**ONE))
+        fleet.serve(A, bad=1)
+
+        assert fleet.detector.passed_check(A, fleet.now)
+        assert not fleet.detector.passed_check(A, fleet.now)
+        assert fleet.detector.ejected == {}
+        assert [ejection.seconds for ejection in fleet.serve(A, bad=1)] == [60]
+        assert fleet.detector.passed_check(A, fleet.now)
+        fleet.tick(2)
+        assert [ejection.seconds for ejection in fleet.serve(A, bad=1)] == [30]
+
     def test_failures_while_it_is_out_are_forgotten_when_it_is_back(self):
         fleet = Fleet(OutlierDetection.envoy(max_ejection_percent=100))
         assert len(fleet.serve(A, bad=5)) == 1

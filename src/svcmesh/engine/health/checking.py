@@ -17,12 +17,14 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from svcmesh.core.clock import Timer
+from svcmesh.engine.ejections import Ejections
 from svcmesh.engine.health.subject import Subject
 from svcmesh.engine.member import Member
 from svcmesh.engine.runtime import Runtime
 from svcmesh.policy.health.check import HealthCheck
 from svcmesh.policy.health.checked import Change, Checked, wait_after
 from svcmesh.policy.health.finding import Asker, Unasked, Unwell
+from svcmesh.policy.policy import Policy
 
 MOST_AT_ONCE = 64
 """Endpoints of one service that are asked at the same time; others wait for their turn, and their time does not run."""
@@ -36,6 +38,7 @@ class Host(Protocol):
     lock: RLock
     members: dict[str, Member]
     departed: int
+    ejections: Ejections
 
     def rebuild(self) -> None:
         """Publish new pickers."""
@@ -45,6 +48,12 @@ class Host(Protocol):
 
     def doubt(self) -> None:
         """Take note that an endpoint refuses connections."""
+
+
+class Wanting(Protocol):
+    """Who has endpoints checked: a view."""
+
+    policy: Policy
 
 
 class Checking:
@@ -60,7 +69,7 @@ class Checking:
 
     def __init__(self, cluster: Host, config: HealthCheck) -> None:
         self.failing: Mapping[str, Unwell] = {}
-        self.wanted: WeakSet[object] = WeakSet()
+        self.wanted: WeakSet[Wanting] = WeakSet()
         self.started = False
         self.ended = False
         self._cluster = cluster
@@ -202,6 +211,8 @@ class Checking:
         )
         if change is Change.CHANGED:
             self._tell(subject.member, found, first=first)
+        if found is None and checked.ill is None:
+            self._readmit(subject.member)
         if self._moved:
             self._flush_soon()
         passed = checked.ill is None if unasked else found is None
@@ -222,6 +233,12 @@ class Checking:
                 self._moved = True
                 self._publish()
         return change
+
+    def _readmit(self, member: Member) -> None:
+        """Have ejections end for which it is enough that a check was passed: those of the policies that check so."""
+        with self._cluster.lock:
+            configs = {view.policy.outlier_detection for view in self.wanted}
+        self._cluster.ejections.passed_check(member, configs)
 
     def _tell(self, member: Member, found: Unwell | None, *, first: bool) -> None:
         if found is None:

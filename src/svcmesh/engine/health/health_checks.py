@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from svcmesh.engine.health.checking import Checking, Host
+from svcmesh.engine.health.checking import Checking, Host, Wanting
 from svcmesh.engine.member import Member
 from svcmesh.policy.health.check import HealthCheck
 
@@ -21,7 +21,7 @@ class HealthChecks:
         self._all: dict[HealthCheck, Checking] = {}
         self._all_started = True
 
-    def join(self, config: HealthCheck, view: object) -> Checking:
+    def join(self, config: HealthCheck, view: Wanting) -> Checking:
         """Return the checks by ``config``, which go on as long as some view that joined them lives."""
         with self._cluster.lock:
             self._all = {other: checking for other, checking in self._all.items() if not checking.ended}

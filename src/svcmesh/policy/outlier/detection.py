@@ -18,6 +18,11 @@ from svcmesh.policy.outlier.rates import FailurePercentage, SuccessRate
 from svcmesh.policy.outlier.reading import READINGS, Name, Reading
 
 LONGEST = 300.0
+_FLAGS = (
+    "split_external_local_origin_errors",
+    "always_eject_one_host",
+    "successful_active_health_check_uneject_host",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +63,8 @@ class OutlierDetection:
         max_ejection_percent: share of the endpoints, in percent, that may be ejected at once, from 0 to 100. None:
             all but one of fewer than ten, and half of ten or more.
         always_eject_one_host: one may be ejected whatever that percentage is; default False.
+        successful_active_health_check_uneject_host: a check of ``Policy.health_check`` that finds an ejected endpoint
+            well ends its ejection; default False (Envoy: True), since calls may fail where a health page does not.
         reading: how all that is read: ``"standard"`` (never ejects the last endpoint, whatever the fields say, and ends
             an ejection at its instant, or as soon as one that refused connections accepts one), ``"envoy"`` or
             ``"grpc"`` (A50), with their limits and their clock.
@@ -91,13 +98,14 @@ class OutlierDetection:
     max_ejection_time_jitter: float | None = None
     max_ejection_percent: float | None = None
     always_eject_one_host: bool = False
+    successful_active_health_check_uneject_host: bool = False
     reading: Name = "standard"
 
     def __post_init__(self) -> None:
         """Check every field."""
         self._check_numbers()
         self._check_times()
-        for field in ("split_external_local_origin_errors", "always_eject_one_host"):
+        for field in _FLAGS:
             checks.flag(field, getattr(self, field))
         if self.max_ejection_percent is not None:
             checks.between("max_ejection_percent", self.max_ejection_percent, 0, 100)
@@ -147,6 +155,7 @@ class OutlierDetection:
             "enforcing_consecutive_gateway_failure": 0,
             "enforcing_failure_percentage": 0,
             "enforcing_failure_percentage_local_origin": 0,
+            "successful_active_health_check_uneject_host": True,
             "reading": "envoy",
         }
         return cls(**{**_COMMON, **base, **_longest(changes), **changes})

@@ -128,6 +128,13 @@ class OutlierDetector:
         self._restore(address, None)
         return True
 
+    def passed_check(self, address: str, now: float) -> bool:
+        """Take note that a health check found ``address`` well; return whether that restored it."""
+        if address not in self._ejected or not self._config.successful_active_health_check_uneject_host:
+            return False
+        self._restore(address, now if self._reading.ticks else None)
+        return True
+
     def awaits_connection(self, address: str) -> bool:
         """Whether a connection that ``address`` accepts would restore it."""
         ejection = self._ejected.get(address)
@@ -192,6 +199,8 @@ class OutlierDetector:
         return taken
 
     def _judge(self, taken: list[tuple[str, int, Faults]], now: float, population: int) -> list[Ejection]:
+        if all(faults == _NONE for _, _, faults in taken):
+            return []  # nobody is worse than another, or has a share
         if not self._config.split_external_local_origin_errors:
             counts = [Count(address, well, sum(faults)) for address, well, faults in taken]
             return self._compare(counts, (SUCCESS_RATE, FAILURE_PERCENTAGE), now, population)
