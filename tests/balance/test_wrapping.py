@@ -22,7 +22,7 @@ from svcmesh.balance import (
     hash_key,
 )
 from svcmesh.balance.slow_start import slowed
-from svcmesh.balance.wrapping import innermost
+from svcmesh.balance.wrapping import innermost, named
 
 AROUND = {
     "random": lambda child: RandomSubsetting(3, child),
@@ -63,6 +63,11 @@ def test_slow_start_goes_by_what_is_inside(wrap):
 def test_the_innermost_is_what_learns(wrap, child):
     assert innermost(wrap(child)) is child
     assert innermost(child) is child
+
+
+def test_their_names_tell_what_is_inside():
+    assert named(LeastRequest()) == "LeastRequest"
+    assert named(AROUND["both"](PeakEwma())) == "Subset of RandomSubsetting of PeakEwma"
 
 
 @pytest.mark.parametrize("child", [None, LeastRequest, "LeastRequest"])

@@ -332,6 +332,15 @@ def test_a_subset_stays_the_same_and_who_is_ejected_is_replaced() -> None:
     assert len(called(found) & before) == 2
 
 
+def test_a_forked_child_has_a_subset_of_its_own() -> None:
+    found = stage(some(40), policy=Policy(load_balancer=RandomSubsetting(3, RoundRobin())))
+    before = {endpoint.address for endpoint in called(found)}
+    found.cluster.reset_after_fork()
+
+    assert len(before) == 3
+    assert {endpoint.address for endpoint in called(found)} != before
+
+
 def test_each_locality_has_a_subset_of_its_own() -> None:
     balancer = RandomSubsetting(2, RoundRobin(), seed=1)
     policy = Policy(load_balancer=balancer, locality=LocalityWeighted({HERE: 1, NEAR: 1}))

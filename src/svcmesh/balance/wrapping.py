@@ -39,3 +39,9 @@ def innermost(balancer: LoadBalancer) -> LoadBalancer:
     while isinstance(balancer, Wrapping):
         balancer = balancer.child_policy
     return balancer
+
+
+def named(balancer: LoadBalancer) -> str:
+    """Return what a configuration is called, and what those inside of it are: ``"Subset of RoundRobin"``."""
+    name = type(balancer).__name__
+    return f"{name} of {named(balancer.child_policy)}" if isinstance(balancer, Wrapping) else name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from svcmesh.balance.wrapping import named
 from svcmesh.core.endpoint import Endpoint, Locality
 from svcmesh.engine.member import Member
 from svcmesh.engine.selection import Level
@@ -55,7 +56,7 @@ def _under(view: View, now: float) -> dict[str, Any]:
             "timeout": policy.timeout,
             "per_try_timeout": policy.per_try_timeout,
             "max_attempts": 1 if policy.retry is None else int(policy.retry.max_attempts),
-            "load_balancer": type(view.selection.balancer).__name__,
+            "load_balancer": named(view.selection.balancer),
             "locality": None if policy.locality is None else type(policy.locality).__name__,
             "panic_threshold": policy.panic_threshold,
             "health_check": None if policy.health_check is None else policy.health_check.asks,
