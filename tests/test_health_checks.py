@@ -25,6 +25,7 @@ from svcmesh import (
     Service,
     TcpHealthCheck,
 )
+from svcmesh.testing import FakeClock
 from tests.servers.http_process import HttpServer
 from tests.test_fork import in_child
 
@@ -208,3 +209,19 @@ def test_a_forked_child_checks_afresh() -> None:
             in_child(child, seconds=60)
             before = server.count("/status/503")
             eventually(lambda: server.count("/status/503") > before + 2)
+
+
+def test_a_virtual_clock_decides_when_they_come() -> None:
+    """An hour of checks takes no time, and none comes before it is due."""
+    clock, asked = FakeClock(autojump=False), list[float]()
+
+    async def well(endpoint: Endpoint) -> bool:
+        asked.append(clock.now())
+        return True
+
+    check = HealthCheck(custom_health_check=well, interval=60.0, interval_jitter_percent=0)
+    with Mesh({"orders": ["127.0.0.1:1"]}, policy=Policy(health_check=check), clock=clock) as mesh:
+        mesh.service("orders").guard(lambda: 1)()
+        eventually(lambda: asked)
+        clock.advance(3600.0)
+        assert asked == [60.0 * n for n in range(61)]

@@ -91,7 +91,7 @@ class Service(LivesHere):
         return cell.endpoint
 
     def wait_ready(self, timeout: float) -> None:
-        """Block until a snapshot with at least one endpoint is in force; dials nothing.
+        """Block until a snapshot with at least one endpoint is in force; dials nothing, but lets health checks begin.
 
         Args:
             timeout: seconds to wait at most, at least 0; an ambient `deadline` that ends sooner shortens it.

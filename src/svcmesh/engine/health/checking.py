@@ -141,14 +141,18 @@ class Checking:
             return
         with self._cluster.lock:
             left, self._left = self._left, []
-            came = [subject for subject in self._subjects.values() if subject.timer is None]
+            came = [subject for subject in self._subjects.values() if not subject.begun]
         for subject in left:
             subject.end()
             if subject.task is None:
                 self._asker.forget(subject.member.endpoint)
         rng, jitter = self._cluster.runtime.rng, self._config.initial_jitter
         for subject in came:
-            self._set(subject, jitter * rng.random() if jitter else 0.0)
+            subject.begun = True
+            if jitter:
+                self._set(subject, jitter * rng.random())
+            else:
+                self._due(subject)
 
     def _set(self, subject: Subject, seconds: float) -> None:
         clock = self._cluster.runtime.clock

@@ -13,11 +13,11 @@ class Subject:
     """An endpoint that is checked. Threads: but for `checked`, the worker's loop.
 
     Attributes:
-        checked: what is known of it. timer: what it waits for; None: nobody has begun with it.
+        checked: what is known of it. begun: whether it has had its first turn, or waits for it. timer: what it waits for.
         task: the check that is under way, since ``began``. late: its time is over. left: the endpoint is no more.
     """
 
-    __slots__ = ("began", "checked", "late", "left", "member", "task", "timer")
+    __slots__ = ("began", "begun", "checked", "late", "left", "member", "task", "timer")
 
     def __init__(self, member: Member, *, waits: bool) -> None:
         self.member = member
@@ -25,7 +25,7 @@ class Subject:
         self.timer: Timer | None = None
         self.task: asyncio.Task[None] | None = None
         self.began = 0.0
-        self.late = self.left = False
+        self.begun = self.late = self.left = False
 
     def cut_off(self) -> None:
         """End a check whose time is over."""
