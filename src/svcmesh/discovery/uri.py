@@ -31,8 +31,8 @@ from svcmesh.discovery.local.registry import LocalRegistry
 from svcmesh.discovery.plugged import plugged
 from svcmesh.discovery.static import DictDiscovery, StaticDiscovery
 from svcmesh.discovery.uri_parts import SERVICE, Scheme, Surroundings, Unopened, Uri, decoded, no_query, redacted
-from svcmesh.discovery.xds.backend import open_xds
 from svcmesh.discovery.xds.document import open_document
+from svcmesh.discovery.xds.opening import open_rest, open_xds
 from svcmesh.discovery.xds.question import names_service as names_resource
 
 _PARTS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)")
@@ -187,5 +187,7 @@ SCHEMES: Mapping[str, Scheme] = {
     "dns+srv": Scheme(open_dns, complete=names_endpoints),
     "xds": Scheme(open_xds, complete=names_resource),
     "xds+file": Scheme(open_document, complete=False),
+    "xds+http": Scheme(open_rest, complete=names_resource),
+    "xds+https": Scheme(open_rest, complete=names_resource),
 }
 """All schemes of ours. A backend adds its line here; packages bring others by entry points (`plugged`)."""

@@ -53,7 +53,7 @@ class Talk:
     """A conversation about clusters, under way."""
 
     def __init__(self):
-        self.clock, self.line, self.tree, self.changed = FakeClock(), Line(), Tree(Kind.CLUSTER), []
+        self.clock, self.line, self.tree, self.changed = FakeClock(autojump=False), Line(), Tree(Kind.CLUSTER), []
         dialect = StateOfTheWorld(node_of({}))
         self.talk = Conversation(self.line, dialect, self.tree, self._changed, 15.0, self.clock)
         self.task = asyncio.ensure_future(self.talk.hold())
@@ -106,10 +106,10 @@ async def test_what_does_not_come_in_time_does_not_exist_but_may_come_later(talk
     await talk.settle()
     talk.line.say(CLUSTER, resources.fixed_cluster("a", ["10.0.0.1:80"]))
     await talk.settle()
-    talk.clock.advance(14.9)
+    await talk.clock.advance_async(14.9)
     await talk.settle()
     assert talk.tree.waits_for(Key(Kind.CLUSTER, "b"))
-    talk.clock.advance(0.2)
+    await talk.clock.advance_async(0.2)
     await talk.settle()
     assert talk.tree.path("b").absent == [Key(Kind.CLUSTER, "b")]
     talk.line.say(CLUSTER, *(resources.fixed_cluster(name, ["10.0.0.1:80"]) for name in "ab"))
@@ -122,14 +122,14 @@ async def test_each_resource_is_waited_for_from_when_it_is_needed(talk):
     await talk.settle()
     talk.line.say(ENDPOINTS)  # something, so that the control plane is there
     await talk.settle()
-    talk.clock.advance(10)
+    await talk.clock.advance_async(10)
     await talk.settle()
     talk.want("b")
-    talk.clock.advance(5.1)
+    await talk.clock.advance_async(5.1)
     await talk.settle()
     assert talk.tree.path("a").absent
     assert talk.tree.path("b").pending
-    talk.clock.advance(10)
+    await talk.clock.advance_async(10)
     await talk.settle()
     assert talk.tree.path("b").absent
 
@@ -137,7 +137,7 @@ async def test_each_resource_is_waited_for_from_when_it_is_needed(talk):
 async def test_a_control_plane_that_says_nothing_has_failed(talk):
     talk.want("a")
     await talk.settle()
-    talk.clock.advance(15.1)
+    await talk.clock.advance_async(15.1)
 
     with pytest.raises(DiscoveryError, match="says nothing: no answer for 15 s"):
         await talk.task

@@ -19,6 +19,7 @@ from svcmesh.discovery.uri import open_discovery, parse, takes_name
 from svcmesh.discovery.xds.document import assignments_in
 from svcmesh.discovery.xds.kinds import Kind
 from svcmesh.testing import DiscoveryConformance
+from tests.discovery.xds import plain
 from tests.servers.consul_agent import until
 from tests.servers.xds.envoy import Envoy
 
@@ -46,12 +47,7 @@ resources:
 
 
 def assignment(name, *addresses, **more):
-    sockets = [address.rpartition(":") for address in addresses]
-    listed = [
-        {"endpoint": {"address": {"socket_address": {"address": host, "port_value": int(port)}}}}
-        for host, _, port in sockets
-    ]
-    return {"@type": Kind.ENDPOINTS.value, "cluster_name": name, "endpoints": [{"lb_endpoints": listed}]} | more
+    return {"@type": Kind.ENDPOINTS.value} | plain.assignment(name, *addresses, **more)
 
 
 def document(*resources):

@@ -49,7 +49,7 @@ def test_all_keys_of_the_query():
     ("uri", "told"),
     [
         ("xds://authority/orders", "the bootstrap file"),
-        ("xds:///{other}", "the bootstrap file"),
+        ("xds:///{other}", "the only thing that braces can hold"),
         ("xds:///?resource=route", "resource is listener, cluster, endpoints"),
         ("xds:///?wait=0", "wait is a time"),
         ("xds:///?bootstrap=", "bootstrap has no value"),

@@ -5,13 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from svcmesh.core.clock import Clock, sleep_until
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.xds.dialect import Dialect, Said
 from svcmesh.discovery.xds.kinds import Key, Kind
-from svcmesh.discovery.xds.stream import Stream
 from svcmesh.discovery.xds.tree import Tree
+
+
+class Line(Protocol):
+    """What a conversation is held on: a stream of gRPC, or what stands for one."""
+
+    def write(self, message: bytes) -> None:
+        """Send a message, soon."""
+
+    async def read(self) -> bytes:
+        """Return the next message; DiscoveryError: there will be none."""
+
+    def abort(self, error: DiscoveryError) -> None:
+        """Have `read` raise ``error``."""
 
 
 class Conversation:
@@ -28,7 +41,7 @@ class Conversation:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: Line,
         dialect: Dialect,
         tree: Tree,
         changed: Callable[[Iterable[str]], object],

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 class Incremental(Dialect):
     """The dialect of Envoy's ``DELTA_GRPC``. ``node`` says who we are."""
 
-    method = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
-
     def __init__(self, node: wire.Node) -> None:
         self._node: wire.Node | None = node
         self._named: dict[Kind, frozenset[str]] = {kind: frozenset() for kind in Kind}

@@ -52,13 +52,7 @@ class Said:
 
 
 class Dialect(ABC):
-    """One way to speak on one stream.
-
-    Attributes:
-        method: the path of the method of gRPC.
-    """
-
-    method: str
+    """One way to speak on one stream."""
 
     @abstractmethod
     def ask(self, kind: Kind, names: Collection[str]) -> bytes | None:

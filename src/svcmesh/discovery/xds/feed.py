@@ -8,34 +8,36 @@ come back begins another stream, which learns everything anew.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 
 from svcmesh.core.clock import Clock
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.shared import Shared, Work
-from svcmesh.discovery.xds.bootstrap import Server
-from svcmesh.discovery.xds.conversation import Conversation
+from svcmesh.discovery.xds.conversation import Conversation, Line
 from svcmesh.discovery.xds.dialect import Dialect
 from svcmesh.discovery.xds.kinds import Kind
 from svcmesh.discovery.xds.path import Path
-from svcmesh.discovery.xds.stream import open_stream
 from svcmesh.discovery.xds.tree import Tree
+
+Way = Callable[[], AbstractAsyncContextManager[Line]]
+"""Opens a line to one control plane, anew for each attempt."""
 
 
 class Feed(Shared):
     """What a control plane says, for the watches of one loop.
 
     Args:
-        servers: control planes, each of which stands in for those before it. dialect: makes one for each stream.
+        ways: to control planes, each of which stands in for those before it. dialect: makes one for each stream.
         first: the kind of resource that is watched by name.
         wait: seconds after which what has not come does not exist. clock: what that is measured by.
     """
 
     def __init__(
-        self, servers: tuple[Server, ...], dialect: Callable[[], Dialect], first: Kind, wait: float, clock: Clock
+        self, ways: Sequence[Way], dialect: Callable[[], Dialect], first: Kind, wait: float, clock: Clock
     ) -> None:
         super().__init__("xDS")
-        self._servers = servers
+        self._ways = ways
         self._dialect = dialect
         self._first = first
         self._wait = wait
@@ -77,20 +79,19 @@ class Feed(Shared):
     async def _speak(self) -> None:
         """Speak to the first server that answers, for as long as it does."""
         told: list[str] = []
-        for server in self._servers:
+        for way in self._ways:
             try:
-                await self._speak_to(server)
+                await self._speak_by(way)
             except DiscoveryError as error:
                 answered = self._conversation is not None and self._conversation.answered
-                if answered or len(self._servers) == 1:
+                if answered or len(self._ways) == 1:
                     raise
                 told.append(str(error))
         raise DiscoveryError("; ".join(told))
 
-    async def _speak_to(self, server: Server) -> None:
-        dialect = self._dialect()
-        with open_stream(server, dialect.method) as stream:
-            talk = Conversation(stream, dialect, self._tree, self._changed, self._wait, self._clock)
+    async def _speak_by(self, way: Way) -> None:
+        async with way() as line:
+            talk = Conversation(line, self._dialect(), self._tree, self._changed, self._wait, self._clock)
             self._conversation = talk
             await talk.hold()
 

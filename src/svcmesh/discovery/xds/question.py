@@ -6,6 +6,7 @@ endpoints alone, are asked by ``?resource=cluster`` and ``?resource=endpoints``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from svcmesh.core.errors import ConfigError, DiscoveryError
@@ -16,8 +17,14 @@ from svcmesh.discovery.xds.kinds import Kind
 WAIT = 15.0
 """Seconds after which a resource that has not come does not exist, as in gRPC (A57)."""
 
+EVERY = 5.0
+"""Seconds between two questions by REST, spread by a tenth."""
+
 KEYS = ("bootstrap", "delta", "resource", "wait")
 """All keys of a query."""
+
+REST_KEYS = ("cluster", "every", "id", "resource", "wait")
+"""All keys of a query by REST."""
 
 _KINDS = {"listener": Kind.LISTENER, "cluster": Kind.CLUSTER, "endpoints": Kind.ENDPOINTS}
 
@@ -29,6 +36,7 @@ class Question:
     Attributes:
         name: may hold ``{service}``. kind: what it is the name of. wait: see `WAIT`.
         delta: whether changes are asked for. bootstrap: the file, if the URI names one.
+        every: seconds between two questions by REST. node_id, node_cluster: who we are there.
     """
 
     name: str = SERVICE
@@ -36,6 +44,9 @@ class Question:
     wait: float = WAIT
     delta: bool = False
     bootstrap: str | None = None
+    every: float = EVERY
+    node_id: str = ""
+    node_cluster: str = ""
 
     def about(self, service: str) -> str:
         """Return the name that is asked for when ``service`` is watched.
@@ -60,27 +71,51 @@ def question_of(uri: Uri) -> Question:
         ConfigError: an authority, an unknown key, a value that cannot be.
     """
     query = query_of(uri, KEYS)
-    name = decoded(uri, uri.path).removeprefix("/")
-    if uri.authority or set("{}") & set(name.replace(SERVICE, "")):
-        raise ConfigError(
-            f"{uri.text!r}: write xds:///name, or {SERVICE} for the name of the service; where the control plane is "
-            "says the bootstrap file"
-        )
-    resource = query.get("resource", ["listener"])[0]
-    if resource not in _KINDS:
-        raise ConfigError(f"{uri.text!r}: resource is {', '.join(_KINDS)}, not {resource!r}")
+    if uri.authority:
+        raise ConfigError(f"{uri.text!r}: write xds:///name; where the control plane is says the bootstrap file")
     bootstrap = query.get("bootstrap", [None])[0]
     if bootstrap == "":
         raise ConfigError(f"{uri.text!r}: bootstrap has no value")
     return Question(
-        name=name or SERVICE,
-        kind=_KINDS[resource],
+        name=_name(uri),
+        kind=_kind(uri, query),
         wait=seconds_in(uri, query, "wait", 0.1, 600.0) or WAIT,
         delta=flag_in(uri, query, "delta"),
         bootstrap=bootstrap,
     )
 
 
+def rest_question_of(uri: Uri) -> Question:
+    """Return what ``uri`` asks for by REST.
+
+    Raises:
+        ConfigError: an unknown key, a value that cannot be.
+    """
+    query = query_of(uri, REST_KEYS)
+    return Question(
+        name=_name(uri),
+        kind=_kind(uri, query),
+        wait=seconds_in(uri, query, "wait", 0.1, 600.0) or WAIT,
+        every=seconds_in(uri, query, "every", 0.1, 600.0) or EVERY,
+        node_id=query.get("id", ["svcmesh"])[0],
+        node_cluster=query.get("cluster", [""])[0],
+    )
+
+
 def names_service(uri: Uri) -> bool:
     """Whether ``uri`` says which service is meant, so that nothing else has to."""
-    return SERVICE not in question_of(uri).name
+    return SERVICE not in _name(uri)
+
+
+def _name(uri: Uri) -> str:
+    name = decoded(uri, uri.path).removeprefix("/")
+    if set("{}") & set(name.replace(SERVICE, "")):
+        raise ConfigError(f"{uri.text!r}: the only thing that braces can hold is {SERVICE}")
+    return name or SERVICE
+
+
+def _kind(uri: Uri, query: Mapping[str, Sequence[str]]) -> Kind:
+    resource = query.get("resource", ["listener"])[0]
+    if resource not in _KINDS:
+        raise ConfigError(f"{uri.text!r}: resource is {', '.join(_KINDS)}, not {resource!r}")
+    return _KINDS[resource]

@@ -33,8 +33,6 @@ class _Conversation:
 class StateOfTheWorld(Dialect):
     """The dialect of gRPC's own clients. ``node`` says who we are."""
 
-    method = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
-
     def __init__(self, node: wire.Node) -> None:
         self._node: wire.Node | None = node
         self._about = {kind: _Conversation() for kind in Kind}

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Semaphore, Thread
@@ -135,8 +135,8 @@ class Stream:
         return DiscoveryError(f"xDS at {self._shown} answered {status}: {told}{hint}", retry_after=wait)
 
 
-@contextmanager
-def open_stream(server: Server, method: str) -> Generator[Stream, None, None]:
+@asynccontextmanager
+async def open_stream(server: Server, method: str) -> AsyncGenerator[Stream, None]:
     """Have a stream for the block; nothing is waited for, so that a server that is away shows at the first `read`.
 
     Raises:
