@@ -6,6 +6,7 @@ too, so the wrong calls below must stay errors.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import assert_type
 
@@ -234,3 +235,25 @@ def story_of_a_call(error: Exception) -> None:
         assert_type(story.endpoints, tuple[Endpoint, ...])
     if isinstance(error, svcmesh.SvcmeshError):
         assert_type(error.retry_after, float | None)
+
+
+def checked(healthy: ssl.SSLContext) -> None:
+    """A health check takes statuses and headers in every form that it documents, and functions of both colours."""
+
+    def plain(endpoint: Endpoint) -> bool:
+        return endpoint.port > 0
+
+    async def awaited(endpoint: Endpoint) -> None:
+        del endpoint
+
+    svcmesh.HealthCheck(custom_health_check=plain, interval=5)
+    svcmesh.HealthCheck(custom_health_check=awaited, alt_port=9090)
+    svcmesh.HealthCheck(tcp_health_check=svcmesh.TcpHealthCheck(b"PING", b"PONG"))
+    svcmesh.HealthCheck(tcp_health_check=svcmesh.TcpHealthCheck(receive=[b"a", b"b"], tls=healthy))
+    svcmesh.HealthCheck(grpc_health_check=svcmesh.GrpcHealthCheck("orders", initial_metadata={"team": "a"}))
+    svcmesh.HttpHealthCheck("/", expected_statuses=range(200, 300), request_headers_to_add={"x-team": "a"})
+    http = svcmesh.HttpHealthCheck("/", expected_statuses=(200, range(300, 400), (404, 405)))
+    check = svcmesh.HealthCheck(http_health_check=http)
+    assert_type(Policy(health_check=check).health_check, svcmesh.HealthCheck | None)
+    svcmesh.HealthCheck(http_health_check="/healthz")  # type: ignore[arg-type]
+    svcmesh.HealthCheck(custom_health_check=lambda: True)  # type: ignore[arg-type,misc]

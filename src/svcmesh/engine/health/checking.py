@@ -64,7 +64,7 @@ class Checking:
         wanted: the views it is for; it ends by itself once there is none. ended: it did.
         started: it is under way; until then calls take the machine, which starts it.
 
-    Threads: `follow` holds the cluster's lock; what has a loop's name in its docstring runs on the worker.
+    Threads: `start` and `follow` hold the cluster's lock; what is beneath "on the worker's loop" runs there.
     """
 
     def __init__(self, cluster: Host, config: HealthCheck) -> None:
