@@ -187,6 +187,20 @@ class TestHowLong:
             fail(detector, now=now + 20.0).seconds == 10
         )  # 15 was the third; two intervals forgive two, this adds one
 
+    def test_failures_that_come_slowly_are_no_good_conduct(self):
+        """An open breaker lets one probe through every five seconds: its endpoint fails as before, only more slowly."""
+        detector, now, seconds = make(), 0.0, []
+        for _ in range(4):
+            found = None
+            while found is None:
+                found = fail(detector, times=1, now=now)
+                now += 5.0
+            seconds.append(found.seconds)
+            now = detector.next_return()
+            detector.due(now)
+
+        assert seconds == [5, 10, 15, 20]
+
     def test_after_long_good_conduct_it_is_the_first_again(self):
         detector = make()
         fail(detector)

@@ -252,7 +252,7 @@ class OutlierDetector:
     def _eject(self, address: str, reason: str, now: float, began: float) -> Ejection:
         """Eject ``address`` for failures of which the first may have come at ``began``."""
         config, record = self._config, self._records[address]
-        seconds = record.sentence(now)
+        seconds = record.sentence(began)
         jitter = seconds / 10 if config.max_ejection_time_jitter is None else config.max_ejection_time_jitter
         seconds += int(self._rng.random() * (round(jitter * 1000) + 1)) / 1000
         ejection = Ejection(address, now, seconds, reason, refusing=record.answered_at < began)

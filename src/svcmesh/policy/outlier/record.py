@@ -103,11 +103,15 @@ class Record:
         taken, self._taken = self._taken, Faults(*self._totals)
         return Faults(*(now - then for now, then in zip(self._taken, taken, strict=True)))
 
-    def sentence(self, now: float) -> float:
-        """Return how long the ejection that begins now lasts, jitter apart, and count it."""
+    def sentence(self, began: float) -> float:
+        """Return how long an ejection lasts, jitter apart, and count it.
+
+        It was well until ``began``, when the first of the failures came that led to this. Those of the probes of a
+        breaker come one by one, and the time between them is no sign of health.
+        """
         config = self._config
-        if not config.read.ticks and now > self.back_at:
-            self.forgive(_whole_intervals(now - self.back_at, config.interval))
+        if not config.read.ticks and began > self.back_at:
+            self.forgive(_whole_intervals(began - self.back_at, config.interval))
         # Envoy's bound: beyond it a longer ejection would be cut to the maximum anyway, and decay would take for ever.
         longest = config.max_ejection_time + config.base_ejection_time
         if not config.read.caps or self.multiplier * config.base_ejection_time < longest:
