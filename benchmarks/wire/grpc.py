@@ -59,8 +59,8 @@ def _blocking(
     life: int,
 ) -> None:
     with (
-        grpc.insecure_channel(target, _options(0)) as stock,
-        grpc.insecure_channel(target, _options(1)) as again,
+        grpc.insecure_channel(target, options_of(0)) as stock,
+        grpc.insecure_channel(target, options_of(1)) as again,
         mesh.service("greeter").grpc_channel() as ours,
     ):
         made = {STOCK: call_of(stock), AGAIN: call_of(again), TIMED: call_of(stock, 30.0), OURS: call_of(ours)}
@@ -73,8 +73,8 @@ def _awaited(
 ) -> None:
     async def opened() -> list[grpc.aio.Channel]:
         return [
-            grpc.aio.insecure_channel(target, _options(0)),
-            grpc.aio.insecure_channel(target, _options(1)),
+            grpc.aio.insecure_channel(target, options_of(0)),
+            grpc.aio.insecure_channel(target, options_of(1)),
             mesh.service("greeter").grpc_aio_channel(),
         ]
 
@@ -87,7 +87,7 @@ def _awaited(
             runner.run(channel.close(None))
 
 
-def _options(number: int) -> list[tuple[str, Any]]:
+def options_of(number: int) -> list[tuple[str, Any]]:
     """Return the options of a channel; those with different numbers share no connection."""
     return [*ROUND_ROBIN, ("svcmesh.benchmark", number)]
 

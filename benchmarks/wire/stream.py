@@ -2,24 +2,28 @@
 
 A block is one stream, so that the times are of one message: 10,000 that come from a server, or 2,500 that go to one.
 Once a stream has begun, a message costs the mesh nothing it could save: what is measured is that the iterators around
-it stay thin. Requests are kept until the response, in case another attempt has to send them again.
+it stay thin. Requests are kept until the response, in case another attempt has to send them again. Channels are made
+anew for every few rounds.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
 
-from benchmarks.wire.grpc import ROUND_ROBIN
-from benchmarks.wire.paired import Block, compare
+from benchmarks.wire.grpc import options_of
+from benchmarks.wire.paired import AGAIN, OURS, STOCK, Block, Sample, measured, told
 from benchmarks.wire.servers import running
 from svcmesh import Mesh, Policy
+from svcmesh.service import Service
 
 RESPONSES, REQUESTS = 10_000, 2_500
 ROUNDS = 40
+LIFE = 5
+"""Rounds for which a channel is used."""
 LIMIT = 1.02
 POLICY = Policy.standard().replace(timeout=None, per_try_timeout=None)
 """No time limits: on a busy machine so many requests take longer than the standard three seconds of an attempt."""
@@ -27,27 +31,64 @@ DOWN, UP = "/bench.Streams/Down", "/bench.Streams/Up"
 
 
 def rows(rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
-    """Yield the rows of all cases, see `benchmarks.wire.paired.compare`."""
+    """Yield the rows of all cases, see `benchmarks.wire.paired.told`."""
     with running("grpc") as addresses, Mesh({"streams": addresses}, policy=POLICY) as mesh:
         target, service = f"ipv4:{','.join(addresses)}", mesh.service("streams")
-        with grpc.insecure_channel(target, ROUND_ROBIN) as stock, service.grpc_channel() as ours:
-            for way, messages, block in (("responses", RESPONSES, _responses), ("requests", REQUESTS, _requests)):
-                pair = [block(channel, messages) for channel in (stock, ours)]
-                yield from compare(f"gRPC sync, {messages} {way}", pair, messages, rounds, limit=LIMIT)
-        with asyncio.Runner() as runner:
-            yield from _awaited(runner, service, target, rounds)
+        for way, messages, block in (("responses", RESPONSES, _responses), ("requests", REQUESTS, _requests)):
+            samples: dict[str, list[Sample]] = {}
+            for life in range(0, rounds, LIFE):
+                _blocking(service, target, block, messages, min(LIFE, rounds - life), samples, life)
+            yield from told(f"gRPC sync, {messages} {way}", samples, LIMIT)
+        for way, messages, aio_block in (
+            ("responses", RESPONSES, _aio_responses),
+            ("requests", REQUESTS, _aio_requests),
+        ):
+            samples = {}
+            for life in range(0, rounds, LIFE):
+                _awaited(service, target, aio_block, messages, min(LIFE, rounds - life), samples, life)
+            yield from told(f"gRPC asyncio, {messages} {way}", samples, LIMIT)
 
 
-def _awaited(runner: asyncio.Runner, service: Any, target: str, rounds: int) -> Iterator[dict[str, Any]]:
-    async def opened() -> list[grpc.aio.Channel]:
-        return [grpc.aio.insecure_channel(target, ROUND_ROBIN), service.grpc_aio_channel()]
+def _blocking(
+    service: Service,
+    target: str,
+    block: Callable[[Any, int], Block],
+    messages: int,
+    rounds: int,
+    samples: dict[str, list[Sample]],
+    life: int,
+) -> None:
+    with (
+        grpc.insecure_channel(target, options_of(0)) as stock,
+        grpc.insecure_channel(target, options_of(1)) as again,
+        service.grpc_channel() as ours,
+    ):
+        made = {STOCK: stock, AGAIN: again, OURS: ours}
+        measured({name: block(channel, messages) for name, channel in made.items()}, messages, rounds, samples, life)
 
-    channels = runner.run(opened())
-    for way, messages, block in (("responses", RESPONSES, _aio_responses), ("requests", REQUESTS, _aio_requests)):
-        pair = [block(runner, channel, messages) for channel in channels]
-        yield from compare(f"gRPC asyncio, {messages} {way}", pair, messages, rounds, limit=LIMIT)
-    for channel in channels:
-        runner.run(channel.close(None))
+
+def _awaited(
+    service: Service,
+    target: str,
+    block: Callable[[asyncio.Runner, Any, int], Block],
+    messages: int,
+    rounds: int,
+    samples: dict[str, list[Sample]],
+    life: int,
+) -> None:
+    async def opened() -> dict[str, grpc.aio.Channel]:
+        return {
+            STOCK: grpc.aio.insecure_channel(target, options_of(0)),
+            AGAIN: grpc.aio.insecure_channel(target, options_of(1)),
+            OURS: service.grpc_aio_channel(),
+        }
+
+    with asyncio.Runner() as runner:
+        made = runner.run(opened())
+        blocks = {name: block(runner, channel, messages) for name, channel in made.items()}
+        measured(blocks, messages, rounds, samples, life)
+        for channel in made.values():
+            runner.run(channel.close(None))
 
 
 def _responses(channel: grpc.Channel, messages: int) -> Block:
