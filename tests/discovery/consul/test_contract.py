@@ -36,9 +36,6 @@ def mesh(consul):
         yield mesh
 
 
-pytestmark = pytest.mark.allow_leaks("the Consul of the module outlives its tests")
-
-
 def ports(service):
     return sorted(endpoint.port for endpoint in service.endpoints)
 

@@ -32,9 +32,6 @@ def mesh():
         yield mesh
 
 
-pytestmark = pytest.mark.allow_leaks("the Consul of the module outlives its tests")
-
-
 def asked(consul, name, kind, **how):
     return ask_dns(consul.dns_address, name, kind, tcp=True, **how)
 
