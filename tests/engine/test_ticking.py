@@ -6,7 +6,7 @@ import asyncio
 import gc
 import random
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 from weakref import ref
 
 import pytest
@@ -20,6 +20,7 @@ from svcmesh.engine.ticking import Ticking
 from svcmesh.engine.view import View
 from svcmesh.policy import OutlierDetection, Policy
 from svcmesh.policy.outlier import OutlierDetector
+from svcmesh.policy.outlier.detector import Tick
 from svcmesh.testing import FakeClock
 from tests.engine.scripted import late, status, success
 
@@ -249,6 +250,28 @@ def test_unhealthy_endpoints_are_of_those_that_envoy_counts(services: list[Servi
     services[0].call(A, 1, late())
 
     assert services[0].ejected == {A: "consecutive_5xx"}
+
+
+def test_a_timer_that_comes_after_a_call_has_looked_back_does_nothing(services: list[Service]) -> None:
+    """Two looks in one interval would halve it for whoever is compared."""
+
+    class Looking:
+        def __init__(self) -> None:
+            self.looks: list[float] = []
+
+        def tick(self, hosts: object, now: float, population: int) -> Tick:
+            self.looks.append(now)
+            return Tick([], [], idle=False)
+
+    services.append(Service(COMPARING))
+    service, detector = services[0], Looking()
+    ticking = Ticking(service.cluster, COMPARING, cast("OutlierDetector", detector), lambda: 5, lambda *found: None)
+    ticking.start(0.0)
+    service.rest()
+    ticking.start(11.0)  # a call, and the worker is late
+    service.advance(30.0)
+
+    assert detector.looks == [11.0, 20.0, 30.0]
 
 
 def test_a_timer_keeps_nothing_alive(services: list[Service]) -> None:

@@ -82,6 +82,15 @@ class TestEachType:
     def test_a_500_is_nothing_to_who_does_not_ask_for_5xx(self):
         assert fail(make(), times=50, outcome=BROKEN) is None
 
+    def test_500s_that_come_together_are_no_good_answers_between(self):
+        """Each is counted as faulty first and as ended then, so a total may lack some while another one is judged."""
+        detector = make(consecutive_5xx=5, consecutive_gateway_failure=None, failure_percentage_threshold=None)
+        for faulty, ended in ((1, 1), (4, 2), (4, 3), (5, 5)):
+            traffic = Traffic(succeeded=9 + ended, faulty=faulty)
+            assert fail(detector, times=1, outcome=BROKEN, traffic=traffic) is None
+
+        assert fail(detector, times=1, outcome=BROKEN, traffic=Traffic(14, faulty=5)) is not None
+
     def test_a_good_answer_breaks_a_run_of_5xx(self):
         detector, traffic = make(consecutive_5xx=3, consecutive_gateway_failure=None), Traffic()
         for _ in range(4):
