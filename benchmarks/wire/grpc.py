@@ -21,8 +21,8 @@ from svcmesh import Mesh
 from svcmesh._proto import greet_pb2, greet_pb2_grpc
 
 CALLS = 320
-ROUNDS = 40
-LIFE = 5
+ROUNDS = 80
+LIFE = 2
 """Rounds for which a channel is used."""
 TIMED = "stock, timeout=30"
 SYNC_LIMIT, ASYNC_LIMIT = 1.03, 1.05
