@@ -32,7 +32,7 @@ from tests.test_fork import in_child
 QUICK = {
     "interval": 0.05,
     "no_traffic_interval": 0.05,
-    "timeout": 0.5,
+    "timeout": 0.25,
     "unhealthy_threshold": 2,
     "healthy_threshold": 2,
 }
@@ -89,7 +89,7 @@ def test_a_process_that_freezes_goes_on_dies_and_comes_back(kind: dict[str, Any]
         with checked.mesh:
             checked.becomes(None)
             server.freeze()
-            checked.becomes("no answer within 0.5 s")
+            checked.becomes("no answer within 0.25 s")
             server.thaw()
             checked.becomes(None)
             server.kill()
@@ -109,7 +109,7 @@ def test_a_grpc_server_that_says_no_freezes_dies_and_comes_back() -> None:
             server.process.send_signal(signal.SIGUSR1)
             checked.becomes(None)
             server.freeze()
-            checked.becomes("no answer within 0.5 s")
+            checked.becomes("no answer within 0.25 s")
             server.thaw()
             checked.becomes(None)
             server.kill()
@@ -211,7 +211,16 @@ def test_a_forked_child_checks_afresh() -> None:
             eventually(lambda: server.count("/status/503") > before + 2)
 
 
-def test_a_virtual_clock_decides_when_they_come() -> None:
+@pytest.mark.parametrize(
+    ("use", "every"),
+    [
+        (lambda service: service.guard(lambda: 1)(), 60.0),
+        (lambda service: service.pick(), 60.0),
+        (lambda service: service.wait_ready(0), 600.0),
+    ],
+    ids=["called", "picked", "only waited for"],
+)
+def test_a_virtual_clock_decides_when_they_come(use: Callable[[Service], object], every: float) -> None:
     """An hour of checks takes no time, and none comes before it is due."""
     clock, asked = FakeClock(autojump=False), list[float]()
 
@@ -219,9 +228,9 @@ def test_a_virtual_clock_decides_when_they_come() -> None:
         asked.append(clock.now())
         return True
 
-    check = HealthCheck(custom_health_check=well, interval=60.0, interval_jitter_percent=0)
+    check = HealthCheck(custom_health_check=well, interval=60.0, no_traffic_interval=600.0, interval_jitter_percent=0)
     with Mesh({"orders": ["127.0.0.1:1"]}, policy=Policy(health_check=check), clock=clock) as mesh:
-        mesh.service("orders").guard(lambda: 1)()
+        use(mesh.service("orders"))
         eventually(lambda: asked)
         clock.advance(3600.0)
-        assert asked == [60.0 * n for n in range(61)]
+        assert asked == [every * n for n in range(int(3600.0 / every) + 1)]

@@ -71,6 +71,7 @@ class Cluster:
         advice: what would help whoever waits for a first snapshot in vain, as the end of a message.
         need: starts discovery; asked by each call that is no plain one. Cost once it runs: one comparison.
         timers: as given.
+        picked: somebody asked whom to call, probably to call it: that is traffic, as far as anybody can know.
         asleep: the endpoints are those of the process that forked this one, and nothing follows them yet.
 
     Args:
@@ -95,6 +96,7 @@ class Cluster:
         self.failure: str | None = None
         self.advice = ""
         self.need: Callable[[], object] = _nothing
+        self.picked = False
         self.asleep = False
         self.follower: Followed | None = None
         self.timers = timers

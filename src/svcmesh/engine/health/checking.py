@@ -38,6 +38,7 @@ class Host(Protocol):
     lock: RLock
     members: dict[str, Member]
     departed: int
+    picked: bool
     ejections: Ejections
 
     def rebuild(self) -> None:
@@ -293,9 +294,12 @@ class Checking:
                 self._set(subject, self._config.interval * rng.random())
 
     def _has_traffic(self) -> bool:
-        """Whether the service was ever called, as far as this process knows."""
+        """Whether this process has ever called the service, or picked an endpoint of it to call by itself."""
         if not self._called:
-            self._called = self._cluster.departed > 0 or any(m.started for m in list(self._cluster.members.values()))
+            cluster = self._cluster
+            self._called = (
+                cluster.picked or cluster.departed > 0 or any(m.started for m in list(cluster.members.values()))
+            )
         return self._called
 
 

@@ -13,7 +13,7 @@ class Subject:
     """An endpoint that is checked. Threads: but for `checked`, the worker's loop.
 
     Attributes:
-        checked: what is known of it. begun: whether it has had its first turn, or waits for it. timer: what it waits for.
+        checked: what is known of it. begun: it has had its first turn, or waits for it. timer: what it waits for.
         task: the check that is under way, since ``began``. late: its time is over. left: the endpoint is no more.
     """
 
