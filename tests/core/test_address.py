@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,3 +91,24 @@ def test_any_text_parses_or_is_refused_clearly(text):
 
 def test_a_name_is_no_ip():
     assert not parse_address("localhost:80").is_ip
+
+
+@given(
+    st.lists(st.integers(0, 300).map(str) | st.sampled_from(["", "01", "00", "٣"]), min_size=3, max_size=5),
+    st.integers(-1, 70_000).map(str) | st.sampled_from(["", "080", "+80", "٨٠"]),
+)
+def test_what_is_read_at_one_look_is_what_all_other_looks_read(parts, port):
+    """An IPv4 address has its four numbers without leading zeros, and its port is one."""
+    host = ".".join(parts)
+    number = int(port) if port.isascii() and port.isdigit() else 0
+    try:
+        ipaddress.IPv4Address(host)
+        good = 1 <= number <= 65_535
+    except ValueError:
+        good = False
+    if good:
+        found = parse_address(f"{host}:{port}")
+        assert (found.host, found.port, found.path, found.is_ip) == (host, number, None, True)
+    else:
+        with pytest.raises(ConfigError):
+            parse_address(f"{host}:{port}")

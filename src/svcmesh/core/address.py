@@ -15,6 +15,10 @@ from functools import lru_cache
 from svcmesh.core.errors import ConfigError
 
 _LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"  # RFC 1123, and the underscore of docker compose and of SRV names
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4_AND_PORT = re.compile(rf"({_OCTET}(?:\.{_OCTET}){{3}}):([1-9][0-9]{{0,4}})")
+"""What nearly all addresses are: one look at it takes a tenth of the time that all other looks take together."""
+
 _HOST = re.compile(rf"(?=.{{1,254}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
 _NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
 """What ends in a number is an IPv4 address or nothing: a resolver would take 10.0.0.256, 127.1 or 999 for something
@@ -51,6 +55,9 @@ def parse_address(text: str) -> Address:
 
 @lru_cache(maxsize=65536)
 def _parse(text: str) -> Address:
+    usual = _IPV4_AND_PORT.fullmatch(text)
+    if usual is not None and (number := int(usual[2])) <= 65_535:
+        return Address(usual[1], number)
     if text.startswith("unix:"):
         return _unix(text)
     if text.startswith("["):

@@ -12,6 +12,8 @@ from typing import Any
 
 from svcmesh.core.errors import ConfigError
 
+_LARGEST = sys.float_info.max
+
 
 def seconds(field: str, value: float | None, *, zero: bool = False) -> float | None:
     """Return ``value`` as a float of seconds, or None for None.
@@ -44,7 +46,7 @@ def number(field: str, value: float) -> float:
     Raises:
         ConfigError: not a number, or NaN or infinite.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
         raise ConfigError(f"{field} must be a finite number, not {value!r}")
     return float(value)
 

@@ -80,12 +80,15 @@ class Endpoint:
             raise ConfigError(f"weight of {self.address} must be at least 0, not {self.weight!r}")
         checks.whole("priority", self.priority, 0)
         _check("health", self.health, Health)
-        _check("metadata", self.metadata, Mapping)
-        for key in self.metadata:
-            _check("every key in the metadata", key, str)
+        metadata = self.metadata
+        if type(metadata) is not dict:  # abstract base classes take their time
+            _check("metadata", metadata, Mapping)
+        for key in metadata:
+            if not isinstance(key, str):
+                _check("every key in the metadata", key, str)
         if self.locality is not None:
             _check("locality", self.locality, Locality)
-        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)) if self.metadata else _NOTHING)
+        object.__setattr__(self, "metadata", MappingProxyType(dict(metadata)) if metadata else _NOTHING)
 
     def __hash__(self) -> int:
         """Hash by address: an endpoint is the same one when its weight or its metadata change."""

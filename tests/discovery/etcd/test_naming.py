@@ -119,3 +119,9 @@ def test_values_that_are_nearly_right_give_an_endpoint_or_a_value_error(address,
         found = decode_endpoint("a", json.dumps({"Addr": address, "Metadata": metadata}).encode())
         assert found == found  # noqa: PLR0124 - a NaN in it would differ from itself, and be news for ever
         assert repr(found)
+
+
+def test_what_stands_behind_the_json_makes_it_none():
+    with pytest.raises(ValueError, match="something stands behind its JSON"):
+        decode_endpoint("one", b'{"Addr": "10.0.0.1:80"} {}')
+    assert decode_endpoint("one", b' {"Addr": "10.0.0.1:80"}\n').address == "10.0.0.1:80"

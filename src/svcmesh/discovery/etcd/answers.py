@@ -6,7 +6,7 @@ not look like that is an error: never "no instances".
 
 from __future__ import annotations
 
-import base64
+import binascii
 import json
 from typing import Any, NamedTuple
 
@@ -238,7 +238,7 @@ def _bytes(kv: dict[str, Any], key: str) -> bytes:
     found = kv.get(key, "")
     if isinstance(found, str):
         try:
-            return base64.b64decode(found, validate=True)
+            return binascii.a2b_base64(found, strict_mode=True)
         except ValueError:
             pass
     raise DiscoveryError(f"etcd's answer has {shown(found)} as {key}, which is no base64")

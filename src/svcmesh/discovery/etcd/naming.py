@@ -92,9 +92,12 @@ def _read(value: bytes) -> dict[str, Any] | str:
     if not text.startswith(("{", '"')):
         return text
     try:
-        read: dict[str, Any] | str = _JSON.decode(text)
+        read: dict[str, Any] | str
+        read, end = _JSON.raw_decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if end != len(text):
+        raise ValueError("something stands behind its JSON")
     return read  # nothing else begins like that
 
 
@@ -113,13 +116,18 @@ def _locality(region: str, zone: str, sub_zone: str) -> Locality | None:
 def _weight(metadata: dict[str, Any]) -> float:
     """Take the weight out of metadata; 1 where none is there that can be one."""
     weight = metadata.get("weight")
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= HEAVIEST:
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= HEAVIEST:
         return 1
     del metadata["weight"]
     return weight
 
 
+_NESTING = frozenset((dict, list))
+
+
 def _is_small(value: Any) -> bool:
+    if type(value) is dict and len(value) < LARGEST_METADATA and _NESTING.isdisjoint(map(type, value.values())):
+        return True  # as nearly all are, which is seen at once
     left, level = LARGEST_METADATA, [value]
     for _ in range(DEEPEST):
         left -= len(level)
