@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import resource
 import ssl
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.policy import HealthCheck, HttpHealthCheck
-from svcmesh.policy.health.finding import Unwell
+from svcmesh.policy.health.finding import Unasked, Unwell
 from svcmesh.transport.health import http as module
 from svcmesh.transport.health.http import HttpAsker
 from tests.servers.http_process import HttpServer
@@ -175,6 +176,18 @@ async def _well(reader, writer) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
     await reader.read()
     writer.close()
+
+
+async def test_where_no_file_is_left_to_open_those_that_are_kept_are_closed(server: HttpServer, monkeypatch) -> None:
+    async def fail(*args, **kwargs):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with asking("/status/200") as asker:
+        await asker.ask(Endpoint(server.address))
+        monkeypatch.setattr(asyncio, "open_connection", fail)
+        with pytest.raises(Unasked, match="Too many open files"):
+            await asker.ask(Endpoint("127.0.0.1:1"))
+        assert asker._kept == {}
 
 
 async def test_what_is_kept_for_one_that_left_is_closed(server: HttpServer) -> None:

@@ -19,6 +19,10 @@ _OURS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOT
 """Errors of this host, which say nothing of the other one."""
 
 
+class Exhausted(Unasked):
+    """This host has no file, port or memory left for one more connection."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dialler:
     """Connects to endpoints.
@@ -36,14 +40,15 @@ class Dialler:
         """Return a new connection; of several addresses that a name has, to the first that accepts one.
 
         Raises:
-            Unwell: nobody accepts it, or TLS fails. Unasked: it cannot be dialled from here.
+            Unwell: nobody accepts it, or TLS fails. Unasked: nobody knows where it is.
+            Exhausted: nothing can be dialled.
         """
         address = parse_address(endpoint.address)
         try:
             if address.path is not None:
                 return await asyncio.open_unix_connection(address.path, **self._tls(address))
             return await self._dial(address)
-        except (OSError, ssl.CertificateError) as error:
+        except OSError as error:
             raise self._why(error, address) from None
 
     async def _dial(self, address: Address) -> Connection:
@@ -62,9 +67,9 @@ class Dialler:
             return {}
         return {"ssl": self.tls, "server_hostname": self.name or address.host or "localhost"}
 
-    def _why(self, error: Exception, address: Address) -> Exception:
-        if isinstance(error, OSError) and error.errno in _OURS:
-            return Unasked(f"cannot be dialled: {error.strerror}")
+    def _why(self, error: OSError, address: Address) -> Exception:
+        if error.errno in _OURS:
+            return Exhausted(f"cannot be dialled: {error.strerror}")
         if isinstance(error, ConnectionRefusedError | FileNotFoundError):
             calls_too = self.port is None or self.port == address.port or address.path is not None
             return Unwell("connection refused", refusing=calls_too)

@@ -13,9 +13,9 @@ import h11
 
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.policy.health.check import HealthCheck
-from svcmesh.policy.health.finding import Unasked, Unwell
+from svcmesh.policy.health.finding import Unwell
 from svcmesh.policy.health.kinds import HttpHealthCheck
-from svcmesh.transport.health.dial import Connection, Dialler, name_of
+from svcmesh.transport.health.dial import Connection, Dialler, Exhausted, name_of
 
 LONGEST_BODY = 65536
 """Bytes of a body that are read so that the connection can be kept."""
@@ -33,7 +33,6 @@ class HttpAsker:
     def __init__(self, config: HealthCheck, http: HttpHealthCheck, service: str) -> None:
         name = http.host or name_of(service)
         self._http = http
-        self._host = name
         self._dialler = Dialler(config.alt_port, http.tls, None if name is None else _without_port(name))
         self._request = None if name is None else self._made(name)
         self._keeps = config.reuse_connection
@@ -60,7 +59,7 @@ class HttpAsker:
                 return status
         try:
             connection = await self._dialler.dial(endpoint)
-        except Unasked:
+        except Exhausted:
             self.close()  # what is kept may be what there is too much of
             raise
         try:
