@@ -79,13 +79,20 @@ class TestSuccessRate:
 
     def test_one_that_is_out_is_not_compared_by_envoy(self):
         """Five are needed, and without the one that is out they are four."""
-        fleet = Fleet(quiet(consecutive_5xx=1))
-        fleet.serve(B, bad=5)
-        assert B in fleet.detector.ejected
+        fleet = Fleet(quiet(consecutive_gateway_failure=1, enforcing_consecutive_gateway_failure=100))
+        assert len(fleet.serve(B, bad=1)) == 1
         fleet.serve_rest(A, good=100)
         fleet.serve(A, bad=100, outcome=BROKEN)
 
-        assert {address for address, reason in judged(fleet) if reason == "success_rate"} == set()
+        assert judged(fleet) == []
+
+    def test_whom_both_algorithms_find_goes_once_to_envoy(self):
+        fleet = Fleet(quiet(enforcing_failure_percentage=100))
+        fleet.serve_rest(A, good=100)
+        fleet.serve(A, bad=100, outcome=BROKEN)
+
+        assert judged(fleet) == [(A, "success_rate")]
+        assert fleet.detector.ejected[A].seconds == 30.0
 
     def test_the_percentage_holds_for_all_that_are_found(self):
         """Two of twenty are 10 %, a third would be 15: to gRPC as well, which looks before each."""
