@@ -3,7 +3,7 @@
 A block is one stream, so that the times are of one message: 10,000 that come from a server, or 2,500 that go to one.
 Once a stream has begun, a message costs the mesh nothing it could save: what is measured is that the iterators around
 it stay thin. Requests are kept until the response, in case another attempt has to send them again. Channels are made
-anew for every few rounds.
+anew for every few rounds. An iterator between adds 0.2 microseconds to a message where nothing has to be waited for.
 """
 
 from __future__ import annotations
