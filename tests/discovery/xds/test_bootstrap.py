@@ -6,7 +6,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from svcmesh.core.errors import ConfigError
@@ -113,6 +113,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(JSON, JSON, JSON, JSON)
 def test_any_document_is_a_bootstrap_or_a_config_error(servers, creds, node, template):
     named = {

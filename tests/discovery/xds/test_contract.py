@@ -17,7 +17,7 @@ class _Xds(DiscoveryConformance):
     @pytest.fixture(autouse=True)
     def _served(self, plane, uri):
         self.plane = plane
-        self.uri = f"{uri}&wait=2s{self.more}"
+        self.uri = f"{uri}&wait=1s{self.more}"
 
     def open(self):
         return open_discovery(self.uri, clock=SYSTEM, emit=silent, environ={})
@@ -27,7 +27,7 @@ class _Xds(DiscoveryConformance):
 
     def test_names_that_nobody_means_well_are_harmless(self):
         """Nobody has to wait for each of them as long as for an honest one."""
-        self.uri = self.uri.replace("wait=2s", "wait=100ms")
+        self.uri = self.uri.replace("wait=1s", "wait=100ms")
         super().test_names_that_nobody_means_well_are_harmless()
 
     def break_registry(self):

@@ -89,6 +89,28 @@ async def test_what_is_needed_at_the_same_time_is_asked_for_in_one_request(talk)
     assert talk.line.asked(ENDPOINTS) == []
 
 
+async def test_many_who_begin_one_by_one_are_asked_for_in_a_few_requests(talk):
+    for number in range(100):
+        talk.want(f"c{number:02}")
+        await talk.settle()
+    soon = len(talk.line.asked(CLUSTER))
+    await talk.clock.advance_async(0.1)
+
+    assert 1 < soon <= 20
+    assert len(talk.line.asked(CLUSTER)) <= soon + 2
+    assert len(talk.line.asked(CLUSTER)[-1]) == 100
+
+
+async def test_a_response_that_says_what_was_known_wakes_nobody(talk):
+    talk.want("a", "b")
+    for version in "12":
+        talk.line.say(CLUSTER, *(resources.cluster(name) for name in "ab"), version=version)
+        await talk.settle()
+
+    assert sorted(talk.changed) == ["a", "b"]
+    assert text(decode(talk.line.written[-1]), 1) == "2"
+
+
 async def test_a_response_is_answered_before_what_follows_from_it_is_asked(talk):
     talk.want("a")
     await talk.settle()

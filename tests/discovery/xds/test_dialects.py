@@ -73,6 +73,18 @@ def test_a_response_is_accepted_with_its_version_and_refused_with_the_one_before
     assert (text(later, 1), text(later, 5), 6 in later) == ("7", "m", False)
 
 
+def test_what_has_stood_in_the_response_before_is_decoded_once():
+    """So that a response with everything costs little when little has changed."""
+    dialect = whole()
+    other = packed(ENDPOINTS, resources.assignment("b", []))
+    first = dialect.hear(response(GOOD)).found[0]
+    again, new = dialect.hear(response(GOOD, other, version="8")).found
+
+    assert again.resource is first.resource
+    assert new.name == "b"
+    assert dialect.hear(response(packed(CLUSTER, resources.assignment("a", [])))).found[0].why
+
+
 def test_kinds_have_versions_and_nonces_of_their_own():
     dialect = whole()
     dialect.answer(dialect.hear(response(GOOD)))

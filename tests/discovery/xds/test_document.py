@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import svcmesh
@@ -112,6 +112,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.sampled_from(["endpoints", "cluster_name", "policy", "namedEndpoints"]), JSON))
 def test_any_document_is_endpoints_or_an_error(fields):
     with suppress(DiscoveryError):

@@ -264,7 +264,7 @@ def test_tls_with_certificates_of_both_sides(tmp_path):
 
 def test_many_services_have_one_stream(plane, uri):
     """And one subscription of each kind, which has all names."""
-    names = [f"service-{number}" for number in range(50)]
+    names = [f"service-{number}" for number in range(20)]
     for name in names:
         plane.put(name, [ONE])
     with svcmesh.Mesh(uri) as mesh:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from svcmesh.discovery.xds.kinds import AGGREGATE, HTTP_MANAGER, Kind
@@ -73,6 +73,7 @@ VALUES = st.recursive(
 FIELDS = ["name", "api_listener", "apiListener", "cluster_type", "virtual_hosts", "load_assignment", "type"]
 
 
+@settings(max_examples=60)
 @given(st.sampled_from(Kind), st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=4))
 def test_any_value_is_a_resource_or_a_reason(kind, fields):
     found = read(kind, fields)

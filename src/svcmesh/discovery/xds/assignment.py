@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from svcmesh.core.address import join_address
+from svcmesh.core.address import join_address, parse_address
 from svcmesh.core.endpoint import Endpoint, Health, Locality
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.xds.invalid import Invalid
@@ -29,6 +30,7 @@ _HEALTH: Mapping[int, Health] = {0: Health.HEALTHY, 1: Health.HEALTHY, 5: Health
 _DRAINING = 3
 _PARTS = (100, 10_000, 1_000_000)  # by DenominatorType
 _TOLD = 160  # characters of a text about a stranger's address
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _SUBSETS = "envoy.lb"  # the filter whose metadata describe an endpoint to balancers
 
 
@@ -47,13 +49,22 @@ class Assignment:
     drops: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """The endpoints of one locality at one priority. ``weight`` 0: it has none."""
+class _Candidate(NamedTuple):
+    """An endpoint to be: its weight is not known yet."""
+
+    address: str
+    weight: int
+    health: Health
+    metadata: Mapping[str, Any]
+
+
+class _Place(NamedTuple):
+    """What is listed of one locality at one priority. ``weight`` 0: it has none."""
 
     priority: int
     weight: int
-    endpoints: tuple[Endpoint, ...]
+    locality: Locality | None
+    candidates: Sequence[_Candidate]
 
 
 def assignment_of(message: wire.ClusterLoadAssignment) -> Assignment:
@@ -66,9 +77,9 @@ def assignment_of(message: wire.ClusterLoadAssignment) -> Assignment:
     levels = {level: number for number, level in enumerate(sorted({group.priority for group in message.endpoints}))}
     places = [_place(group, levels[group.priority], left_out) for group in message.endpoints]
     found: dict[str, Endpoint] = {}
-    for priority, same in groupby(sorted(places, key=_priority), key=_priority):
-        weighted = _weighted(list(same), priority, left_out)
-        again = [one for one in weighted if found.setdefault(one.address, one) is not one]
+    for _, same in groupby(sorted(places, key=_priority), key=_priority):
+        made = _weighted(list(same), left_out)
+        again = [one for one in made if found.setdefault(one.address, one) is not one]
         left_out += [f"{one.address} is listed twice" for one in again]
     if left_out and not found:
         raise Invalid(f"none of its endpoints can be used; {left_out[0]}")
@@ -83,42 +94,40 @@ def _priority(place: _Place) -> int:
 def _place(group: wire.LocalityLbEndpoints, priority: int, left_out: list[str]) -> _Place:
     where = group.locality
     locality = Locality(where.region, where.zone, where.sub_zone) if group.HasField("locality") else None
-    endpoints = []
+    candidates = []
     for one in group.lb_endpoints:
-        if one.health_status == _DRAINING:
+        status = one.health_status
+        if status == _DRAINING:
             continue
         try:
-            endpoints.append(_endpoint(one, locality, priority))
+            address = _address(one.endpoint.address)
         except ConfigError as error:
             left_out.append(str(error)[:_TOLD])
-    return _Place(priority, group.load_balancing_weight.value, tuple(endpoints))
-
-
-def _endpoint(one: wire.LbEndpoint, locality: Locality | None, priority: int) -> Endpoint:
-    return Endpoint(
-        _address(one.endpoint.address),
-        weight=one.load_balancing_weight.value or 1,  # Envoy and gRPC refuse 0, and absent is 1
-        locality=locality,
-        priority=priority,
-        metadata=_metadata(one),
-        health=_HEALTH.get(one.health_status, Health.UNHEALTHY),
-    )
+            continue
+        weight = one.load_balancing_weight.value or 1  # Envoy and gRPC refuse 0, and absent is 1
+        candidates.append(_Candidate(address, weight, _HEALTH.get(status, Health.UNHEALTHY), _metadata(one)))
+    return _Place(priority, group.load_balancing_weight.value, locality, candidates)
 
 
 def _address(address: wire.Address) -> str:
     if address.HasField("pipe"):
-        return f"unix:{address.pipe.path}"
-    socket = address.socket_address
-    if not socket.port_value or socket.protocol:
-        raise ConfigError(f"address {socket.address[:80]!r}: an endpoint has an address and a port of TCP, or a path")
-    return join_address(socket.address, socket.port_value)
+        found = f"unix:{address.pipe.path}"
+    else:
+        socket = address.socket_address
+        if not socket.port_value or socket.protocol:
+            told = f"address {socket.address[:80]!r}: an endpoint has an address and a port of TCP, or a path"
+            raise ConfigError(told)
+        found = join_address(socket.address, socket.port_value)
+    parse_address(found)
+    return found
 
 
-def _metadata(one: wire.LbEndpoint) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if one.endpoint.hostname:
-        found["hostname"] = one.endpoint.hostname
-    if one.HasField("metadata") and _SUBSETS in one.metadata.filter_metadata:
+def _metadata(one: wire.LbEndpoint) -> Mapping[str, Any]:
+    named = one.endpoint.hostname
+    if not named and not one.HasField("metadata"):
+        return _NOTHING
+    found: dict[str, Any] = {"hostname": named} if named else {}
+    if _SUBSETS in one.metadata.filter_metadata:
         for key, value in one.metadata.filter_metadata[_SUBSETS].fields.items():
             kind = value.WhichOneof("kind")
             if kind in {"number_value", "string_value", "bool_value"}:
@@ -126,37 +135,39 @@ def _metadata(one: wire.LbEndpoint) -> dict[str, Any]:
     return found
 
 
-def _weighted(places: Sequence[_Place], priority: int, left_out: list[str]) -> list[Endpoint]:
+def _weighted(places: Sequence[_Place], left_out: list[str]) -> list[Endpoint]:
     """Return the endpoints of one priority, with the weights of their localities in their own."""
     if not any(place.weight for place in places):
-        return [endpoint for place in places for endpoint in place.endpoints]
-    found: list[Endpoint] = []
-    counted = [(place, *_usable(place)) for place in places if place.weight]
+        return [one for place in places for one in _made(place, 1, 1)]
+    counted = [(place, *_usable(place)) for place in places if place.weight and place.candidates]
     of_localities = sum(place.weight for place, number, _ in counted if number) or 1
     total = sum(number for _, number, _ in counted) or 1  # so that they are 1 on average
-    for place, _, of_endpoints in counted:
-        share, whole = place.weight * total, of_endpoints * of_localities
-        found += [
-            Endpoint(
-                one.address,
-                weight=one.weight * share / whole,
-                locality=one.locality,
-                priority=priority,
-                metadata=one.metadata,
-                health=one.health,
-            )
-            for one in place.endpoints
-        ]
     for place in places:
         if not place.weight:
-            left_out += [f"{one.address} is in a locality without a weight" for one in place.endpoints]
-    return found
+            left_out += [f"{one.address} is in a locality without a weight" for one in place.candidates]
+    shares = [(place, place.weight * total, of_endpoints * of_localities) for place, _, of_endpoints in counted]
+    return [one for place, share, whole in shares for one in _made(place, share, whole)]
 
 
-def _usable(place: _Place) -> tuple[int, float]:
+def _made(place: _Place, share: int, whole: int) -> list[Endpoint]:
+    """Return the endpoints of a place, with ``share`` / ``whole`` of their weights."""
+    return [
+        Endpoint(
+            one.address,
+            weight=one.weight * share / whole,
+            locality=place.locality,
+            priority=place.priority,
+            metadata=one.metadata,
+            health=one.health,
+        )
+        for one in place.candidates
+    ]
+
+
+def _usable(place: _Place) -> tuple[int, int]:
     """Return how many of a place's endpoints take calls, and the sum of their weights."""
-    weights = [one.weight for one in place.endpoints if one.health is not Health.UNHEALTHY]
-    return len(weights), sum(weights) or sum(one.weight for one in place.endpoints)
+    weights = [one.weight for one in place.candidates if one.health is not Health.UNHEALTHY]
+    return len(weights), sum(weights) or sum(one.weight for one in place.candidates)
 
 
 def _drops(message: wire.ClusterLoadAssignment) -> tuple[tuple[str, ...], bool]:

@@ -61,7 +61,7 @@ class XdsDiscovery:
         """
         name = self._question.about(service)
         reader = Reader(self._emit, service)
-        busy = Bucket(self._clock, burst=20, seconds=0.2)
+        busy = Bucket(self._clock, burst=20, seconds=0.05)
         feed = self._usable_feed()
         stale = feed.enter(name)
         try:

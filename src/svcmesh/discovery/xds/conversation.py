@@ -9,6 +9,7 @@ from typing import Protocol
 
 from svcmesh.core.clock import Clock, sleep_until
 from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery.pace import Bucket
 from svcmesh.discovery.xds.dialect import Dialect, Said
 from svcmesh.discovery.xds.kinds import Key, Kind
 from svcmesh.discovery.xds.tree import Tree
@@ -56,8 +57,8 @@ class Conversation:
         self._changed = changed
         self._wait = wait
         self._clock = clock
-        self._loop = asyncio.get_running_loop()
-        self._due = False
+        self._news = asyncio.Event()
+        self._pace = Bucket(clock, burst=20, seconds=0.05)
         self._awaited: deque[tuple[float, Key]] = deque()  # in the order of time, for all wait alike
         self.want(Key(kind, name) for kind in Kind for name in tree.wanted(kind))
 
@@ -65,9 +66,7 @@ class Conversation:
         """Say soon what is needed now; resources that are ``new`` in it are waited for."""
         until = self._clock.now() + self._wait
         self._awaited.extend((until, key) for key in new)
-        if not self._due:
-            self._due = True
-            self._loop.call_soon(self._ask)  # with what others need who begin just now
+        self._news.set()
 
     async def hold(self) -> None:
         """Talk until the stream ends.
@@ -75,29 +74,39 @@ class Conversation:
         Raises:
             DiscoveryError: it has, or the control plane says nothing, or something that is no response.
         """
-        waiting = asyncio.ensure_future(self._give_up_waiting())
-        waiting.add_done_callback(self._end)
+        aside = [asyncio.ensure_future(one) for one in (self._ask(), self._give_up_waiting())]
+        for task in aside:
+            task.add_done_callback(self._end)
         try:
             while True:
                 self._take(self._dialect.hear(await self._stream.read()))
         finally:
-            waiting.cancel()
+            for task in aside:
+                task.cancel()
 
-    def _end(self, waiting: asyncio.Task[None]) -> None:
-        """End the stream by what has ended the waiting."""
-        error = None if waiting.cancelled() else waiting.exception()
+    def _end(self, task: asyncio.Task[None]) -> None:
+        """End the stream by what has ended a part of the conversation."""
+        error = None if task.cancelled() else task.exception()
         if isinstance(error, DiscoveryError):
             self._stream.abort(error)
         elif error is not None:
             self._stream.abort(DiscoveryError(f"talking to the control plane broke: {type(error).__name__}: {error}"))
 
-    def _ask(self) -> None:
-        self._due = False
-        for kind in Kind:
-            self._tree.forget(kind)
-            request = self._dialect.ask(kind, self._tree.wanted(kind))
-            if request is not None:
-                self._stream.write(request)
+    async def _ask(self) -> None:
+        """Say what is needed whenever that changes: at once, and for many who begin one by one in a few requests.
+
+        Each request of the state of the world is answered with everything, so that a thousand of them would be a
+        million resources.
+        """
+        while True:
+            await self._news.wait()
+            await self._pace.take()
+            self._news.clear()
+            for kind in Kind:
+                self._tree.forget(kind)
+                request = self._dialect.ask(kind, self._tree.wanted(kind))
+                if request is not None:
+                    self._stream.write(request)
 
     async def _give_up_waiting(self) -> None:
         """Take for absent what has not come in time; a control plane that says nothing at all has failed instead."""
@@ -117,23 +126,24 @@ class Conversation:
         self.answered, self.version = True, said.version
         if said.kind is None:
             return
-        tree, named = self._tree, {one.name for one in said.found}
-        changed = [Key(said.kind, name) for name in named]
-        for one in said.found:
-            key = Key(said.kind, one.name)
-            if one.resource is None:
-                tree.refuse(key, one.why)
-            else:
-                tree.put(key, one.resource)
-        gone = set(said.removed)
-        if said.whole and "" not in named:  # one whose name is not known may be any of those that seem to be missing
-            gone.update(name for name in tree.settled(said.kind) if name not in named)
-        for name in gone:
-            tree.lose(Key(said.kind, name))
+        changed = self._changes(said.kind, said)
         answer = self._dialect.answer(said)
         if answer is not None:
             self._stream.write(answer)
-        self._follow([*changed, *(Key(said.kind, name) for name in gone)])
+        self._follow(changed)
+
+    def _changes(self, kind: Kind, said: Said) -> list[Key]:
+        """Take note of what a response says; return what is another than before."""
+        tree, changed = self._tree, []
+        for one in said.found:
+            key = Key(kind, one.name)
+            if tree.refuse(key, one.why) if one.resource is None else tree.put(key, one.resource):
+                changed.append(key)
+        gone, named = set(said.removed), {one.name for one in said.found}
+        if said.whole and "" not in named:  # one whose name is not known may be any of those that seem to be missing
+            gone.update(name for name in tree.settled(kind) if name not in named)
+        lost = [Key(kind, name) for name in gone]
+        return changed + [key for key in lost if tree.lose(key)]
 
     def _follow(self, changed: Iterable[Key]) -> None:
         names, new = self._tree.follow(changed)

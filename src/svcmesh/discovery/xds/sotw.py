@@ -9,15 +9,17 @@ Source: Envoy, "xDS REST and gRPC protocol"; gRPC, proposals A27, A46.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from svcmesh.discovery.xds.dialect import Dialect, Said, kind_of, no_response, refused
 from svcmesh.discovery.xds.kinds import Kind
-from svcmesh.discovery.xds.resources import decode
+from svcmesh.discovery.xds.resources import Decoded, decode
 
 if TYPE_CHECKING:
+    from google.protobuf.any_pb2 import Any as Packed
+
     from svcmesh._proto import svcmesh_xds_pb2 as wire
 
 
@@ -36,6 +38,7 @@ class StateOfTheWorld(Dialect):
     def __init__(self, node: wire.Node) -> None:
         self._node: wire.Node | None = node
         self._about = {kind: _Conversation() for kind in Kind}
+        self._decoded: dict[Kind, dict[bytes, Decoded]] = {kind: {} for kind in Kind}
 
     def ask(self, kind: Kind, names: Collection[str]) -> bytes | None:
         """Return a request with all names, if they are others than in the last one."""
@@ -55,7 +58,7 @@ class StateOfTheWorld(Dialect):
         except DecodeError as error:
             raise no_response(error) from None
         kind = kind_of(message.type_url)
-        found = () if kind is None else tuple(decode(kind, one) for one in message.resources)
+        found = () if kind is None else self._decode(kind, message.resources)
         whole = kind is not None and kind.listed_whole
         return Said(kind, message.nonce, message.version_info, found, whole=whole)
 
@@ -69,6 +72,13 @@ class StateOfTheWorld(Dialect):
         if not reason:
             about.version = said.version
         return self._request(said.kind, reason)
+
+    def _decode(self, kind: Kind, listed: Iterable[Packed]) -> tuple[Decoded, ...]:
+        """Return what resources say. Most have stood in the response before, too: each is decoded once."""
+        before = self._decoded[kind]
+        now = {one.value: before.get(one.value) or decode(kind, one) for one in listed if one.type_url == kind.value}
+        self._decoded[kind] = now
+        return tuple(now[one.value] if one.type_url == kind.value else decode(kind, one) for one in listed)
 
     def _request(self, kind: Kind, reason: str) -> bytes:
         from svcmesh._proto import svcmesh_xds_pb2 as wire

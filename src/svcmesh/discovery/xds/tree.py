@@ -49,21 +49,29 @@ class Tree:
         """Follow the way of a service no more."""
         self._release(name, self._paths.pop(name).keys)
 
-    def put(self, key: Key, resource: Resource) -> None:
-        """Take a good resource. One that nobody needs is not kept."""
-        if key in self._known:
-            self._known[key] = Known(resource)
-
-    def refuse(self, key: Key, why: str) -> None:
-        """Take note that a resource is none; the last good one stays."""
+    def put(self, key: Key, resource: Resource) -> bool:
+        """Take a good resource, and return whether it is another one. One that nobody needs is not kept."""
         known = self._known.get(key)
-        if known is not None:
-            self._known[key] = Known(known.resource, why)
+        if known is None or (known.resource is resource and not known.why):
+            return False
+        self._known[key] = Known(resource)
+        return True
 
-    def lose(self, key: Key) -> None:
-        """Take note that a resource does not exist."""
-        if key in self._known:
-            self._known[key] = Known(absent=True)
+    def refuse(self, key: Key, why: str) -> bool:
+        """Take note that a resource is none, and return whether that is new; the last good one stays."""
+        known = self._known.get(key)
+        if known is None or known.why == why:
+            return False
+        self._known[key] = Known(known.resource, why)
+        return True
+
+    def lose(self, key: Key) -> bool:
+        """Take note that a resource does not exist, and return whether that is new."""
+        known = self._known.get(key)
+        if known is None or known.absent:
+            return False
+        self._known[key] = Known(absent=True)
+        return True
 
     def settled(self, kind: Kind) -> list[str]:
         """Return the names of a kind's resources that exist, good or not."""
