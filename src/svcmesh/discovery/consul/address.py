@@ -12,8 +12,8 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from svcmesh.core.address import parse_address
 from svcmesh.core.errors import ConfigError
+from svcmesh.discovery.environment import certificate_and_key, flag, server_at
 from svcmesh.discovery.lines import Server
 from svcmesh.discovery.tls import Tls
 from svcmesh.discovery.tokens import check_token, token_in
@@ -21,8 +21,6 @@ from svcmesh.discovery.uri_parts import Uri, decoded
 
 DEFAULT = "127.0.0.1:8500"
 
-_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
-_FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 _WHOSE = "Consul's"
 
 Agent = Server
@@ -95,7 +93,7 @@ def access(uri: Uri, environ: Mapping[str, str], *, token_file: str | None = Non
 
 
 def _agents(uri: Uri, hosts: str, environ: Mapping[str, str]) -> tuple[Agent, ...]:
-    secure = uri.scheme == "consul+https" or bool(_flag(environ, "CONSUL_HTTP_SSL"))
+    secure = uri.scheme == "consul+https" or bool(flag(environ, "CONSUL_HTTP_SSL"))
     if uri.scheme == "consul+unix":
         path = decoded(uri, hosts) if hosts else decoded(uri, uri.path)
         return (_socket(path, repr(uri.text)),)
@@ -121,16 +119,8 @@ def _from_environment(text: str, secure: bool) -> Agent:
 
 def _at(host: str, secure: bool, prefix: str, where: str) -> Agent:
     """Return the agent at ``host[:port]``; http never takes back that SSL was asked for."""
-    bare = host.rpartition("]")[2] if host.startswith("[") else host
-    if ":" not in bare:
-        host = f"{host}:{8501 if secure else 8500}"
-    try:
-        address = parse_address(host)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    if address.path is not None:
-        raise ConfigError(f"{where}: a unix socket is consul+unix://%2Frun%2Fconsul.sock")
-    return Agent(f"{'https' if secure else 'http'}://{host}{prefix}")
+    instead = "a unix socket is consul+unix://%2Frun%2Fconsul.sock"
+    return server_at(host, secure=secure, port=8501 if secure else 8500, prefix=prefix, where=where, instead=instead)
 
 
 def _socket(path: str, where: str) -> Agent:
@@ -154,22 +144,12 @@ def _credentials(user: str | None, environ: Mapping[str, str], token_file: str |
 
 
 def _tls(environ: Mapping[str, str]) -> Tls:
-    certificate, key = environ.get("CONSUL_CLIENT_CERT") or None, environ.get("CONSUL_CLIENT_KEY") or None
-    if (certificate is None) != (key is None):
-        raise ConfigError("CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY belong together; one of them is missing")
+    certificate, key = certificate_and_key(environ, "CONSUL_CLIENT_CERT", "CONSUL_CLIENT_KEY")
     return Tls(
         ca_file=environ.get("CONSUL_CACERT") or None,
         ca_path=environ.get("CONSUL_CAPATH") or None,
         certificate=certificate,
         key=key,
         server_name=environ.get("CONSUL_TLS_SERVER_NAME") or None,
-        verify=_flag(environ, "CONSUL_HTTP_SSL_VERIFY") is not False,
+        verify=flag(environ, "CONSUL_HTTP_SSL_VERIFY") is not False,
     )
-
-
-def _flag(environ: Mapping[str, str], name: str) -> bool | None:
-    """Return a variable that is one of Go's booleans; None where it is not set."""
-    text = environ.get(name, "")
-    if text and text not in _TRUE | _FALSE:
-        raise ConfigError(f"{name} must be true or false (or 1, t, 0, f), not {text!r}")
-    return text in _TRUE if text else None

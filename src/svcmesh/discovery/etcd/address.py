@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from svcmesh.core.address import parse_address
 from svcmesh.core.errors import ConfigError, DiscoveryError
+from svcmesh.discovery.environment import certificate_and_key, flag, server_at
 from svcmesh.discovery.lines import Server
 from svcmesh.discovery.tls import Tls
 from svcmesh.discovery.uri_parts import Uri, decoded
@@ -21,8 +21,6 @@ from svcmesh.discovery.uri_parts import Uri, decoded
 DEFAULT = "127.0.0.1:2379"
 
 _PORT = 2379
-_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
-_FALSE = frozenset({"", "0", "f", "F", "false", "FALSE", "False"})
 _LONGEST_PASSWORD = 4096
 
 
@@ -116,16 +114,7 @@ def _from_environment(environ: Mapping[str, str], secure: bool) -> tuple[Server,
 
 
 def _at(host: str, secure: bool, where: str) -> Server:
-    bare = host.rpartition("]")[2] if host.startswith("[") else host
-    if ":" not in bare:
-        host = f"{host}:{_PORT}"
-    try:
-        address = parse_address(host)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    if address.path is not None:
-        raise ConfigError(f"{where}: etcd is reached by host:port")
-    return Server(f"{'https' if secure else 'http'}://{host}")
+    return server_at(host, secure=secure, port=_PORT, where=where, instead="etcd is reached by host:port")
 
 
 def _credentials(uri: Uri, told: str, environ: Mapping[str, str], password_file: str | None) -> Credentials | None:
@@ -149,12 +138,6 @@ def _credentials(uri: Uri, told: str, environ: Mapping[str, str], password_file:
 
 
 def _tls(environ: Mapping[str, str]) -> Tls:
-    certificate, key = environ.get("ETCDCTL_CERT") or None, environ.get("ETCDCTL_KEY") or None
-    if (certificate is None) != (key is None):
-        raise ConfigError("ETCDCTL_CERT and ETCDCTL_KEY belong together; one of them is missing")
-    careless = environ.get("ETCDCTL_INSECURE_SKIP_TLS_VERIFY", "")
-    if careless not in _TRUE | _FALSE:
-        raise ConfigError(f"ETCDCTL_INSECURE_SKIP_TLS_VERIFY must be true or false, not {careless!r}")
-    return Tls(
-        ca_file=environ.get("ETCDCTL_CACERT") or None, certificate=certificate, key=key, verify=careless not in _TRUE
-    )
+    certificate, key = certificate_and_key(environ, "ETCDCTL_CERT", "ETCDCTL_KEY")
+    careless = flag(environ, "ETCDCTL_INSECURE_SKIP_TLS_VERIFY")
+    return Tls(ca_file=environ.get("ETCDCTL_CACERT") or None, certificate=certificate, key=key, verify=not careless)
