@@ -139,7 +139,7 @@ def test_a_part_that_is_to_be_dropped_is_told(numerator, denominator, told):
 def test_who_is_to_drop_everything_has_no_endpoints():
     found = assignment(place([A]), drops=[drop("stop", 10_000, 1)])
 
-    assert (found.endpoints, found.drops) == ((), ("100 % of category 'stop'",))
+    assert (found.endpoints, found.drops) == ((), ())
 
 
 def test_drops_of_unknown_parts_are_refused():

@@ -40,7 +40,7 @@ class Assignment:
 
     Attributes:
         name: of the cluster. endpoints: each address once. left_out: what cannot be used, and why.
-        drops: what is to be dropped, in words.
+        drops: what is to be dropped and is not, in words.
     """
 
     name: str
@@ -84,7 +84,9 @@ def assignment_of(message: wire.ClusterLoadAssignment) -> Assignment:
     if left_out and not found:
         raise Invalid(f"none of its endpoints can be used; {left_out[0]}")
     drops, everything = _drops(message)
-    return Assignment(message.cluster_name, () if everything else tuple(found.values()), tuple(left_out), drops)
+    if everything:
+        return Assignment(message.cluster_name, (), tuple(left_out))
+    return Assignment(message.cluster_name, tuple(found.values()), tuple(left_out), drops)
 
 
 def _priority(place: _Place) -> int:

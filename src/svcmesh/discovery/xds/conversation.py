@@ -83,6 +83,7 @@ class Conversation:
         finally:
             for task in aside:
                 task.cancel()
+            await asyncio.gather(*aside, return_exceptions=True)
 
     def _end(self, task: asyncio.Task[None]) -> None:
         """End the stream by what has ended a part of the conversation."""
