@@ -161,6 +161,16 @@ class TestSplit:
 
         assert judged(fleet) == [(A, "failure_percentage_local_origin")]
 
+    def test_bad_answers_are_successes_among_connections(self):
+        """Half of them brought an answer, so their share of failures is 50 %, and not all of it."""
+        shares = {"enforcing_success_rate": 0, "enforcing_local_origin_success_rate": 0}
+        fleet = Fleet(quiet(**SPLIT, **shares, enforcing_failure_percentage_local_origin=100))
+        fleet.serve_rest(A, good=100)
+        fleet.serve(A, bad=50, outcome=BROKEN)
+        fleet.serve(A, bad=50, outcome=LATE)
+
+        assert judged(fleet) == []
+
 
 class TestEnvoysClock:
     def test_an_ejection_ends_with_the_first_tick_after_its_time(self):
