@@ -3,7 +3,11 @@
 A block is one stream, so that the times are of one message: 10,000 that come from a server, or 2,500 that go to one.
 Once a stream has begun, a message costs the mesh nothing it could save: what is measured is that the iterators around
 it stay thin. Requests are kept until the response, in case another attempt has to send them again. Channels are made
-anew for every few rounds. An iterator between adds 0.2 microseconds to a message where nothing has to be waited for.
+anew for every few rounds.
+
+An iterator between adds 0.2 microseconds to a message where nothing has to be waited for, of 150 or more. On two cores
+with much else to do, forty streams do not tell two per cent: the CPU of 10,000 responses on asyncio was 1.04 times the
+stock channel's, in an interval from 0.96 to 1.10, and that of a second stock channel 1.02, from 0.91 to 1.09.
 """
 
 from __future__ import annotations
