@@ -72,7 +72,11 @@ def test_missing_servers_are_named() -> None:
     fleet = Notes()
     listed = {"greeter": named(*GREETERS[1:]), "orders": named(*ORDERS)}
     with Mesh(listed) as mesh, ProcessStage(cast("Fleet", fleet), mesh) as stage:
+        stage.start(*GREETERS, *ORDERS)
         assert stage.missing() == {GREETERS[0]}
+        stage.start("greeter-4")
+        stage.kill(GREETERS[0])
+        assert stage.missing() == {"greeter-4"}
         fleet.failure = "server greeter-1 ended with status 1: no free port"
         with pytest.raises(DemoError, match="no free port"):
             stage.missing()

@@ -25,7 +25,7 @@ from svcmesh.cli.demo.summary import summary, verdict
 from svcmesh.mesh import Mesh
 
 READY = 90.0
-"""Seconds that the first servers get to start and register, as long as all are alive: five interpreters that load gRPC
+"""Seconds that servers get to start and register, as long as all are alive: five interpreters that load gRPC
 take a second on an idle machine, and half a minute on one where others do the same."""
 
 PATIENCE = 10.0
@@ -97,14 +97,15 @@ def _perform(settings: Settings, home: Path, signals: Interruptible) -> Record:
 def _play_act(
     act: Act, stage: ProcessStage, screen: Screen, mesh: Mesh, record: Record, signals: Interruptible
 ) -> None:
+    """Play one act, for its time; one in which servers start, until they are there, on a machine that is slow."""
     record.mark("act", act.title)
     screen.act(act)
     until = time.monotonic() + act.seconds
     act.begin(stage)
-    while (left := until - time.monotonic()) > 0:
+    while (left := until - time.monotonic()) > 0 or (stage.missing() and left > -READY):
         signals.heed()
         screen.refresh(status_of(mesh))
-        time.sleep(min(TICK, left))
+        time.sleep(min(TICK, left) if left > 0 else TICK)
     act.end(stage)
 
 

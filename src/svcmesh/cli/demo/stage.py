@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from svcmesh.cli.demo.acts import GREETERS, ORDERS
 from svcmesh.cli.demo.fleet import Fleet
 from svcmesh.cli.demo.problem import DemoError
 from svcmesh.cli.demo.record import name_of
@@ -33,14 +32,17 @@ class ProcessStage:
         self._registry = registry
         self._mesh = mesh
         self._faults = ExitStack()
+        self._awaited: set[str] = set()
 
     def start(self, *names: str) -> None:
         """Start servers; they register by themselves."""
         for name in names:
             self._fleet.start(name)
+        self._awaited.update(names)
 
     def kill(self, *names: str) -> None:
         """End servers with SIGKILL."""
+        self._awaited.difference_update(names)
         self._signal(signal.SIGKILL, names)
 
     def freeze(self, *names: str) -> None:
@@ -75,7 +77,7 @@ class ProcessStage:
             self._registry.start()
 
     def missing(self) -> set[str]:
-        """Return which of the first servers have not registered yet.
+        """Return which of the servers that were started have not registered yet.
 
         Raises:
             DemoError: a server, or the registry, has ended by itself.
@@ -84,7 +86,8 @@ class ProcessStage:
         if failure is not None:
             raise DemoError(failure)
         seen = {name_of(endpoint) for service in SERVICES for endpoint in self._mesh.service(service).endpoints}
-        return {*GREETERS, *ORDERS} - seen
+        self._awaited -= seen
+        return {*self._awaited}
 
     def __enter__(self) -> Self:
         """Return the stage."""
