@@ -87,10 +87,11 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         place = self.running.on(loop)
         call = PlainCall(self, asked, member, stock, place)
         place.kept.add(call)
+        end = _End(call)
         try:
-            stock._cython_call.add_done_callback(call.ended)  # noqa: SLF001 - saves a frame and two objects a call
+            stock._cython_call.add_done_callback(end)  # noqa: SLF001 - saves a frame and an object a call
         except AttributeError:
-            stock.add_done_callback(lambda _: call.ended())
+            stock.add_done_callback(lambda _: end())
         return call
 
     def _slowly(self, asked: Asked, member: Member | None = None, error: BaseException | None = None) -> Any:
@@ -143,10 +144,7 @@ class PlainCall(AioUnaryUnary):
 
     def ended(self) -> None:
         """Count the end of the first attempt, or go on after it, before whoever awaits is resumed."""
-        try:
-            self._place.kept.remove(self)
-        except KeyError:  # gRPC may tell of the end of a cancelled call twice
-            return
+        self._place.kept.discard(self)
         try:
             well = self._stock._cython_call.is_ok()  # noqa: SLF001 - a tenth of what the public way costs
         except AttributeError:
@@ -175,3 +173,20 @@ class PlainCall(AioUnaryUnary):
         if self._leg is not None and not self._leg.processed:
             self._leg.processed = True
             self._leg.account.end(Outcome(Kind.CANCELLED))
+
+
+class _End:
+    """What gRPC calls at the end of an attempt; lets go of the call, so that one that is over is no cycle.
+
+    grpcio before 1.84 keeps it, and may tell of the end of a cancelled call twice.
+    """
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: PlainCall) -> None:
+        self._call: PlainCall | None = call
+
+    def __call__(self) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            call.ended()
