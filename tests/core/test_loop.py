@@ -32,7 +32,7 @@ def test_waiting_for_endpoints_is_refused() -> None:
 
 def test_a_guarded_coroutine_that_fails_says_why_nothing_follows() -> None:
     """The caller's own error is the cause; nothing stays in flight, and what needs no waiting needs no loop."""
-    policy = Policy.standard().replace(retry=Retry(wait=lambda _: 1.0))  # of chance it may be over before it began
+    policy = Policy.standard().replace(retry=Retry(wait=lambda _: 5.0))  # a short one may be over before it began
     with Mesh({"orders": ["127.0.0.1:1", "127.0.0.1:2"]}, policy=policy) as mesh:
         orders = mesh.service("orders")
         orders.wait_ready(60)
