@@ -1,6 +1,7 @@
 """After every test: no thread, task, file descriptor or child process may be left that was not there before.
 
-And no service that it made may still count a call in flight, or a probe of a breaker: see `tests.open_calls`.
+Nor a process that its children started, see `tests.orphans`, nor an ambient deadline. And no service that it made may
+still count a call in flight, or a probe of a breaker: see `tests.open_calls`.
 
 A library that owns a worker, channels, pools and heartbeats leaks in ways that no assertion of a test sees. So the
 whole suite is looked at, from outside, by what the operating system and the interpreter list.
@@ -8,7 +9,8 @@ whole suite is looked at, from outside, by what the operating system and the int
 Only when something is left is it given time to go: gRPC closes sockets on
 threads of its own, and cycles wait for the collector. gRPC needs no exception by name: its poller thread in Python
 (`_poll_wrapper` of grpc.aio) ends and its sockets close with the last channel or server. How many epoll and event
-descriptors its engine keeps is its own affair; they are the one thing not counted, and only once grpc is loaded.
+descriptors its engine keeps is its own affair, and how many threads its core has, which bear names that it gave them:
+they are what is not counted, and only once grpc is loaded.
 """
 
 from __future__ import annotations
@@ -28,10 +30,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests import open_calls
+from tests import open_calls, orphans
 
 GRACE = 30.0
 """Seconds that what is left may take to go away by itself: gRPC's threads get their turn late on a busy machine."""
+
+OWN_GRACE = 5.0
+"""Seconds for threads of svcmesh: it waits for them itself where it closes, and no longer than this."""
 
 BODY_FAILED = pytest.StashKey[bool]()
 
@@ -42,37 +47,62 @@ Descriptor = tuple[int, int, int]  # number, device, inode: a number that was cl
 class Census:
     """What this process holds at one moment."""
 
+    tasks: frozenset[int]
     threads: frozenset[threading.Thread]
     descriptors: frozenset[Descriptor]
     children: frozenset[int]
+    processes: frozenset[int]
     ticks: int
 
     @classmethod
     def take(cls) -> Census:
         """Count now."""
-        return cls(frozenset(threading.enumerate()), frozenset(_descriptors()), frozenset(_children()), _ticks())
+        return cls(
+            _tasks(),
+            frozenset(threading.enumerate()),
+            frozenset(_descriptors()),
+            frozenset(_children()),
+            orphans.processes(),
+            _ticks(),
+        )
 
     def added_since(self, before: Census) -> list[str]:
         """Describe what is here and was not in ``before``; empty when nothing is."""
         return [
             *(f"thread {thread.name!r}" for thread in self.threads - before.threads),
+            *(f"thread {task} that Python does not know" for task in self._unknown() if task not in before.tasks),
             *(f"file descriptor {_describe(number)}" for number, _, _ in self.descriptors - before.descriptors),
             *(
                 f"child process {child} ({_command(child)})"
                 for child in self.children - before.children
                 if _born(child) >= before.ticks
             ),
+            *(
+                f"process {orphan} ({_command(orphan)}), whose parent has ended"
+                for orphan in orphans.orphans(self.processes - before.processes)
+            ),
         ]
+
+    def _unknown(self) -> Iterator[int]:
+        """Yield threads of the system that are none of Python's, nor of gRPC's core, which gives them names."""
+        for task in self.tasks - {thread.native_id for thread in self.threads}:
+            name = _thread_name(task)
+            if name and ("grpc" not in sys.modules or name == _thread_name(os.getpid())):
+                yield task
 
 
 def leftovers(before: Census, grace: float | None = None) -> list[str]:
     """Return what a test left; waits up to ``grace`` seconds for it to go, and not at all when there is nothing."""
     left = Census.take().added_since(before)
-    end = time.monotonic() + (GRACE if grace is None else grace)
+    if left:
+        time.sleep(0.001)  # a thread that has been joined is the system's for a moment longer
+        left = Census.take().added_since(before)
+    began = time.monotonic()
     while left:
         gc.collect()  # only now: a collection costs more than the whole test
         left = Census.take().added_since(before)
-        if time.monotonic() >= end:
+        waited = time.monotonic() - began
+        if waited >= (GRACE if grace is None else grace) or (waited >= OWN_GRACE and any(map(_is_own_thread, left))):
             break
         time.sleep(0.01)
     return left
@@ -89,19 +119,28 @@ def calls_left() -> list[str]:
     return left
 
 
+def deadlines_left(before: object) -> list[str]:
+    """Return what ambient deadline a test left, and take it away: it would hold for all tests that follow."""
+    if _ambient() == before:
+        return []
+    sys.modules["svcmesh.core.deadline"].AMBIENT.set(before)
+    return ["an ambient deadline"]
+
+
 @pytest.fixture(autouse=True)
 def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that passed and left something behind."""
     if _allowed(request.node):
         yield
         return
-    before = Census.take()
+    before, ambient = Census.take(), _ambient()
     open_calls.remember()
     yield
+    left = deadlines_left(ambient)
     if request.node.stash.get(BODY_FAILED, False):
         open_calls.forget()
         return  # its traceback holds on to everything; one failure is enough
-    left = calls_left()
+    left += calls_left()
     open_calls.forget()
     left += leftovers(before)
     if left:
@@ -132,11 +171,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             names.insert(names.index("no_leaks") + 1, "no_leaked_tasks")
 
 
+def pytest_configure() -> None:
+    """Mark what tests start."""
+    orphans.mark()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Remember whether set-up or body failed."""
+    """Remember whether set-up or body failed, as expected or not; who skips the rest of a test leaves nothing, too."""
     report = yield
-    if report.when != "teardown" and not report.passed:
+    if report.when != "teardown" and call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception):
         item.stash[BODY_FAILED] = True
     return report
 
@@ -148,6 +192,28 @@ def _allowed(item: pytest.Item) -> bool:
     if len(mark.args) != 1 or not isinstance(mark.args[0], str) or not mark.args[0].strip():
         raise pytest.UsageError(f"{item.nodeid}: allow_leaks needs a reason: @pytest.mark.allow_leaks('why')")
     return True
+
+
+def _ambient() -> object:
+    module = sys.modules.get("svcmesh.core.deadline")
+    return None if module is None else module.AMBIENT.get()
+
+
+def _is_own_thread(left: str) -> bool:
+    return left.startswith("thread 'svcmesh")
+
+
+def _tasks() -> frozenset[int]:
+    """Return the threads of this process as the system counts them; none where it does not say."""
+    return frozenset(map(int, os.listdir("/proc/self/task"))) if sys.platform == "linux" else frozenset()  # noqa: PTH208
+
+
+def _thread_name(task: int) -> str:
+    """Return what the system calls a thread; nothing when it has ended."""
+    try:
+        return Path(f"/proc/self/task/{task}/comm").read_text()
+    except OSError:
+        return ""
 
 
 def _descriptors() -> Iterator[Descriptor]:

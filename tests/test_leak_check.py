@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import dataclasses
 import os
 import subprocess
@@ -46,6 +47,25 @@ LEAKS = {
             if os.fork() == 0:
                 os._exit(0)
         """,
+    "raw_thread": """
+        import _thread
+        lock = _thread.allocate_lock()
+        lock.acquire()
+        def test_it():
+            _thread.start_new_thread(lock.acquire, ())
+        """,
+    "grandchild": """
+        import os, subprocess, sys
+        reader, writer = os.pipe()
+        start = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'input()'], start_new_session=True)"
+        def test_it():
+            subprocess.run([sys.executable, "-c", start], stdin=reader, check=True)
+        """,
+    "deadline": """
+        import svcmesh
+        def test_it():
+            svcmesh.deadline(60).__enter__()
+        """,
     "task": """
         import asyncio
         kept = []
@@ -65,6 +85,9 @@ SAYS = {
     "pipe": "file descriptor * (pipe:*",
     "child": "child process *python*",
     "zombie": "child process *",
+    "raw_thread": "thread [0-9]* that Python does not know",
+    "grandchild": "process * (*input()), whose parent has ended",
+    "deadline": "an ambient deadline",
     "task": "task <coroutine object Event.wait*",
     "loop": "file descriptor * (socket:*",
 }
@@ -73,13 +96,14 @@ SAYS = {
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
     """Run a test file in a pytest of its own, under the leak check with little patience unless told otherwise."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'src'}")
     pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
 
-    def run_files(patience: float = 0.3, **sources: str) -> pytest.RunResult:
+    def run_files(patience: float = 0.3, own_patience: float = 5.0, **sources: str) -> pytest.RunResult:
         pytester.makeconftest(
             "pytest_plugins = ['tests.leak_check']\n"
-            f"def pytest_configure():\n    import tests.leak_check\n    tests.leak_check.GRACE = {patience}\n"
+            "def pytest_configure():\n    from tests import leak_check\n"
+            f"    leak_check.GRACE, leak_check.OWN_GRACE = {patience}, {own_patience}\n"
         )
         pytester.makepyfile(**{name: textwrap.dedent(source) for name, source in sources.items()})
         quick = ["-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
@@ -127,6 +151,69 @@ def test_a_failed_test_is_reported_once(run) -> None:
     result = run(test_bad="import os\ndef test_it():\n    os.pipe()\n    assert False\n")
 
     result.assert_outcomes(failed=1)
+
+
+def test_a_test_that_skips_its_rest_leaves_nothing_either(run) -> None:
+    """Who skips has not failed, and an expected failure has: its traceback, too, keeps everything alive."""
+    result = run(
+        test_skips="""
+        import os, pytest
+
+        def test_skips():
+            os.pipe()
+            pytest.skip("no more of it here")
+
+        @pytest.mark.xfail
+        def test_fails():
+            os.pipe()
+            assert False
+        """
+    )
+
+    result.assert_outcomes(skipped=1, errors=1, xfailed=1)
+    result.stdout.fnmatch_lines(["left behind: file descriptor * (pipe:*"])
+
+
+def test_a_deadline_left_behind_is_none_to_the_next_test(run) -> None:
+    """Also when the test that left it failed."""
+    result = run(
+        test_deadlines="""
+        import svcmesh
+
+        def test_leaves():
+            svcmesh.deadline(60).__enter__()
+
+        def test_fails():
+            assert svcmesh.remaining() is None
+            svcmesh.deadline(60).__enter__()
+            assert False
+
+        def test_next():
+            assert svcmesh.remaining() is None
+        """
+    )
+
+    result.assert_outcomes(passed=2, failed=1, errors=1)
+
+
+def test_a_thread_of_svcmesh_has_less_time_to_end(run) -> None:
+    """The longest that closing waits for one; others are given time in the measure of slow machines."""
+    result = run(
+        patience=30.0,
+        own_patience=0.2,
+        test_late="""
+        import threading, time
+
+        def test_own():
+            threading.Thread(target=time.sleep, args=(1.0,), name="svcmesh-worker").start()
+
+        def test_other():
+            threading.Thread(target=time.sleep, args=(1.0,), name="other").start()
+        """,
+    )
+
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["left behind: thread 'svcmesh-worker'"])
 
 
 def test_the_way_out_needs_a_reason(run) -> None:
@@ -182,24 +269,20 @@ OPEN_CALLS = {
 }
 
 
-def test_fails_on_calls_that_services_still_count(run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fails_on_calls_that_services_still_count(run) -> None:
     """Although the test passed, and has closed its mesh; what a failed test leaves is not reported."""
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'src'}")
-
     result = run(**{f"test_{kind}": source for kind, source in OPEN_CALLS.items()})
 
     result.assert_outcomes(passed=2, errors=2, failed=1)
     result.stdout.fnmatch_lines_random(
         [
-            "left behind: service 'orders' still counts 1 in flight at 127.0.0.1:1",
+            "left behind: an ambient deadline; service 'orders' still counts 1 in flight at 127.0.0.1:1",
             "left behind: service 'orders' still counts 1 under way as probes of the breaker of 'orders a:1'",
         ]
     )
 
 
-def test_silent_on_a_call_that_ends_a_moment_later(run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'src'}")
-
+def test_silent_on_a_call_that_ends_a_moment_later(run) -> None:
     result = run(
         patience=30.0,
         test_soon="""
@@ -213,6 +296,20 @@ def test_silent_on_a_call_that_ends_a_moment_later(run, monkeypatch: pytest.Monk
     )
 
     result.assert_outcomes(passed=1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads that Python does not know are listed by Linux only")
+async def test_sees_a_raw_thread_beside_those_of_grpc() -> None:
+    """Those of its core are not counted, and hide none."""
+    await _call_both_ways()
+    lock = _thread.allocate_lock()
+    with lock:
+        before = Census.take()
+        raw = _thread.start_new_thread(lock.acquire, ())
+        await _call_both_ways()
+        assert [left for left in leftovers(before, grace=1.0) if "that Python does not know" in left], raw
+    assert not [left for left in leftovers(before) if "that Python does not know" in left]
+    lock.release()
 
 
 async def test_grpc_leaves_nothing_once_closed() -> None:
