@@ -36,8 +36,9 @@ async def async_block() -> AsyncIterator[int]:
 
 
 @functools.wraps(block)
-def around_a_block() -> Any:
-    return block()
+def through_a_block() -> int:
+    with block() as found:
+        return found
 
 
 @functools.wraps(parts)
@@ -53,6 +54,13 @@ class Client:
     def session(self) -> Iterator[int]:
         yield 1
 
+    half = functools.partialmethod(session)
+
+    @functools.wraps(session)
+    def through_a_session(self) -> int:
+        with self.session() as found:
+            return found
+
     def listed(self) -> list[int]:
         return [1]
 
@@ -62,7 +70,13 @@ class Parts:
         yield 1
 
 
-@pytest.mark.parametrize("fn", [fetch, functools.partial(fetch), Client()])
+class Blocks:
+    @contextmanager
+    def __call__(self) -> Iterator[int]:
+        yield 1
+
+
+@pytest.mark.parametrize("fn", [fetch, functools.partial(fetch), Client(), functools.partial(Client())])
 def test_coroutine_functions(fn: Any) -> None:
     assert is_async(fn)
     assert not runs_later(fn)
@@ -70,18 +84,47 @@ def test_coroutine_functions(fn: Any) -> None:
 
 @pytest.mark.parametrize(
     "fn",
-    [parts, async_parts, Parts(), block, async_block, around_a_block, functools.partial(block), Client().session],
+    [
+        parts,
+        async_parts,
+        Parts(),
+        functools.partial(Parts()),
+        block,
+        async_block,
+        staticmethod(block),
+        functools.partial(block),
+        Blocks(),
+        Client().session,
+        Client.session,
+        Client().half,
+        functools.partial(Client().session),
+    ],
 )
 def test_generators_and_context_managers_of_them_run_later(fn: Any) -> None:
     assert runs_later(fn)
     assert not is_async(fn)
 
 
-@pytest.mark.parametrize("fn", [all_parts, Client, Client().listed, len, lambda: parts(), mock.call, 3, None])  # noqa: PLW0108
+@pytest.mark.parametrize(
+    "fn",
+    [
+        all_parts,
+        through_a_block,
+        functools.partial(through_a_block),
+        Client().through_a_session,
+        Client,
+        Client().listed,
+        len,
+        lambda: parts(),  # noqa: PLW0108
+        mock.call,
+        3,
+        None,
+    ],
+)
 def test_what_else_can_be_called_runs_now(fn: Any) -> None:
     """A class, too, whose instances are called like coroutine functions, and what only looks like a generator function.
 
-    Who wraps one and calls it inside says that he wraps it, but has it run before he returns.
+    Who wraps one, or a context manager, and calls it inside says that he wraps it, but has it run before he returns.
     """
     assert not runs_later(fn)
     assert not is_async(fn)

@@ -9,16 +9,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Iterator
+from types import MethodType
 from typing import Any
 
 _DECORATORS: tuple[Any, ...] = contextlib.contextmanager, contextlib.asynccontextmanager
 _BLOCKS = tuple(decorate(print).__code__ for decorate in _DECORATORS)
 """The code that all functions share which one of these has decorated: nothing else tells them from other functions."""
-
-
-MOST_LAYERS = 100
-"""How many wrappers are looked through: there are objects that have any attribute, and say that they wrap another."""
 
 
 def is_async(fn: object) -> bool:
@@ -27,25 +23,26 @@ def is_async(fn: object) -> bool:
 
 
 def runs_later(fn: object) -> bool:
-    """Return whether a call of ``fn`` only makes a generator of either colour, or a context manager of one."""
+    """Return whether a call of ``fn`` only makes a generator of either colour, or a context manager of one.
+
+    What ``fn`` says that it wraps is not asked: it may use that up before it returns.
+    """
     return any(
-        inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each) or any(map(_is_block, _layers(each)))
-        for each in _called(fn)
+        inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each) or _is_block(each) for each in _called(fn)
     )
 
 
 def _called(fn: object) -> tuple[object, object]:
-    return fn, type(fn).__call__ if callable(fn) else None  # of an instance, that of its class is what a call runs
+    fn = _bare(fn)
+    return fn, _bare(type(fn).__call__) if callable(fn) else None  # of an instance, that of its class is what runs
+
+
+def _bare(fn: object) -> object:
+    """Return what ``fn`` calls, where it only adds arguments to it."""
+    while isinstance(fn, functools.partial | MethodType | staticmethod):
+        fn = fn.func if isinstance(fn, functools.partial) else fn.__func__
+    return fn
 
 
 def _is_block(fn: object) -> bool:
     return any(getattr(fn, "__code__", None) is code for code in _BLOCKS)
-
-
-def _layers(fn: object) -> Iterator[object]:
-    """Yield ``fn`` and what it says that it wraps."""
-    for _ in range(MOST_LAYERS):
-        yield fn
-        fn = fn.func if isinstance(fn, functools.partial) else getattr(fn, "__wrapped__", None)
-        if fn is None:
-            return
