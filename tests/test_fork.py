@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from svcmesh import CircuitBreaker, CircuitOpen, Mesh, Policy, resilient
+from svcmesh import CircuitBreaker, CircuitOpen, Mesh, OutlierDetection, Policy, resilient
+from svcmesh.events import Event
 
 SERVERS = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]
 
@@ -20,7 +24,6 @@ def in_child(check: Callable[[], object], seconds: int = 20) -> None:
     """Run ``check`` in a forked child, which must return from it in time."""
     child = os.fork()
     if child == 0:
-        import signal
         import traceback
 
         signal.alarm(seconds)  # a deadlock ends the child
@@ -30,7 +33,14 @@ def in_child(check: Callable[[], object], seconds: int = 20) -> None:
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    until = time.monotonic() + seconds + 10
+    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
+        if time.monotonic() > until:
+            os.kill(child, signal.SIGKILL)  # its alarm was never set
+            os.waitpid(child, 0)
+            pytest.fail("the child hangs inside os.fork()")
+        time.sleep(0.001)
+    assert os.waitstatus_to_exitcode(ended[1]) == 0
 
 
 def test_calls_counts_and_health_are_the_childs_own() -> None:
@@ -153,3 +163,59 @@ mesh.service("t").wait_ready(30)
         check=False,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_locks_of_breakers_that_another_thread_holds_do_not_hold_up_the_child() -> None:
+    """Of any policy of the service: none of them is asked before all are the child's own."""
+    with Mesh({"service": SERVERS}, policy=Policy(circuit_breaker=CircuitBreaker(scope="service"))) as mesh:
+        service = mesh.service("service")
+        other = service.with_policy(Policy(circuit_breaker=CircuitBreaker(scope="service", open_for=7.0)))
+        breakers = [view.service_breakers[0] for view in (service.view, other.view)]
+        for breaker in breakers:
+            breaker.settle(None, False, 0.0, service.view.traffic)
+            breaker.state, breaker.half_opens_at = "open", float("inf")
+        for breaker in breakers:
+            with held(breaker._lock):
+                in_child(other.guard(lambda: 1))
+
+
+def test_a_child_calls_no_listener_while_it_is_forked() -> None:
+    """A panic that the parent was in is over or goes on in the child without a word: a listener may want any lock."""
+    heard: list[str] = []
+    lock = threading.Lock()
+
+    def listener(event: Event) -> None:
+        with lock:
+            heard.append(event.name)
+
+    strict = Policy(outlier_detection=OutlierDetection(consecutive_gateway_failure=1), panic_threshold=0.9)
+    with Mesh({"service": SERVERS}, policy=strict) as mesh:
+        mesh.events.subscribe(listener, "panic.*")
+
+        @mesh.service("service").guard
+        def fail() -> None:
+            raise ConnectionRefusedError
+
+        with pytest.raises(ConnectionRefusedError):
+            fail()
+        assert heard == ["panic.entered"]
+        with held(lock):
+            in_child(lambda: None)
+
+
+@contextmanager
+def held(lock: threading.Lock) -> Iterator[None]:
+    """Have another thread hold ``lock``."""
+    begun, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            begun.set()
+            over.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    begun.wait()
+    yield
+    over.set()
+    thread.join()

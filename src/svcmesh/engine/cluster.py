@@ -305,11 +305,14 @@ class Cluster:
 
     def _note_panics(self) -> None:
         """Note which priorities have left their panic, and which are in one now, under whatever policy."""
-        before, self._panicking = self._panicking, {priority for view in self.views for priority in view.panicking}
+        before, self._panicking = self._panicking, self._in_panic()
         for priority in sorted(before - self._panicking):
             self.note("panic.left", priority=priority)
         for priority in sorted(self._panicking - before):
             self.note("panic.entered", priority=priority)
+
+    def _in_panic(self) -> set[int]:
+        return {priority for view in self.views for priority in view.panicking}
 
     def note(self, name: str, **fields: Any) -> None:
         """Remember an event that happened under the lock; `flush` emits it."""
@@ -356,7 +359,6 @@ class Cluster:
         self.lock = RLock()
         self._waiters = set()
         self._reports.clear()
-        self._rebuilding = self._stale = False
         self.draining = set()
         of_parent, self.members = self.members, {}
         self.ejections, self.health, self._shared = Ejections(self), HealthChecks(self), {}
@@ -364,8 +366,13 @@ class Cluster:
         self.members = {address: self._member(old.endpoint, old.since) for address, old in of_parent.items()}
         if self.follower is not None:
             self.follower.reset_after_fork()
+        self._rebuilding = True  # no view is built while another has breakers of the parent's: their locks may be held
         for view in self.views:
             view.reset_after_fork()
+        now, self._rebuilding, self._stale = self.runtime.clock.now(), False, False
+        for view in self.views:
+            view.rebuild(now)
+        self._panicking = self._in_panic()  # of which the parent has told, and no listener is called within a fork
 
 
 def _nothing() -> None:

@@ -328,9 +328,12 @@ class View:
         with self.cluster.lock:
             ports = {member.endpoint.port for member in self.cluster.members.values()}
             self._by_port = {each: view for each, view in self._by_port.items() if each in ports}
-            if port not in self._by_port:
-                self._by_port[port] = View(self.cluster, self.policy, port=port)
-            return self._by_port[port]
+            found = self._by_port.get(port)
+        if found is None:
+            made = View(self.cluster, self.policy, port=port)  # listeners may hear of it: no lock may be held
+            with self.cluster.lock:
+                found = self._by_port.setdefault(port, made)
+        return found
 
     def members(self) -> list[Member]:
         """Return all endpoints that calls may go to, well or not."""
