@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -10,20 +11,24 @@ from svcmesh.core.endpoint import Endpoint, Locality
 from svcmesh.engine.member import Member
 from svcmesh.engine.selection import Level
 from svcmesh.engine.view import View
+from svcmesh.policy.outlier import Ejection
 from svcmesh.policy.policy import Policy
 
 
 def describe(view: View) -> dict[str, Any]:
     """Return what JSON can hold of a service: its endpoints, their health, its budget and where it all comes from.
 
-    Seconds are floats; times of the past are ages, so that the reader needs no clock of ours. Cost: O(endpoints).
+    Seconds are floats; times of the past are ages, so that the reader needs no clock of ours. Cost: O(endpoints), and
+    for each other policy of the service what it keeps calls from.
     """
     cluster, policy = view.cluster, view.policy
     now = view.clock.now()
     with cluster.lock:
-        members = list(cluster.members.values())
+        members = dict(cluster.members)
         draining = len(cluster.draining)
-        others = [other for other in cluster.views if isinstance(other, View)]
+        others = [other for other in cluster.views if isinstance(other, View) and other is not view]
+    own, *elsewhere = _by_policy([view, *others])
+    ejected = _ejected(view)
     watched = cluster.follower.state if cluster.follower is not None else None
     return {
         "service": cluster.name,
@@ -35,21 +40,22 @@ def describe(view: View) -> dict[str, Any]:
             "cached": watched is not None and watched.cached_at is not None,
             "error": cluster.failure,
         },
-        "endpoints": [_member(view, member, now) for member in members],
+        "endpoints": [_member(view, member, ejected, now) for member in members.values()],
         "draining": draining,
-        "in_flight": sum(member.in_flight for member in members),
-        **_under(view, now),
+        "in_flight": sum(member.in_flight for member in members.values()),
+        **_under(own, now),
         "priorities": [_level(level) for level in view.selection.plan.levels],
         "faults": len(policy.all_faults) + len(cluster.faults),
-        "other_policies": [_elsewhere(other, members, now) for other in _each_policy(others, policy)],
+        "other_policies": _other_policies(elsewhere, members, now),
     }
 
 
-def _under(view: View, now: float) -> dict[str, Any]:
-    """Return what is particular to one policy of a service, but for its endpoints."""
+def _under(views: Sequence[View], now: float) -> dict[str, Any]:
+    """Return what is particular to one policy of a service, but for its endpoints. ``views``: all that it has."""
+    view = views[0]
     policy = view.policy
     return {
-        "panic": bool(view.panicking),
+        "panic": any(each.panicking for each in views),
         "breakers": [breaker.state for breaker in view.service_breakers],
         "retry_tokens": None if policy.retry is None else view.budget.tokens(now),
         "policy": {
@@ -64,42 +70,73 @@ def _under(view: View, now: float) -> dict[str, Any]:
     }
 
 
-def _each_policy(views: list[View], known: Policy) -> list[View]:
-    """Return a view of each policy but ``known``: those of one policy, and of some ports of it, stand alike."""
-    found: list[View] = []
+def _by_policy(views: Iterable[View]) -> list[list[View]]:
+    """Return the views in groups of one policy each, that of the first one first.
+
+    But for a panic the views of one policy, and of some ports of it, stand alike.
+    """
+    groups: list[list[View]] = []
+    hashed: dict[Policy, list[View]] = {}
     for view in views:
-        if all(view.policy != policy for policy in (known, *(other.policy for other in found))):
-            found.append(view)
+        try:
+            group = hashed.setdefault(view.policy, [])
+        except TypeError:  # it holds something of the user's that cannot be hashed
+            group = next((each for each in groups if each[0].policy == view.policy), [])
+        if not group:
+            groups.append(group)
+        group.append(view)
+    return groups
+
+
+def _other_policies(
+    groups: Iterable[Sequence[View]], members: Mapping[str, Member], now: float
+) -> list[dict[str, Any]]:
+    """Return how a service stands under its other policies: that of a function, of a client by `with_policy`.
+
+    Of the endpoints only those that each keeps calls from, and no more are looked at: there may be many policies, and
+    many endpoints.
+    """
+    places = {address: place for place, address in enumerate(members)}
+    broken = [address for address, member in members.items() if _has_open_breaker(member)]
+    found = []
+    for views in groups:
+        view, ejected = views[0], _ejected(views[0])
+        suspects = places.keys() & {*ejected, *view.failing(), *broken}
+        asked = [members[address] for address in sorted(suspects, key=places.__getitem__)]
+        reasons = [(member.endpoint, _held_back(view, member, ejected, now)) for member in asked]
+        held_back = [{**_endpoint(endpoint), **why} for endpoint, why in reasons if _is_held_back(why)]
+        found.append({**_under(views, now), "held_back": held_back})
     return found
 
 
-def _elsewhere(view: View, members: list[Member], now: float) -> dict[str, Any]:
-    """Return how a service stands under another of its policies: that of a function, of a client by `with_policy`.
-
-    Of the endpoints only those that it keeps calls from: there may be many policies, and many endpoints.
-    """
-    held_back = []
-    for member in members:
-        found = _held_back(view, member, now)
-        if found["ejected"] or "open" in found["breakers"] or (found["check"] and not found["check"]["takes_calls"]):
-            held_back.append({**_endpoint(member.endpoint), **found})
-    return {**_under(view, now), "held_back": held_back}
+def _has_open_breaker(member: Member) -> bool:
+    return bool(member.breakers) and any(breaker.state == "open" for breaker in list(member.breakers.values()))
 
 
-def _member(view: View, member: Member, now: float) -> dict[str, Any]:
+def _is_held_back(why: Mapping[str, Any]) -> bool:
+    return bool(why["ejected"] or "open" in why["breakers"] or (why["check"] and not why["check"]["takes_calls"]))
+
+
+def _ejected(view: View) -> dict[str, Ejection]:
+    """Return who is ejected under a policy, asked once for all endpoints."""
+    with view.cluster.lock:
+        return dict(view.ejections())
+
+
+def _member(view: View, member: Member, ejected: Mapping[str, Ejection], now: float) -> dict[str, Any]:
     return {
         **_endpoint(member.endpoint),
         "priority": view.selection.priority_of(member.endpoint),
         "in_flight": member.in_flight,
         "started": member.started,
         "unsuccessful": member.unsuccessful,
-        **_held_back(view, member, now),
+        **_held_back(view, member, ejected, now),
     }
 
 
-def _held_back(view: View, member: Member, now: float) -> dict[str, Any]:
+def _held_back(view: View, member: Member, ejected: Mapping[str, Ejection], now: float) -> dict[str, Any]:
     """Return what may keep calls from an endpoint under one policy."""
-    ejection = view.ejections().get(member.endpoint.address)
+    ejection = ejected.get(member.endpoint.address)
     return {
         "ejected": None if ejection is None else {"reason": ejection.reason, "for": max(0.0, ejection.until - now)},
         "breakers": [breaker.state for breaker in view.breakers_of(member)],
