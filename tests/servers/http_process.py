@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.servers.frozen import freeze
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -70,7 +72,7 @@ class HttpServer:
 
     def freeze(self) -> None:
         """Stop it from running, without closing its connections (SIGSTOP)."""
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process)
 
     def thaw(self) -> None:
         """Let it run on (SIGCONT)."""

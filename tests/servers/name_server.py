@@ -23,6 +23,7 @@ import dns.rrset
 import dns.update
 
 from tests.servers.consul_agent import until
+from tests.servers.frozen import freeze
 
 _PLACES = "/usr/sbin:/usr/local/sbin:/sbin"
 ZONE = """
@@ -91,7 +92,7 @@ class Bind:
 
     def freeze(self) -> None:
         """Stop it from running: it answers nothing any more."""
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process)
 
     def thaw(self) -> None:
         """Let it run on."""

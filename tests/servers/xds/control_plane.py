@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.servers.consul_agent import until
+from tests.servers.frozen import freeze
 from tests.servers.xds import resources
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -122,7 +123,7 @@ class ControlPlane:
 
     def freeze(self) -> None:
         """Stop it from running, without closing its connections."""
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process)
 
     def thaw(self) -> None:
         """Let it run on."""
