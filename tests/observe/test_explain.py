@@ -8,7 +8,7 @@ from svcmesh.core.endpoint import Endpoint, Health
 from svcmesh.engine.state import describe
 from svcmesh.engine.view import View
 from svcmesh.observe.explain import explain
-from svcmesh.policy import Abort, CircuitBreaker, Fault, Policy
+from svcmesh.policy import Abort, CircuitBreaker, Fault, OutlierDetection, Policy
 from tests.engine.scripted import A, B, C, Stage, lost
 
 STANDARD = Policy.standard()
@@ -109,6 +109,48 @@ def test_what_other_policies_of_the_service_do_is_told() -> None:
 
 def test_a_closed_mesh_refuses_calls() -> None:
     stage = Stage(STANDARD)
+    stage.fail(A, 5)
     stage.runtime.close()
 
-    assert told(stage).startswith("service service: its mesh has been closed, so calls are refused\n")
+    text = told(stage)
+
+    assert text.startswith("service service: its mesh has been closed, so calls are refused\n")
+    assert "10.0.0.1:80: ejected for 5." in text
+    assert "10.0.0.2:80: well; 0 in flight" in text
+    assert "takes calls" not in text
+
+
+def test_behind_an_open_circuit_of_the_service_no_endpoint_takes_calls() -> None:
+    stage = Stage(Policy(circuit_breaker=CircuitBreaker(scope="service", consecutive=1, failure_rate=None)))
+    stage.perform(lost())
+
+    assert "10.0.0.1:80: well;" in told(stage)
+    assert "takes calls" not in told(stage)
+
+
+def test_where_all_are_ejected_and_a_panic_is_not_wanted_they_take_calls() -> None:
+    """In the readings of Envoy and gRPC all may go. Whoever registry and checks call well is then called all the same."""
+    all_of_them = OutlierDetection.grpc(consecutive_gateway_failure=5, max_ejection_percent=100)
+    ill = Endpoint("h:1", health=Health.UNHEALTHY)
+    stage = Stage(Policy(outlier_detection=all_of_them), (A, B, ill))
+    stage.fail(A, 5)
+    assert "1 of 3 endpoints take calls" in told(stage)
+    stage.fail(B, 5)
+
+    text = told(stage)
+
+    picked = {cell.endpoint for cell in (stage.view.choose_from(None, (), ()) for _ in range(50)) if cell}
+    assert picked == {A, B}
+    assert text.startswith("service service: none of 3 endpoints is well, so 2 that are only ejected take calls\n")
+    assert "10.0.0.1:80: takes calls, although ejected for 3" in text
+    assert "h:1: unhealthy in the registry" in text
+
+
+def test_a_panic_among_the_endpoints_of_a_port_is_told() -> None:
+    ported = [Endpoint(f"10.0.0.{n}:{8080 if n < 3 else 8081}") for n in range(1, 9)]
+    stage = Stage(STANDARD, tuple(ported))
+    stage.view.on_port(8080)
+    for endpoint in ported[:2]:
+        stage.fail(endpoint, 5)
+
+    assert "6 of 8 endpoints take calls; panic among those of a port: there others that answer" in told(stage)

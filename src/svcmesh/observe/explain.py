@@ -12,7 +12,8 @@ def explain(state: Mapping[str, Any]) -> str:
     """Return a description of a service's state (as `Mesh.state` has it) for people; several lines."""
     lines = [f"service {state['service']}: {_verdict(state)}", f"  discovery: {_discovery(state['discovery'])}"]
     lines += [f"  {line}" for line in priorities(state["priorities"])]
-    lines += [f"  {_endpoint(endpoint, state)}" for endpoint in state["endpoints"]]
+    spared = _calls_ejected(state)
+    lines += [f"  {_endpoint(endpoint, state, spared=spared)}" for endpoint in state["endpoints"]]
     if state["draining"]:
         lines.append(f"  {state['draining']} endpoints left discovery and are finishing their calls")
     lines.append(f"  policy: {_policy(state)}")
@@ -31,29 +32,53 @@ def _verdict(state: Mapping[str, Any]) -> str:
     if "open" in state["breakers"]:
         return "its circuit breaker is open, so calls are refused"
     usable = [e for e in endpoints if _why_not(e) is None]
-    if state["panic"]:
+    if any(level["panic"] for level in state["priorities"]):
         return f"panic: only {len(usable)} of {len(endpoints)} endpoints are well, so others that answer take calls too"
+    if _calls_ejected(state):
+        called = [e for e in endpoints if _why_not(e, spared=True) is None]
+        return f"none of {len(endpoints)} endpoints is well, so {len(called)} that are only ejected take calls"
     called = [e for e in usable if not stands_by(e, state["priorities"])]
-    return f"{len(called)} of {len(endpoints)} endpoints take calls"
+    panic = "; panic among those of a port: there others that answer take calls too" if state["panic"] else ""
+    return f"{len(called)} of {len(endpoints)} endpoints take calls{panic}"
 
 
-def _why_not(endpoint: Mapping[str, Any]) -> str | None:
+def _calls_ejected(state: Mapping[str, Any]) -> bool:
+    """Whether calls go to ejected endpoints rather than to nobody, as they do where the policy wants no panic.
+
+    Then priorities count some as well, although every endpoint is ill or ejected.
+    """
+    refused = state["closed"] or "open" in state["breakers"]
+    well = not refused and any(level["healthy"] or level["degraded"] for level in state["priorities"])
+    return well and all(_ill(endpoint) or endpoint["ejected"] for endpoint in state["endpoints"])
+
+
+def _why_not(endpoint: Mapping[str, Any], *, spared: bool = False) -> str | None:
+    """Return why an endpoint takes no calls; ``spared``: its ejection is no reason."""
+    return _ill(endpoint) or (None if spared else _ejected(endpoint)) or _broken(endpoint)
+
+
+def _ill(endpoint: Mapping[str, Any]) -> str | None:
+    """Return why an endpoint takes no calls by what registry and checks say of it."""
     if endpoint["weight"] == 0:
         return "weight 0"
     if endpoint["health"] == "unhealthy":
         return "unhealthy in the registry"
     if endpoint["check"] is not None and not endpoint["check"]["takes_calls"]:
         return f"unhealthy by its check ({endpoint['check']['reason']})"
-    if endpoint["ejected"] is not None:
-        return f"ejected for {endpoint['ejected']['for']:.1f} s more ({endpoint['ejected']['reason']})"
-    if "open" in endpoint["breakers"]:
-        return "circuit breaker open"
     return None
 
 
-def _endpoint(endpoint: Mapping[str, Any], state: Mapping[str, Any]) -> str:
-    calls = "stands by" if stands_by(endpoint, state["priorities"]) else "takes calls"
-    status = _why_not(endpoint) or ("probed by its breaker" if "half-open" in endpoint["breakers"] else calls)
+def _ejected(endpoint: Mapping[str, Any]) -> str | None:
+    ejected = endpoint["ejected"]
+    return None if ejected is None else f"ejected for {ejected['for']:.1f} s more ({ejected['reason']})"
+
+
+def _broken(endpoint: Mapping[str, Any]) -> str | None:
+    return "circuit breaker open" if "open" in endpoint["breakers"] else None
+
+
+def _endpoint(endpoint: Mapping[str, Any], state: Mapping[str, Any], *, spared: bool) -> str:
+    status = _status(endpoint, state, spared=spared)
     if len(state["priorities"]) > 1:
         status = f"priority {endpoint['priority']}, {status}"
     counts = (
@@ -61,6 +86,18 @@ def _endpoint(endpoint: Mapping[str, Any], state: Mapping[str, Any]) -> str:
     )
     where = "" if endpoint["locality"] is None else f" in {place(endpoint['locality'])}"
     return f"{endpoint['address']}{where}: {status}; {counts}"
+
+
+def _status(endpoint: Mapping[str, Any], state: Mapping[str, Any], *, spared: bool) -> str:
+    why_not = _why_not(endpoint, spared=spared)
+    if why_not:
+        return why_not
+    if state["closed"] or "open" in state["breakers"]:
+        return "well"  # and yet no call comes to it, as the first line says
+    if "half-open" in endpoint["breakers"]:
+        return "probed by its breaker"
+    calls = "stands by" if stands_by(endpoint, state["priorities"]) else "takes calls"
+    return f"{calls}, although {_ejected(endpoint)}" if endpoint["ejected"] else calls
 
 
 def _elsewhere(other: Mapping[str, Any]) -> str:
