@@ -129,7 +129,7 @@ def test_behind_an_open_circuit_of_the_service_no_endpoint_takes_calls() -> None
 
 
 def test_where_all_are_ejected_and_a_panic_is_not_wanted_they_take_calls() -> None:
-    """In the readings of Envoy and gRPC all may go. Whoever registry and checks call well is then called all the same."""
+    """The readings of Envoy and gRPC let all go. Whom registry and checks call well is then called all the same."""
     all_of_them = OutlierDetection.grpc(consecutive_gateway_failure=5, max_ejection_percent=100)
     ill = Endpoint("h:1", health=Health.UNHEALTHY)
     stage = Stage(Policy(outlier_detection=all_of_them), (A, B, ill))
