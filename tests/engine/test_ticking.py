@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, cast
 from weakref import ref
 
@@ -76,6 +77,17 @@ class Service:
         for endpoint in FIVE:
             self.call(endpoint.address, times, bad if endpoint.address == A else None)
 
+    def look_and_serve(self, endpoints: Sequence[Endpoint] = FIVE) -> None:
+        """Let these serve a request each, by calls that look for what is due as those of the machine do."""
+        self.cluster.look(self.clock.now())
+        for endpoint in endpoints:
+            self.call(endpoint.address)
+
+    @property
+    def tickings(self) -> int:
+        """How many policies have somebody look back."""
+        return len(self.cluster.ejections._ticking)
+
     @property
     def ejected(self) -> dict[str, str]:
         return {address: ejection.reason for address, ejection in self.view.ejections().items()}
@@ -85,6 +97,10 @@ class Service:
         """Whether there is a tick to come."""
         self.rest()
         return self.clock.next_at() is not None
+
+
+def _ignore(*found: object) -> None:
+    """Nobody has to be told."""
 
 
 def _reason(event: Any) -> tuple[str, ...]:
@@ -148,6 +164,89 @@ def test_nothing_starts_before_the_first_call(comparing: Service) -> None:
     assert not comparing.runtime.worker.running
     comparing.call(A)
     assert comparing.runtime.worker.running
+
+
+@pytest.mark.parametrize("timers", [True, False])
+def test_what_a_dropped_policy_wanted_costs_the_calls_of_others_nothing(services: list[Service], timers: bool) -> None:
+    """One interval brings the calls that it may have made, another one shows that it is gone."""
+    services.append(Service(OutlierDetection(), timers=timers))
+    service = services[0]
+    for seconds in (1.0, 2.0, 3.0):
+        View(service.cluster, Policy(outlier_detection=replace(COMPARING, interval=seconds)))
+    gc.collect()
+    for _ in range(8):
+        service.look_and_serve()
+        service.advance(1.0)
+
+    assert service.tickings == 0
+    service.look_and_serve()
+    assert not service.timers
+
+
+def test_a_policy_of_which_a_view_lives_goes_on_when_others_of_it_are_dropped(comparing: Service) -> None:
+    View(comparing.cluster, comparing.view.policy)
+    gc.collect()
+    for _ in range(5):
+        comparing.serve(success())
+        comparing.advance(10.0)
+    comparing.serve(status("500"))
+    comparing.advance(10.0)
+
+    assert comparing.ejected == {A: "success_rate"}
+
+
+def test_a_policy_that_is_made_anew_for_each_call_keeps_what_it_knows(services: list[Service]) -> None:
+    """No view of it lives when the tick comes, but one has since the tick before."""
+    services.append(Service(OutlierDetection()))
+    service, config = services[0], replace(COMPARING, consecutive_5xx=5)
+    for _ in range(5):
+        service.view = View(service.cluster, Policy(outlier_detection=config))
+        service.call(A, 1, late())
+        service.look_and_serve(FIVE[1:])
+        service.view = View(service.cluster, Policy())
+        gc.collect()
+        service.advance(10.0)
+
+    assert service.events[:1] == [("ejected", A, "consecutive_5xx")]
+    assert service.tickings == 1
+
+
+def test_who_is_out_under_a_dropped_policy_comes_back_in_time_and_then_it_is_forgotten(
+    services: list[Service],
+) -> None:
+    """Who makes the same policy meanwhile finds them out."""
+    services.append(Service(STAYING))
+    service = services[0]
+    service.call(A, 1, late())
+    service.view = View(service.cluster, Policy())
+    gc.collect()
+    service.advance(20.0)
+    assert list(View(service.cluster, Policy(outlier_detection=STAYING)).ejections()) == [A]
+
+    gc.collect()
+    for _ in range(9):
+        service.advance(10.0)
+    assert service.events == [("ejected", A, "consecutive_5xx"), ("restored", A)]
+    assert service.tickings == 0
+    assert not service.timers
+    assert View(service.cluster, Policy(outlier_detection=STAYING)).ejections() == {}
+
+
+def test_a_tick_that_comes_after_the_end_ends_no_other(services: list[Service]) -> None:
+    """A call on another thread may still hold what was dropped, while a new view wants the like again."""
+    services.append(Service(OutlierDetection(), timers=False))
+    service = services[0]
+    View(service.cluster, Policy(outlier_detection=COMPARING))
+    gc.collect()
+    (old,) = service.cluster.ejections._comparing
+    for now in (0.0, 10.0, 20.0, 30.0):
+        old.start(now)
+    assert service.tickings == 0
+
+    service.view = View(service.cluster, Policy(outlier_detection=COMPARING))
+    old.start(40.0)
+    old.start(50.0)
+    assert service.tickings == 1
 
 
 def test_the_standard_policy_never_ticks(services: list[Service]) -> None:
@@ -265,7 +364,8 @@ def test_a_timer_that_comes_after_a_call_has_looked_back_does_nothing(services: 
 
     services.append(Service(COMPARING))
     service, detector = services[0], Looking()
-    ticking = Ticking(service.cluster, COMPARING, cast("OutlierDetector", detector), lambda: 5, lambda *found: None)
+    ticking = Ticking(service.cluster, COMPARING, cast("OutlierDetector", detector), lambda: 5, _ignore, _ignore)
+    ticking.join(service.view)
     ticking.start(0.0)
     service.rest()
     ticking.start(11.0)  # a call, and the worker is late
@@ -279,7 +379,7 @@ def test_a_timer_keeps_nothing_alive(services: list[Service]) -> None:
     services.append(Service(COMPARING))
     service = services[0]
     detector = OutlierDetector(COMPARING, random.Random(1))
-    ticking = Ticking(service.cluster, COMPARING, detector, lambda: 5, lambda *found: None)
+    ticking = Ticking(service.cluster, COMPARING, detector, lambda: 5, _ignore, _ignore)
     ticking.start(0.0)
     service.rest()
     gone = ref(ticking)

@@ -44,7 +44,7 @@ class Ejections:
     def __init__(self, cluster: Host) -> None:
         self._cluster = cluster
         self._detectors: dict[OutlierDetection, OutlierDetector] = {}
-        self._comparing: list[Ticking] = []
+        self._comparing: tuple[Ticking, ...] = ()
         self._ticking: dict[OutlierDetection, Ticking] = {}
 
     def detector(self, config: OutlierDetection) -> OutlierDetector:
@@ -53,15 +53,32 @@ class Ejections:
             found = self._detectors.get(config)
             return self._make(config) if found is None else found
 
+    def join(self, config: OutlierDetection, view: object) -> None:
+        """Have what only ticks find out looked for as long as ``view`` lives."""
+        with self._cluster.lock:
+            self.detector(config)
+            if config in self._ticking:
+                self._ticking[config].join(view)
+
     def _make(self, config: OutlierDetection) -> OutlierDetector:
         cluster = self._cluster
         detector = self._detectors[config] = OutlierDetector(config, cluster.runtime.rng, cluster.members)
         if config.ticks:
-            ticking = Ticking(cluster, config, detector, lambda: population(config, cluster.members), self.publish)
-            self._ticking[config] = ticking
-            if config.compares:
-                self._comparing.append(ticking)
+            self._ticking[config] = Ticking(
+                cluster, config, detector, lambda: population(config, cluster.members), self.publish, self._end
+            )
+            self._sort_out()
         return detector
+
+    def _end(self, ticking: Ticking) -> None:
+        """Forget a detector: no view wants it, and nobody is out. The cluster's lock is held."""
+        if self._ticking.get(ticking.config) is ticking:  # a call may still have had it tick after its end
+            del self._ticking[ticking.config], self._detectors[ticking.config]
+            self._sort_out()
+
+    def _sort_out(self) -> None:
+        """Publish whom calls set going: replaced and never changed, since calls read it without the lock."""
+        self._comparing = tuple(ticking for config, ticking in self._ticking.items() if config.compares)
 
     def called(self, now: float) -> None:
         """Take note that calls are made, for detectors that compare what comes of them. Cost: nothing without such."""
@@ -87,8 +104,9 @@ class Ejections:
         with cluster.lock:
             out = [(cluster.members[e.address], e) for e in ejected if e.address in cluster.members]
             cluster.look_at(self.next_return())
-        if config in self._ticking:
-            self._ticking[config].start(now)
+        ticking = self._ticking.get(config)
+        if ticking is not None:
+            ticking.start(now)
         cluster.rebuild()
         self.report_restored(restored)
         for member, ejection in out:
@@ -145,7 +163,8 @@ class Ejections:
             return
         member.renew()
         with cluster.lock:
-            restored = self.detector(config).connected(member.endpoint.address)
+            detector = self._detectors.get(config)
+            restored = detector is not None and detector.connected(member.endpoint.address)
         if restored:
             cluster.rebuild()
             self.report_restored([member.endpoint])
@@ -154,7 +173,9 @@ class Ejections:
         """Whether ``member`` is still here and ejected for refusing connections."""
         cluster, address = self._cluster, member.endpoint.address
         with cluster.lock:
-            return self.detector(config).awaits_connection(address) and cluster.members.get(address) is member
+            detector = self._detectors.get(config)
+            waits = detector is not None and detector.awaits_connection(address)
+            return waits and cluster.members.get(address) is member
 
 
 def population(config: OutlierDetection, members: Mapping[str, Member]) -> int:

@@ -1,8 +1,9 @@
 """Looking back once per interval: what can only be judged of all endpoints together, and ends that wait for that.
 
 It goes on only while there is something to see. When an interval has brought no call and nobody is out, it stops, and
-the next call sets it going again: totals have not moved meanwhile, so nothing is missed. The timer holds nothing, so
-that a mesh which is dropped is collected.
+the next call sets it going again: totals have not moved meanwhile, so nothing is missed. When for an interval no policy
+has wanted it and nobody is out, it ends for good: calls under other policies must not pay for one that was dropped. The
+timer holds nothing, so that a mesh which is dropped is collected.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from threading import RLock
 from typing import Protocol
-from weakref import WeakMethod
+from weakref import WeakMethod, WeakSet
 
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.engine.member import NEVER, Member
@@ -38,9 +39,10 @@ class Ticking:
 
     Args:
         cluster: whose endpoints.
-        detector: for ``config``.
+        config: what to look for. detector: for ``config``.
         counted: returns of how many of the members a share may be ejected.
         publish: puts in force what a tick found: settings, ejected, restored, now. Called without a lock.
+        end: forgets this and its detector, which nobody wants any more. Called with the cluster's lock held.
     """
 
     def __init__(
@@ -50,21 +52,30 @@ class Ticking:
         detector: OutlierDetector,
         counted: Callable[[], int],
         publish: Publish,
+        end: Callable[[Ticking], object],
     ) -> None:
         self._cluster = cluster
-        self._config = config
+        self.config = config
         self._detector = detector
         self._counted = counted
         self._publish = publish
+        self._end = end
+        self._wanted: WeakSet[object] = WeakSet()
+        self._joined = False  # since the last tick; some views live for one call
         self._patience = config.interval * LATE if cluster.timers else 0.0
         self._next = NEVER
+
+    def join(self, view: object) -> None:
+        """Go on for as long as ``view`` lives. The cluster's lock is held."""
+        self._wanted.add(view)
+        self._joined = True
 
     def start(self, now: float) -> None:
         """See to it that the interval that began at ``now`` at the latest is looked at when it ends."""
         if self._next == NEVER:
             with self._cluster.lock:
                 if self._next == NEVER:
-                    self._arm(now + self._config.interval)
+                    self._arm(now + self.config.interval)
         elif now >= self._next + self._patience:
             self.tick(now)
 
@@ -75,14 +86,17 @@ class Ticking:
                 return
             found = self._detector.tick(self._cluster.members, now, self._counted())
             restored = [self._cluster.members[address] for address in found.restored]
-            after = self._next + self._config.interval
+            after = self._next + self.config.interval
             self._next = NEVER
-            if not found.idle:
-                self._arm(after if after > now else now + self._config.interval)
+            wanted, self._joined = self._joined or bool(self._wanted), False
+            if not found.idle and (wanted or self._detector.waits_for_tick):
+                self._arm(after if after > now else now + self.config.interval)
+            elif not wanted and not self._detector.ejected:
+                self._end(self)
         for member in restored:
             member.renew()  # it may be back since its ejection: a back-off would eject it again, for longer
         if found.ejected or restored:
-            self._publish(self._config, found.ejected, [member.endpoint for member in restored], now)
+            self._publish(self.config, found.ejected, [member.endpoint for member in restored], now)
 
     def _arm(self, when: float) -> None:
         self._next = when

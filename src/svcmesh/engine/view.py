@@ -114,6 +114,7 @@ class View:
         windows = [b.window for b in self.policy.breakers]
         if self._outliers is not None:
             windows.append(self._outliers.interval)
+            self.cluster.ejections.join(self._outliers, self)
         check = self.policy.health_check
         self.checking = None if check is None else self.cluster.health.join(check, self)
         self.cluster.join(self, windows)
