@@ -7,7 +7,7 @@ What detectors find out by looking back, they find out on ticks (`svcmesh.engine
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Sequence
 from threading import RLock
 from typing import Protocol
 
@@ -22,6 +22,13 @@ from svcmesh.policy.outlier import Ejection, OutlierDetection, OutlierDetector
 _UNHEALTHY = Health.UNHEALTHY  # a look at a member of an enumeration takes as long as all else that is asked of one
 
 
+class Checks(Protocol):
+    """What ejections need of the health checks of their cluster."""
+
+    def failing(self, ejecting: OutlierDetection) -> Sequence[Collection[str]]:
+        """Return who fails the checks of policies that eject so, by address, for each way to check."""
+
+
 class Host(Protocol):
     """What ejections need of their cluster."""
 
@@ -30,6 +37,10 @@ class Host(Protocol):
     lock: RLock
     members: dict[str, Member]
     timers: bool
+
+    @property
+    def health(self) -> Checks:
+        """Its health checks."""
 
     def rebuild(self) -> None:
         """Publish new pickers."""
@@ -65,7 +76,12 @@ class Ejections:
         detector = self._detectors[config] = OutlierDetector(config, cluster.runtime.rng, cluster.members)
         if config.ticks:
             self._ticking[config] = Ticking(
-                cluster, config, detector, lambda: population(config, cluster.members), self.publish, self._end
+                cluster,
+                config,
+                detector,
+                lambda: _population(config, cluster, detector.ejected),
+                self.publish,
+                self._end,
             )
             self._sort_out()
         return detector
@@ -92,7 +108,9 @@ class Ejections:
             if cluster.members.get(member.endpoint.address) is not member:
                 return  # it left meanwhile
             address = member.endpoint.address
-            ejection = self.detector(config).failed(address, member, outcome, now, population(config, cluster.members))
+            detector = self.detector(config)
+            population = _population(config, cluster, {*detector.ejected, address})
+            ejection = detector.failed(address, member, outcome, now, population)
         if ejection is not None:
             self.publish(config, [ejection], [], now)
 
@@ -138,12 +156,12 @@ class Ejections:
 
     def forget(self, left: Iterable[Member]) -> list[Endpoint]:
         """Drop the history of those who left; return whom that brings back, since fewer may be ejected of fewer."""
-        members, restored = self._cluster.members, set[str]()
+        cluster, restored = self._cluster, set[str]()
         for config, detector in self._detectors.items():
             for member in left:
                 detector.forget(member.endpoint.address)
-            restored.update(detector.resize(population(config, members)))
-        return [members[address].endpoint for address in restored if address in members]
+            restored.update(detector.resize(_population(config, cluster, detector.ejected)))
+        return [cluster.members[address].endpoint for address in restored if address in cluster.members]
 
     def due(self, now: float) -> list[Member]:
         """End what is over by now; return whom that brings back."""
@@ -178,8 +196,15 @@ class Ejections:
             return waits and cluster.members.get(address) is member
 
 
-def population(config: OutlierDetection, members: Mapping[str, Member]) -> int:
-    """Return of how many endpoints a share may be ejected: those that could be called, to Envoy and gRPC all."""
+def _population(config: OutlierDetection, cluster: Host, out: Collection[str]) -> int:
+    """Return of how many endpoints a share may be ejected: to Envoy and gRPC all, else those that could be called.
+
+    Those that are ``out`` or about to be are counted, ill or not: one that is ill leaves as many to call as before.
+    Policies that check in several ways share these ejections, and none of them may lose its last: the fewest count.
+    """
+    members = cluster.members
     if not config.read.spares:
         return len(members)
-    return sum([member.endpoint.health is not _UNHEALTHY for member in members.values()])
+    ill = {address for address, member in members.items() if member.endpoint.health is _UNHEALTHY}
+    unwell = [ill.union(failing) for failing in cluster.health.failing(config)] or [ill]
+    return len(members) - max(len((each & members.keys()).difference(out)) for each in unwell)

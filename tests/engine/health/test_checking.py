@@ -422,6 +422,72 @@ def test_a_check_that_is_passed_ends_an_ejection_where_the_policy_says_so() -> N
     staged(main, policy(), A, B, C)
 
 
+def fail(stage: Stage, *endpoints: Endpoint, view: View | None = None, times: int = 5) -> None:
+    """Let attempts at these fail with a reset."""
+    for endpoint in endpoints:
+        member = stage.cluster.members[endpoint.address]
+        for _ in range(times):
+            member.started += 1
+            (view or stage.view).settle(member, (), lost(), stage.clock.now(), 0.0)
+
+
+@pytest.mark.parametrize("panic_threshold", [0.0, 0.5])
+def test_the_last_that_passes_its_checks_is_not_ejected(panic_threshold: float) -> None:
+    """Also for a policy without checks that ejects alike: both go by the same ejections."""
+
+    async def main(stage: Stage) -> None:
+        unchecked = View(stage.cluster, Policy(outlier_detection=OutlierDetection()))
+        elsewhere = View(stage.cluster, Policy(outlier_detection=OutlierDetection(interval=9.0)))
+        stage.asked.says = {A: NO, B: NO}
+        stage.begin()
+        await stage.until(1.0)
+
+        fail(stage, C)
+        fail(stage, C, view=unchecked)
+        fail(stage, C, view=elsewhere)
+
+        assert set(stage.view.ejections()) == set(unchecked.ejections()) == set()
+        assert set(elsewhere.ejections()) == {C.address}
+        assert "1 of 3 endpoints" in explain(describe(stage.view))
+
+    staged(main, policy().replace(outlier_detection=OutlierDetection(), panic_threshold=panic_threshold), A, B, C)
+
+
+def test_one_that_is_out_and_then_fails_its_checks_does_not_keep_the_next_one_in() -> None:
+    """Two of three die: each is ejected by the calls that find it, before its check does."""
+
+    async def main(stage: Stage) -> None:
+        stage.begin()
+        await stage.until(1.0)
+        fail(stage, A)
+        stage.asked.says = {A: NO}
+        await stage.until(11.0)
+        assert set(stage.view.failing()) == set(stage.view.ejections()) == {A.address}
+
+        fail(stage, B)
+        fail(stage, C)
+
+        assert set(stage.view.ejections()) == {A.address, B.address}
+        assert stage.called() == {C.address}
+
+    staged(main, policy().replace(outlier_detection=OutlierDetection(base_ejection_time=60.0)), A, B, C)
+
+
+def test_one_that_fails_its_checks_and_the_calls_of_a_panic_is_ejected() -> None:
+    """It leaves as many that could be called as before; and a panic asks nobody who refuses connections."""
+
+    async def main(stage: Stage) -> None:
+        stage.asked.says = {A: NO, B: NO}
+        stage.begin()
+        await stage.until(1.0)
+
+        fail(stage, A)
+
+        assert set(stage.view.ejections()) == {A.address}
+
+    staged(main, policy().replace(outlier_detection=OutlierDetection(), panic_threshold=0.5), A, B, C)
+
+
 def test_policies_that_check_alike_share_what_is_found_and_others_have_their_own() -> None:
     async def main(stage: Stage) -> None:
         alike = View(stage.cluster, policy().replace(timeout=3.0, outlier_detection=OutlierDetection()))

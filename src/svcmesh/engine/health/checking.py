@@ -24,6 +24,7 @@ from svcmesh.engine.runtime import Runtime
 from svcmesh.policy.health.check import HealthCheck
 from svcmesh.policy.health.checked import Change, Checked, wait_after
 from svcmesh.policy.health.finding import Asker, Unasked, Unwell
+from svcmesh.policy.outlier import OutlierDetection
 from svcmesh.policy.policy import Policy
 
 MOST_AT_ONCE = 64
@@ -90,6 +91,10 @@ class Checking:
         """Return what is known of ``member``; None where it is not followed."""
         subject = self._subjects.get(member.endpoint.address)
         return None if subject is None or subject.member is not member else subject.checked
+
+    def ejecting(self) -> set[OutlierDetection | None]:
+        """Return how the policies that check so eject. The cluster's lock is held."""
+        return {view.policy.outlier_detection for view in self.wanted}
 
     def start(self) -> None:
         """Begin to check, on the worker. The cluster's lock is held."""
@@ -242,7 +247,7 @@ class Checking:
     def _readmit(self, member: Member) -> None:
         """Have ejections end for which it is enough that a check was passed: those of the policies that check so."""
         with self._cluster.lock:
-            configs = {view.policy.outlier_detection for view in self.wanted}
+            configs = self.ejecting()
         self._cluster.ejections.passed_check(member, configs)
 
     def _tell(self, member: Member, found: Unwell | None, *, first: bool) -> None:

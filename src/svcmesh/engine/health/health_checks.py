@@ -6,11 +6,12 @@ checks and findings of their own, and those with none are not concerned.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from svcmesh.engine.health.checking import Checking, Host, Wanting
 from svcmesh.engine.member import Member
 from svcmesh.policy.health.check import HealthCheck
+from svcmesh.policy.outlier import OutlierDetection
 
 
 class HealthChecks:
@@ -47,6 +48,11 @@ class HealthChecks:
         """Take note of who is there now. The cluster's lock is held."""
         for checking in self._all.values():
             checking.follow(members)
+
+    def failing(self, ejecting: OutlierDetection) -> list[Collection[str]]:
+        """Return who fails the checks of policies that eject so, for each way to check. The cluster's lock is held."""
+        unwell = [checking for checking in self._all.values() if checking.failing]
+        return [checking.failing.keys() for checking in unwell if ejecting in checking.ejecting()]
 
     def close(self) -> None:
         """Stop all of them. Takes no lock, because a finalizer may call it."""
