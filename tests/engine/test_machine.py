@@ -382,6 +382,17 @@ def test_all_breakers_open_is_said_until_when() -> None:
     assert "all 2 endpoints of service 'service'" in str(refused)
 
 
+def test_the_breaker_of_the_only_endpoint_is_spoken_of_as_one() -> None:
+    stage = Stage(Policy(circuit_breaker=CircuitBreaker(consecutive=1, failure_rate=None, open_for=5.0)), (A,))
+    stage.fail(A, 1)
+
+    refused = ended(stage)[0].error
+
+    assert isinstance(refused, CircuitOpen)
+    assert str(refused) == "the circuit breaker of the only endpoint of service 'service' is open, for 5 s more"
+    assert refused.retry_after == 5.0
+
+
 def test_a_breaker_and_an_ejection_are_both_named_and_the_first_to_end_is_waited_for() -> None:
     breaker = CircuitBreaker(consecutive=7, failure_rate=None, open_for=60.0)
     ejected = OutlierDetection(consecutive_gateway_failure=5)

@@ -18,6 +18,7 @@ from svcmesh.balance import (
 )
 from svcmesh.balance.stateful_session import written
 from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.errors import CircuitOpen, NoEndpoints, SvcmeshError
 from svcmesh.policy import CircuitBreaker, OutlierDetection, Policy, Retry
 from tests.balance.test_hash_on import Request
 from tests.engine.hosts import DEGRADED, HERE, ILL, NEAR, some, stage
@@ -81,6 +82,61 @@ def test_an_endpoint_that_may_not_be_called_loses_its_sessions(how: str) -> None
         else:
             found.fail(first, 1 if how == "open" else 5)
         assert called(found, request_of(first)) == ({None} if session.strict else set(others))
+
+
+def refused(found: Stage, address: str) -> SvcmeshError:
+    """Return what a call of a strict session is refused with."""
+    exchange = Exchange()
+    exchange.key = found.view.key_of(request_of(address))
+    error = drive(found.call(exchange), exchange, found.clock).error
+    assert isinstance(error, SvcmeshError)
+    return error
+
+
+@pytest.mark.parametrize("how", ["gone", "ill", "ejected"])
+def test_a_strict_session_is_told_that_the_endpoint_it_names_may_take_no_calls(how: str) -> None:
+    """And not that no instance runs: others take calls, and one of them has an open breaker, which is beside it."""
+    first, second, third = some(3)
+    breaker = CircuitBreaker(consecutive=1, failure_rate=None)
+    policy = STICKY.replace(stateful_session=STRICT, outlier_detection=OutlierDetection())
+    if how != "ejected":
+        policy = policy.replace(circuit_breaker=breaker)
+    found = stage([first, second, third], policy=policy).listen("call.rejected")
+    if how == "ejected":
+        found.fail(first, 5)
+    else:
+        found.fail(second, 1)
+        found.set(*([] if how == "gone" else [replace(first, health=ILL)]), second, third)
+
+    error = refused(found, first.address)
+
+    why = ": it is not among the 2 that there are" if how == "gone" else ""
+    assert isinstance(error, NoEndpoints)
+    assert f"service 'service' names the endpoint '{first.address}', which may take no calls{why}. A strict" in str(
+        error
+    )
+    assert [event.reason for event in found.events] == ["no endpoints"]
+
+
+def test_a_strict_session_whose_endpoint_has_an_open_breaker_is_told_until_when() -> None:
+    first = some(3)[0]
+    breaker = CircuitBreaker(consecutive=1, failure_rate=None, open_for=5.0, probes=1)
+    policy = STICKY.replace(stateful_session=STRICT, circuit_breaker=breaker, outlier_detection=None)
+    found = stage(some(3), policy=policy).listen("call.rejected")
+    found.fail(first, 1)
+    found.clock.advance(1.0)
+
+    error = refused(found, first.address)
+
+    assert isinstance(error, CircuitOpen)
+    assert f"'{first.address}', whose circuit breaker is open, for 4 s more" in str(error)
+    assert [(event.reason, event.retry_after) for event in found.events] == [("breaker", 4.0)]
+
+
+def test_a_strict_session_is_told_that_there_is_nobody_where_that_is_so() -> None:
+    policy = STICKY.replace(stateful_session=STRICT)
+    assert "its discovery lists none" in str(refused(stage([], policy=policy), "10.0.0.1:80"))
+    assert "none of its 2 endpoints may take" in str(refused(stage(some(2, ill=2), policy=policy), "10.0.0.1:80"))
 
 
 def test_a_retry_leaves_an_endpoint_that_has_failed() -> None:

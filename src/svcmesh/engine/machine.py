@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from svcmesh.core.endpoint import PICKED, Endpoint
-from svcmesh.core.errors import DeadlineExceeded, SvcmeshError
+from svcmesh.core.errors import CircuitOpen, DeadlineExceeded, SvcmeshError
 from svcmesh.core.info import CallInfo, attach
 from svcmesh.core.outcome import CONNECT_FAILURE, PER_TRY_TIMEOUT, Kind, Outcome
 from svcmesh.engine import refusal
@@ -227,11 +227,9 @@ class Call:
             return self._reject(refusal.no_endpoints(cluster), "closed", now)
         held_back = self.view.held_back(now)
         breakers = breakers or held_back.breaking > 0
-        if breakers and not self.exchange.patient:
-            return self._reject(refusal.endpoints_open(cluster, held_back), "breaker", now)
-        if cluster.ready and not self.exchange.patient:
-            failing, lacking = len(self.view.failing()), self.view.selection.lacking
-            return self._reject(refusal.no_endpoints(cluster, failing, lacking), "no endpoints", now)
+        if not self.exchange.patient and (breakers or cluster.ready):
+            error = refusal.nobody(self.view, self.exchange.key, now, held_back if breakers else None)
+            return self._reject(error, "breaker" if isinstance(error, CircuitOpen) else "no endpoints", now)
         if breakers:  # they let a probe through by themselves, at the latest when their time is over
             self._wake = now + PATIENCE
             return Wait(min(self._wake, self.deadline), seen=self._seen)

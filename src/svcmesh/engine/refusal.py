@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+from svcmesh.balance.stateful_session import Pinned
 from svcmesh.core.endpoint import PICKED
 from svcmesh.core.errors import CircuitOpen, ConfigError, DeadlineExceeded, DiscoveryError, NoEndpoints
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.exchange import Attempt
-from svcmesh.engine.view import HeldBack
+from svcmesh.engine.view import HeldBack, View
 
 
 def check_deadline(cluster: Cluster, deadline: float) -> None:
@@ -23,11 +24,35 @@ def service_open(cluster: Cluster, wait: float) -> CircuitOpen:
     return CircuitOpen(text, retry_after=wait or None)
 
 
-def endpoints_open(cluster: Cluster, held_back: HeldBack) -> CircuitOpen:
+def nobody(view: View, key: int | None, now: float, held_back: HeldBack | None) -> NoEndpoints | CircuitOpen:
+    """There is nobody to ask for a call with this key; ``held_back``: what keeps calls away, where breakers do."""
+    if isinstance(key, Pinned) and key.strict and view.picker.cells:
+        return _session_stranded(view, key.address, now)
+    if held_back is not None:
+        return _endpoints_open(view.cluster, held_back)
+    return no_endpoints(view.cluster, len(view.failing()), view.selection.lacking)
+
+
+def _session_stranded(view: View, address: str, now: float) -> NoEndpoints | CircuitOpen:
+    """Others may be called, but a strict session names this one."""
+    named = f"the session of a call to service {view.cluster.name!r} names the endpoint {address!r}, "
+    member = next((member for member in view.members() if member.endpoint.address == address), None)
+    opened = [] if member is None else [b for b in view.breakers_of(member) if b.state != "closed"]
+    if opened:
+        wait = max(breaker.retry_after(now) for breaker in opened)
+        return CircuitOpen(f"{named}whose circuit breaker is open, {_until(wait)}", retry_after=wait or None)
+    why = f": it is not among the {len(view.members())} that there are" if member is None else ""
+    return NoEndpoints(f"{named}which may take no calls{why}. A strict session goes to no other: begin a new one")
+
+
+def _endpoints_open(cluster: Cluster, held_back: HeldBack) -> CircuitOpen:
     """No endpoint is left whose breaker lets a call through."""
     known, wait = len(cluster.members), held_back.wait
     if PICKED.address in cluster.members:  # no service: a policy around one function
         return CircuitOpen(f"the circuit breaker of {cluster.name!r} is open, {_until(wait)}", retry_after=wait)
+    if known == 1:
+        text = f"the circuit breaker of the only endpoint of service {cluster.name!r} is open, {_until(wait)}"
+        return CircuitOpen(text, retry_after=wait)
     whom = f"all {known}"
     if 0 < held_back.breaking < known:
         ejected = f", ejections from {held_back.ejected}" if held_back.ejected else ""
@@ -47,7 +72,9 @@ def no_endpoints(cluster: Cluster, failing: int = 0, lacking: str = "") -> NoEnd
     known = len(cluster.members)
     what = f"has {lacking}" if lacking else "may take traffic"
     why = f"none of its {known} endpoints {what}" if known else "its discovery lists none"
-    why += f", {failing} fail their health check" if failing else ""
+    if known == 1:
+        why = f"its only endpoint lacks {lacking}" if lacking else "its only endpoint may take no traffic"
+    why += f", {failing} fail{'s its' if failing == 1 else ' their'} health check" if failing else ""
     failure = f"; discovery fails: {cluster.failure}" if cluster.failure else ""
     return NoEndpoints(
         f"service {cluster.name!r} has no endpoint: {why}{failure}. Is the name right, and does an instance run?"
