@@ -96,8 +96,10 @@ def test_nobody_at_an_address_is_said_at_once(closed: str, address: str) -> None
         ("etcd", "/nowhere/etcd", "--registry-binary /nowhere/etcd: there is no such program"),
         ("local", "etcd", "--registry-binary is for --registry consul and --registry etcd"),
         ("etcd://127.0.0.1:1", "etcd", "leave one of them out"),
-        ("zookeeper", None, "'zookeeper' is no discovery URI"),
-        ("static://127.0.0.1:1", None, "--registry is local, consul, etcd, or the URI of a Consul or an etcd"),
+        ("zookeeper", None, "--registry is local, consul, etcd, or the URI of a Consul or an etcd, not 'zookeeper'"),
+        ("Consul", None, "--registry is local, consul, etcd, or the URI of a Consul or an etcd, not 'Consul'"),
+        ("zk://127.0.0.1:1", None, "--registry is local, consul, etcd, or the URI of a Consul or an etcd, not 'zk://"),
+        ("static://127.0.0.1:1", None, "--registry is local, consul, etcd, or the URI of a Consul or an etcd, not 's"),
         ("consul://127.0.0.1:1/orders", None, "scheme and address are all that it takes"),
         ("etcd://127.0.0.1:1?wait=1s", None, "scheme and address are all that it takes"),
         ("consul://127.0.0.1:http", None, "--registry: "),
@@ -116,5 +118,12 @@ def test_secrets_belong_into_variables(uri: str) -> None:
     """A URI stands on the servers' command lines, which everybody on the machine can read."""
     with pytest.raises(DemoError, match="tokens and passwords go into the variables") as refused:
         source_for(uri, None, {})
+
+    assert "S3CRET" not in str(refused.value)
+
+
+def test_secrets_are_not_repeated_where_the_scheme_is_wrong() -> None:
+    with pytest.raises(DemoError, match="--registry is local") as refused:
+        source_for("consull://S3CRET@127.0.0.1:1", None, {})
 
     assert "S3CRET" not in str(refused.value)

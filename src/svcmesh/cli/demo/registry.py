@@ -18,7 +18,8 @@ from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.consul.address import access as consul_agents
 from svcmesh.discovery.etcd.address import access as etcd_members
 from svcmesh.discovery.lines import Server
-from svcmesh.discovery.uri import parse
+from svcmesh.discovery.uri import is_uri, parse
+from svcmesh.discovery.uri_parts import redacted
 
 LOCAL, CONSUL, ETCD = "local", "consul", "etcd"
 KINDS = (LOCAL, CONSUL, ETCD)
@@ -89,11 +90,11 @@ def _missing(kind: str, program: str | None) -> str:
 
 def _running(text: str, environ: Mapping[str, str]) -> Source:
     """Return a registry that runs, once it is known to take connections."""
+    kind = text.partition("://")[0].partition("+")[0].lower() if is_uri(text) else ""
+    if kind not in _TITLES:
+        raise DemoError(f"--registry is {', '.join(KINDS)}, or the URI of a Consul or an etcd, not {redacted(text)!r}")
     try:
         uri = parse(text)
-        kind = uri.scheme.partition("+")[0]
-        if kind not in _TITLES:
-            raise DemoError(f"--registry is {', '.join(KINDS)}, or the URI of a Consul or an etcd, not {uri.text!r}")
         if "@" in uri.authority or uri.path.strip("/") or uri.query:
             raise DemoError(
                 f"--registry {uri.text}: scheme and address are all that it takes; tokens and passwords go into the "
