@@ -8,8 +8,8 @@
 /cut         half of a body, then a reset         /ping         pings, and answers when the client has
 /goaway      says goodbye, and answers            /above…       the first time, says goodbye to what is above the
 /settings/2  allows so many streams from now on                 stream before this one, and goes on with the others
-/close       closes the connection                /garbage      sends what is no frame
-/die         ends the process
+/close/3     closes the connection                /garbage/3    sends what is no frame
+/die/3       ends the process; all three as soon as the connection has so many streams
 """
 
 from __future__ import annotations
@@ -170,13 +170,20 @@ class Connection:
         self.h2.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: int(how)})
         await self.say(stream, {"allowed": int(how)})
 
+    async def crowded(self, how: str) -> None:
+        while self.open < int(how):
+            await asyncio.sleep(0.005)
+
     async def do_close(self, stream: int, how: str) -> None:
+        await self.crowded(how)
         self.writer.close()
 
     async def do_garbage(self, stream: int, how: str) -> None:
+        await self.crowded(how)
         self.writer.write(b"\x00\x00\x05\x00\x00\x00\x00\x00\x00hello" + b"\xff" * 100)
 
     async def do_die(self, stream: int, how: str) -> None:
+        await self.crowded(how)
         os._exit(1)
 
     def goodbye(self, last: int) -> None:

@@ -232,7 +232,7 @@ def test_a_reset_ends_one_stream(caller: Colour, orders: svcmesh.Service) -> Non
         assert pool_of(of(client)).opened == 1
 
 
-@pytest.mark.parametrize("path", ["/close", "/garbage"])
+@pytest.mark.parametrize("path", ["/close/3", "/garbage/3"])
 def test_a_broken_connection_ends_each_with_its_own_error(caller: Colour, orders: svcmesh.Service, path: str) -> None:
     with caller(orders, **PLAIN) as client:
         client.get("/echo")
@@ -245,7 +245,7 @@ def test_a_broken_connection_ends_each_with_its_own_error(caller: Colour, orders
 
 def test_a_server_that_dies_leaves_nobody_waiting(caller: Colour) -> None:
     with HttpServer("mortal", module=MODULE) as server, serving(server) as service, caller(service, **PLAIN) as client:
-        found = together(client, ["/slow/5"] * 5 + ["/die"])
+        found = together(client, ["/slow/5"] * 5 + ["/die/6"])
         assert all(isinstance(error, httpx.TransportError) for error in found)
         with pytest.raises(httpx.ConnectError):
             client.get("/echo")
