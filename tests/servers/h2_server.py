@@ -172,7 +172,7 @@ class Connection:
 
     async def crowded(self, how: str) -> None:
         while self.open < int(how):
-            await asyncio.sleep(0.005)
+            await self.changed.wait()
 
     async def do_close(self, stream: int, how: str) -> None:
         await self.crowded(how)
