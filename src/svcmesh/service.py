@@ -84,8 +84,8 @@ class Service(LivesHere):
         """
         if self._cluster.runtime.closed:
             raise refusal.no_endpoints(self._cluster)
+        self._cluster.picked = True  # before checks begin, which ask at the end of the first one whether anybody calls
         self._cluster.need()
-        self._cluster.picked = True
         cell = self._peek.choose(checks.hashed("key", key))
         if cell is None:
             raise NoEndpoints(f"service {self.name!r} has no endpoint to pick now; wait_ready(timeout) waits for one")
