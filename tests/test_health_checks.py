@@ -228,7 +228,7 @@ def test_a_virtual_clock_decides_when_they_come(use: Callable[[Service], object]
     used = threading.Event()
 
     async def well(endpoint: Endpoint) -> bool:
-        while not used.is_set():  # what is found at the end of the first check decides when the second one comes
+        while not used.is_set():  # noqa: ASYNC110 - another thread makes the call that decides when the next one comes
             await asyncio.sleep(0)
         asked.append(clock.now())
         return True
