@@ -245,7 +245,7 @@ def test_a_broken_connection_ends_each_with_its_own_error(caller: Colour, orders
 
 def test_a_server_that_dies_leaves_nobody_waiting(caller: Colour) -> None:
     with HttpServer("mortal", module=MODULE) as server, serving(server) as service, caller(service, **PLAIN) as client:
-        found = together(client, ["/slow/5"] * 5 + ["/die/6"])
+        found = together(client, ["/slow/5"] * 5 + ["/die/1"])
         assert all(isinstance(error, httpx.TransportError) for error in found)
         with pytest.raises(httpx.ConnectError):
             client.get("/echo")
