@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -14,7 +15,7 @@ from svcmesh.core.errors import ConfigError
 from svcmesh.core.snapshot import Snapshot
 
 
-class Configuration:
+class Configuration(ABC):
     """Base of the frozen configurations; a subclass says which picker it makes.
 
     Attributes:
@@ -45,9 +46,9 @@ class Configuration:
             object.__setattr__(cell.endpoint, "_cell", cell)  # see `Picker.started`
         return self.over(cells, random.Random() if rng is None else rng, SYSTEM if clock is None else clock)
 
+    @abstractmethod
     def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:
         """Return a picker over cells that live longer than it does."""
-        raise NotImplementedError
 
 
 def check_balancer(field: str, given: object) -> None:

@@ -10,6 +10,7 @@ Source: Envoy, hash_policy.cc; gRFC A42, which is equal but for headers with sev
 from __future__ import annotations
 
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
@@ -34,14 +35,14 @@ class Subject(Protocol):
         """Return what ``fn`` says of the request; None where there is nothing to show it."""
 
 
-class Rule:
+class Rule(ABC):
     """What rules have in common; a subclass says what it reads."""
 
     terminal: bool
 
+    @abstractmethod
     def hash_of(self, subject: Subject) -> int | None:
         """Return a hash from 0 to 2**64 - 1, or None where the request has nothing to hash."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

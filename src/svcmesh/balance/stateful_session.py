@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PATH = re.compile(r"/[^;\x00-\x20\x7f]*|")
 
 
-class SessionState:
+class SessionState(ABC):
     """Where the name of a session's endpoint stands; a subclass says it."""
 
     name: str
@@ -49,12 +50,13 @@ class SessionState:
         except ValueError:
             return None
 
+    @abstractmethod
     def header(self, address: str) -> tuple[str, str]:
         """Return the header that tells a caller of an answer who gave it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _value(self, subject: Subject) -> bytes | None:
-        raise NotImplementedError
+        """Return what a request has there."""
 
 
 @dataclass(frozen=True)

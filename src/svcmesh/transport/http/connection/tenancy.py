@@ -25,7 +25,7 @@ class Tenancy:
         self._pool = pool
         self._key = object()
         self._members: set[Member] = set()
-        self._ended = False
+        self._over = False
         self._finalizer = weakref.finalize(self, _ended.append, (self._members, self._key))
         self._finalizer.atexit = False  # nobody needs it when the interpreter ends
 
@@ -36,19 +36,19 @@ class Tenancy:
         """
         while _ended:
             _leave(*_ended.popleft())
-        if self._ended:
+        if self._over:
             return
         self._pool.join(member)
         self._members.add(member)
         lease = member.attachment(self._key, lambda: Lease(self._pool, self._members, member))
         if member.attached(self._key) is not lease:
             lease.close()
-        if self._ended:  # meanwhile, in another thread
+        if self._over:  # meanwhile, in another thread
             self.end()
 
     def end(self) -> None:
         """Close everything; connections in use are closed when they come back, and no others are kept any more."""
-        self._ended = True
+        self._over = True
         _leave(self._members, self._key)
         self._pool.close()
 
