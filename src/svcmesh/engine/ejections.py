@@ -109,8 +109,13 @@ class Ejections:
                 return  # it left meanwhile
             address = member.endpoint.address
             detector = self.detector(config)
-            population = _population(config, cluster, {*detector.ejected, address})
-            ejection = detector.failed(address, member, outcome, now, population)
+            ejection = detector.failed(
+                address,
+                member,
+                outcome,
+                now,
+                lambda: _population(config, cluster, {*detector.ejected, address}),
+            )
         if ejection is not None:
             self.publish(config, [ejection], [], now)
 

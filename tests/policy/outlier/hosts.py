@@ -46,7 +46,7 @@ def fail(detector, address=A, times=5, now=0.0, outcome=UNAVAILABLE, population=
     """Report failures; return what the last one led to."""
     ejection = None
     for _ in range(times):
-        ejection = detector.failed(address, traffic or Traffic(), outcome, now, population)
+        ejection = detector.failed(address, traffic or Traffic(), outcome, now, lambda: population)
     return ejection
 
 
@@ -71,7 +71,7 @@ class Fleet:
             if outcome is BROKEN:
                 host.succeeded += 1
                 host.faulty += 1
-            ejected.append(self.detector.failed(address, host, outcome, self.now, len(self.hosts)))
+            ejected.append(self.detector.failed(address, host, outcome, self.now, lambda: len(self.hosts)))
         return [ejection for ejection in ejected if ejection is not None]
 
     def serve_rest(self, address: str, good: int) -> None:

@@ -396,3 +396,18 @@ def test_no_ejection_is_shorter_than_the_base_or_longer_than_the_longest_and_a_t
         if ejection is not None:
             assert 5.0 <= ejection.seconds <= 330.0
             assert ejection.until == now + ejection.seconds
+
+
+def test_endpoints_are_counted_only_where_one_may_be_ejected():
+    """There may be ten thousand, and a failure is counted under a lock."""
+    detector, counted = make(), []
+
+    def population():
+        counted.append(1)
+        return 3
+
+    for _ in range(4):
+        detector.failed(A, Traffic(), UNAVAILABLE, 0.0, population)
+    assert not counted
+    assert detector.failed(A, Traffic(), UNAVAILABLE, 0.0, population) is not None
+    assert len(counted) == 1

@@ -7,7 +7,7 @@ difference of two of them, and costs calls nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -76,7 +76,9 @@ class OutlierDetector:
 
     # -- when a failure comes in -----------------------------------------------------------------------------------
 
-    def failed(self, address: str, host: Host, outcome: Outcome, now: float, population: int) -> Ejection | None:
+    def failed(
+        self, address: str, host: Host, outcome: Outcome, now: float, population: Callable[[], int]
+    ) -> Ejection | None:
         """Count a failure of ``address``; return the ejection when it was one too many.
 
         Args:
@@ -84,7 +86,7 @@ class OutlierDetector:
             host: its successes.
             outcome: the failure; one that does not count is ignored.
             now: the current instant.
-            population: endpoints that could be chosen if none were ejected.
+            population: counts the endpoints that could be chosen if none were ejected; asked where that matters.
         """
         fault = fault_of(outcome)
         if fault is None:
@@ -95,16 +97,18 @@ class OutlierDetector:
         record.count(fault, host, now, refused=outcome.refused)
         if address in self._ejected:
             return None
-        room = self._config.allows(len(self._ejected), population)
-        for reason, limit in self._consecutive:
+        too_long = [reason for reason, limit in self._consecutive if record.run(reason).length >= limit]
+        too_often = fault is not Fault.SERVER and self._fails_too_often(record, host, now)
+        if not too_long and not too_often:
+            return None
+        room = self._config.allows(len(self._ejected), population())
+        for reason in too_long:
             run = record.run(reason)
-            if run.length < limit:
-                continue
             if room and self._enforces(reason):
                 return self._eject(address, reason, now, run.began)
             if room or self._reading.ticks:
                 run.end()  # found and dealt with; in the standard reading one without room goes when there is some
-        if not room or fault is Fault.SERVER or not self._fails_too_often(record, host, now):
+        if not room or not too_often:
             return None
         if self._enforces(FAILURE_PERCENTAGE):
             return self._eject(address, FAILURE_PERCENTAGE, now, now - self._config.interval)
