@@ -36,6 +36,7 @@ from tests.servers import svcmesh_test_pb2 as pb
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 
 HANG_SECONDS = 600.0
+WORKERS = 1000  # a call whose loop was closed is nobody's, and holds its thread here until that process ends
 
 
 class Probe(pb_grpc.ProbeServicer):
@@ -146,7 +147,7 @@ class Probe(pb_grpc.ProbeServicer):
 def serve(options: argparse.Namespace) -> grpc.Server:
     """Start the server; print where it listens."""
     server = grpc.server(
-        futures.ThreadPoolExecutor(max_workers=40),
+        futures.ThreadPoolExecutor(max_workers=WORKERS),
         options=[("grpc.so_reuseport", 0), *((name, int(value)) for name, value in options.option)],
     )
     pb_grpc.add_ProbeServicer_to_server(Probe(options.name), server)  # type: ignore[no-untyped-call]
