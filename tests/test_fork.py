@@ -170,7 +170,7 @@ def test_locks_of_breakers_that_another_thread_holds_do_not_hold_up_the_child() 
     with Mesh({"service": SERVERS}, policy=Policy(circuit_breaker=CircuitBreaker(scope="service"))) as mesh:
         service = mesh.service("service")
         other = service.with_policy(Policy(circuit_breaker=CircuitBreaker(scope="service", open_for=7.0)))
-        breakers = [view.service_breakers[0] for view in (service.view, other.view)]
+        breakers = [view.breakers.of_service[0] for view in (service.view, other.view)]
         for breaker in breakers:
             breaker.settle(None, False, 0.0, service.view.traffic)
             breaker.state, breaker.half_opens_at = "open", float("inf")

@@ -256,7 +256,7 @@ OPEN_CALLS = {
                 with pytest.raises(ConnectionResetError), service.attempt():
                     raise ConnectionResetError
                 clock.advance(5.0)
-                assert service.view.admit(service.view.members()[0], clock.now())
+                assert service.view.breakers.admit(service.view.members()[0], clock.now())
         """,
     "one_that_failed": """
         import svcmesh

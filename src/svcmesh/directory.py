@@ -65,7 +65,7 @@ class Directory:
             if service is None:
                 service, follower = self._made(name, policy)
             self._kept[name] = service
-            if policy is not None and policy != service.policy:
+            if policy is not None and policy != service.view.policy:
                 raise ConfigError(
                     f"service {service.name!r} has another policy; for a second one use service.with_policy(policy)"
                 )
@@ -146,7 +146,8 @@ class Directory:
         else:
             source, shown = own or self._discovery, name
         cluster = Cluster(shown, self._runtime)
-        service = Service(self._mesh, cluster, check_policy(policy or configured or self._policy))
+        said = policy or configured
+        service = Service(self._mesh, cluster, check_policy(said or self._policy), yields=said is None)
         self._clusters[name] = cluster
         return service, Follower(cluster, source.discovery, name, source.identity)
 

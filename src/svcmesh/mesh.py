@@ -219,7 +219,7 @@ class Mesh(LivesHere):
     def state(self) -> dict[str, Any]:
         """Return the state now, as values that JSON can hold: services, endpoints, health, breakers, budgets."""
         self._runtime.reapers.forget_closed()
-        return {"services": {service.name: describe(service.view) for service in self._directory.all()}}
+        return {"services": {service.name: describe(service.view.current) for service in self._directory.all()}}
 
     def explain(self, name: str) -> str:
         """Say in words what a call to ``name`` would meet now, and why.
@@ -233,7 +233,7 @@ class Mesh(LivesHere):
         if service is None:
             known = ", ".join(sorted({each.name for each in self._directory.all()})) or "none"
             raise ConfigError(f"service {redacted(name)!r} has not been used in this mesh; used are: {known}")
-        return explain(describe(service.view))
+        return explain(describe(service.view.current))
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

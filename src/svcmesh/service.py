@@ -36,10 +36,10 @@ class Service(LivesHere):
     Threads: any; event loops: any number.
     """
 
-    def __init__(self, mesh: object, cluster: Cluster, policy: Policy) -> None:
+    def __init__(self, mesh: object, cluster: Cluster, policy: Policy, *, yields: bool = False) -> None:
         self._mesh = mesh  # only to keep it alive
         self._cluster = cluster
-        self.view = View(cluster, policy)
+        self.view = View(cluster, policy, yields=yields)
         self._peek = Peek(self.view)
 
     def __repr__(self) -> str:
@@ -53,8 +53,8 @@ class Service(LivesHere):
 
     @property
     def policy(self) -> Policy:
-        """What its calls go by."""
-        return self.view.policy
+        """What its calls go by: what the program says of this service, else what discovery says, else the mesh's."""
+        return self.view.current.policy
 
     def with_policy(self, policy: Policy) -> Service:
         """Return the same service under another policy: endpoints, counts and health are shared.
@@ -86,7 +86,10 @@ class Service(LivesHere):
             raise refusal.no_endpoints(self._cluster)
         self._cluster.picked = True  # before checks begin, which ask at the end of the first one whether anybody calls
         self._cluster.need()
-        cell = self._peek.choose(checks.hashed("key", key))
+        view, peek = self.view.current, self._peek
+        if peek.view is not view:
+            peek = self._peek = Peek(view)
+        cell = peek.choose(checks.hashed("key", key))
         if cell is None:
             raise NoEndpoints(f"service {self.name!r} has no endpoint to pick now; wait_ready(timeout) waits for one")
         return cell.endpoint
@@ -180,7 +183,7 @@ class Service(LivesHere):
         Args:
             key: hash of what the call is about, for balancers with affinity.
         """
-        return Block(self.view, checks.hashed("key", key), keep=self)
+        return Block(self.view.current, checks.hashed("key", key), keep=self)
 
     # -- gRPC ------------------------------------------------------------------------------------------------------
 

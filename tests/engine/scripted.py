@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -80,7 +81,7 @@ class Stage:
         for _ in range(times):
             member.started += 1
             now = self.clock.now()
-            self.view.settle(member, self.view.admit(member, now) or (), lost(), now, 0.0)
+            self.view.settle(member, self.view.breakers.admit(member, now) or (), lost(), now, 0.0)
 
 
 class Exchange:
@@ -205,3 +206,18 @@ def status(code: str = "503") -> Outcome:
 
 def error() -> Outcome:
     return Outcome(Kind.ERROR, KeyError("own"), reason="KeyError")
+
+
+def ended(view: View, outcome: Any) -> None:
+    """Let one attempt at the only endpoint end so."""
+    (member,) = view.cluster.members.values()
+    member.started += 1
+    view.settle(member, (), outcome, view.clock.now(), 0.0)
+
+
+def turn(runtime: Runtime) -> None:
+    """Wait until the worker has done what it was asked so far, and what that asked for in turn."""
+    for _ in range(3):
+        done = threading.Event()
+        runtime.worker.call(lambda _, done=done: done.set())  # type: ignore[misc]
+        assert done.wait(30)

@@ -51,9 +51,9 @@ def test_a_probe_has_one_place_and_gives_it_back_once() -> None:
     again = gate_of(stage)
     probe.settle(success(), 5.0, 0.0, late=False)
 
-    assert stage.view.service_breakers[0].state == "half-open", "a second end of the first probe is nothing"
+    assert stage.view.breakers.of_service[0].state == "half-open", "a second end of the first probe is nothing"
     again.settle(success(), 5.0, 0.0, late=False)
-    assert stage.view.service_breakers[0].state == "closed"
+    assert stage.view.breakers.of_service[0].state == "closed"
 
 
 def test_a_call_of_the_success_path_counts_without_having_asked() -> None:

@@ -106,7 +106,7 @@ def test_an_unsent_request_does_not_circle_where_breakers_refuse_all_others() ->
     stage.clock.advance(1.0)
     stage.cluster.look(stage.clock.now())
     other = stage.cluster.members[B.address]
-    probe = stage.view.admit(other, stage.clock.now())
+    probe = stage.view.breakers.admit(other, stage.clock.now())
     assert probe is not None  # somebody else has it, and there is but one
     breaker_of_a = new_breaker(stage.cluster, breaker, stage.cluster.members[A.address])
     breaker_of_a.settle = lambda *_, **__: None  # type: ignore[method-assign] # A's stays closed
@@ -116,7 +116,7 @@ def test_an_unsent_request_does_not_circle_where_breakers_refuse_all_others() ->
 
     assert outcome.refused
     assert [attempt.member.endpoint for attempt in exchange.attempts] == [A] * 3
-    stage.view.release(probe, other, stage.clock.now())
+    stage.view.breakers.release(probe, other, stage.clock.now())
 
 
 def test_weight_zero_takes_no_traffic() -> None:

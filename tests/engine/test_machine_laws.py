@@ -82,7 +82,7 @@ class Ledger:
         for member in stage.cluster.members.values():
             assert 0 <= member.unsuccessful <= member.finished == member.started
             assert all(not breaker._permits for breaker in member.breakers.values())
-        assert all(not breaker._permits for breaker in stage.view.service_breakers)
+        assert all(not breaker._permits for breaker in stage.view.breakers.of_service)
 
 
 UNCHECKED = pytest.mark.allow_leaks("Hypothesis gives some examples up halfway; the others are looked at by the law")
@@ -137,10 +137,10 @@ def _open_breakers(stage: Stage) -> None:
     for address in (A, B, C):
         stage.fail(address, 2)
     now = stage.clock.now()
-    for breaker in stage.view.service_breakers:
+    for breaker in stage.view.breakers.of_service:
         for _ in range(3):
             breaker.settle(breaker.admit(now), False, now, stage.view.traffic)
-    everyone = [*stage.view.service_breakers]
+    everyone = [*stage.view.breakers.of_service]
     for member in stage.cluster.members.values():
         everyone += member.breakers.values()
     assert all(breaker.state == "open" for breaker in everyone)
@@ -208,7 +208,7 @@ def _plainly(stage: Stage, outcome: Outcome) -> None:
 
 def _state(stage: Stage) -> Any:
     (member,) = stage.cluster.members.values()
-    breakers = [*member.breakers.values(), *stage.view.service_breakers]
+    breakers = [*member.breakers.values(), *stage.view.breakers.of_service]
     return (
         (member.started, member.finished, member.unsuccessful),
         member.succeeded_at(stage.clock.now() - 5.0),

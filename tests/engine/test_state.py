@@ -8,6 +8,7 @@ import pytest
 
 from svcmesh.balance import RoundRobin
 from svcmesh.core.endpoint import Endpoint, Locality
+from svcmesh.engine.breakers import Breakers
 from svcmesh.engine.member import Member
 from svcmesh.engine.state import describe
 from svcmesh.engine.view import View
@@ -76,17 +77,17 @@ def test_endpoints_that_are_well_are_not_looked_at_again_for_each_policy(monkeyp
     """A guard for each of a hundred functions, and a thousand endpoints: that is the sum, and not the product."""
     looked_at: list[Member] = []
     compared: list[object] = []
-    ask, equal = View.breakers_of, Policy.__eq__
+    ask, equal = Breakers.of, Policy.__eq__
 
-    def breakers_of(view: View, member: Member) -> list[Breaker]:
+    def of(breakers: Breakers, member: Member) -> list[Breaker]:
         looked_at.append(member)
-        return ask(view, member)
+        return ask(breakers, member)
 
     def compare(one: Policy, other: object) -> bool:
         compared.append(other)
         return equal(one, other)
 
-    monkeypatch.setattr(View, "breakers_of", breakers_of)
+    monkeypatch.setattr(Breakers, "of", of)
     monkeypatch.setattr(Policy, "__eq__", compare)
     stage = Stage(STANDARD, tuple(Endpoint(f"10.0.0.{n}:80") for n in range(1, 31)))
     stage.fail(A, 5)

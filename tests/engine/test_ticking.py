@@ -58,7 +58,7 @@ class Service:
             if now >= member.due:
                 member.roll(now)
             member.started += 1
-            self.view.settle(member, self.view.admit(member, now) or (), outcome or success(), now, 0.0)
+            self.view.settle(member, self.view.breakers.admit(member, now) or (), outcome or success(), now, 0.0)
 
     def advance(self, seconds: float) -> None:
         """Let time pass, once the worker has set the timers that it was asked for."""

@@ -10,9 +10,12 @@ import tenacity
 
 from svcmesh.core.deadline import deadline
 from svcmesh.core.endpoint import Endpoint, Health
+from svcmesh.core.outcome import Kind
+from svcmesh.core.snapshot import Snapshot
 from svcmesh.engine.view import View
-from svcmesh.policy import Abort, CircuitBreaker, Fault, OutlierDetection, Policy, Retry, Slow
-from tests.engine.scripted import A, B, C, Exchange, Stage, lost, success
+from svcmesh.policy import Abort, CircuitBreaker, Fault, HealthCheck, OutlierDetection, Policy, Retry, Slow
+from tests.engine.health.asked import Asked
+from tests.engine.scripted import A, B, C, Exchange, Stage, drive, lost, success
 
 STANDARD = Policy.standard()
 
@@ -231,3 +234,90 @@ def test_a_view_of_one_port_has_those_endpoints_and_shares_what_is_known_of_them
     del view
     gc.collect()
     assert gone() is None
+
+
+def succeeded(policy: Policy, sent: object) -> Stage:
+    """Return a service whose discovery sends this after a while."""
+    stage = Stage(Policy())
+    stage.runtime.asker = lambda *_: Asked()
+    stage.view = View(stage.cluster, policy, yields=True)
+    stage.cluster.apply(Snapshot((A, B, C), policy=sent))
+    return stage
+
+
+def test_a_call_that_is_under_way_ends_by_the_policy_it_began_with() -> None:
+    """Its permits, its budget and its attempts are those of the view that it entered."""
+    stage = succeeded(STANDARD, None)
+    call, exchange = stage.call(), Exchange()
+    member = stage.view.enter(0.0)
+    assert member is not None
+    stage.cluster.apply(Snapshot((A, B, C), policy={"retry": None}))
+
+    assert stage.view.enter(0.0) is None
+    assert drive(call, exchange, stage.clock).kind is Kind.SUCCESS
+    member.finished += 1
+    stage.clock.advance(60.0)
+    assert stage.in_flight == {}
+    assert stage.view.current.policy == STANDARD.replace(retry=None)
+    stage.view = stage.view.current
+    assert stage.goes_straight(stage.clock.now())
+
+
+def test_who_holds_an_old_successor_finds_the_newest_and_the_first_again() -> None:
+    stage = succeeded(STANDARD, {"timeout": 1.0})
+    first = stage.view.current
+    stage.cluster.apply(Snapshot((A,), policy={"timeout": 2.0}))
+    second = first.current
+    assert (first.policy.timeout, second.policy.timeout) == (1.0, 2.0)
+    assert stage.view.current is second.current is second
+    stage.cluster.apply(Snapshot((A,)))
+
+    assert first.current is second.current is stage.view.current is stage.view
+    assert stage.goes_straight()
+    assert first.choose() is second.choose() is None
+
+
+def test_a_policy_that_comes_to_the_same_changes_nothing() -> None:
+    stage = succeeded(STANDARD, {"timeout": STANDARD.timeout, "timeout_ends_streams": False})
+    assert stage.view.current is stage.view
+    assert stage.goes_straight()
+
+
+def test_health_is_checked_as_the_policy_in_force_says() -> None:
+    """And no more as one says that it took the place of."""
+    own, other = HealthCheck(custom_health_check=print), HealthCheck(custom_health_check=repr)
+    stage = succeeded(Policy(health_check=own), {"health_check": other})
+    first = stage.view.current
+
+    assert stage.view.checking is None
+    assert first.checking is not None
+    assert list(first.checking.wanted) == [first]
+    stage.cluster.apply(Snapshot((A,)))
+    assert first.checking is None
+    assert stage.view.checking is not None
+    assert list(stage.view.checking.wanted) == [stage.view]
+
+
+def test_a_fork_keeps_the_policy_in_force() -> None:
+    stage = succeeded(
+        Policy(health_check=HealthCheck(custom_health_check=print)), {"timeout": 1.0, "health_check": None}
+    )
+    stage.cluster.reset_after_fork()
+    assert stage.view.checking is None
+    assert not stage.goes_straight()
+    assert stage.view.current.policy == Policy(timeout=1.0)
+
+
+@pytest.mark.parametrize(
+    ("own", "sent", "then"),
+    [
+        (Policy(), None, Policy()),
+        (Policy(timeout=3.0), Policy(timeout=9.0), Policy(timeout=9.0)),
+        (Policy(timeout=3.0, per_try_timeout=2.0), {"timeout": 1.0}, Policy(timeout=1.0, per_try_timeout=1.0)),
+        (Policy(timeout=3.0), {"per_try_timeout": 5.0}, Policy(timeout=3.0, per_try_timeout=3.0)),
+        (Policy(per_try_timeout=2.0), {"timeout": None}, Policy(per_try_timeout=2.0)),
+    ],
+)
+def test_what_discovery_sends_is_laid_over_the_policy(own: Policy, sent: object, then: Policy) -> None:
+    """A per-try timeout above the timeout is no limit (Envoy ignores it), and no error."""
+    assert succeeded(own, sent).view.current.policy == then

@@ -93,7 +93,7 @@ def test_what_other_policies_of_the_service_do_is_told() -> None:
     member.started += 1
     per_endpoint.settle(member, (), lost(), stage.clock.now(), 0.0)
     whole = View(stage.cluster, Policy(timeout=2.0, circuit_breaker=replace(once, scope="service")))
-    whole.service_breakers[0].settle(None, False, 0.0, whole.traffic)
+    whole.breakers.of_service[0].settle(None, False, 0.0, whole.traffic)
     calm = View(stage.cluster, Policy(timeout=3.0))
 
     text = told(stage)

@@ -531,7 +531,7 @@ def _after(mesh: Mesh, ends: list[str], *, awaits: bool) -> Any:
 
     asyncio.run(main())
     (member,) = service.view.cluster.members.values()
-    breakers = [*member.breakers.values(), *service.view.service_breakers]
+    breakers = [*member.breakers.values(), *service.view.breakers.of_service]
     counts = (member.started, member.finished, member.unsuccessful, service.view.budget.calls)
     return errors, counts, [(b.state, b._window.shown) for b in breakers], sorted(service.view.ejections())
 

@@ -86,7 +86,7 @@ def test_they_are_a_type_error_and_nothing_else(
         (member,) = service.view.cluster.members.values()
         assert member.started <= 1
         assert member.succeeded == 0
-        assert service.view.breakers_of(member) == []
+        assert service.view.breakers.of(member) == []
         assert mesh.state()["services"]["service"]["breakers"] == ["closed"]
         assert _made(guarded(1)) == 1
 

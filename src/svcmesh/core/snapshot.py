@@ -18,7 +18,8 @@ class Snapshot:
     Args:
         endpoints: all that the registry lists, unhealthy ones included; several with one address are an error.
         version: the registry's own mark of this state (an index, a revision), for logs and resuming.
-        policy: a policy that the registry sends along, or None.
+        policy: what the registry says of how to call them: a `Policy`, or a dict of some of its fields, which are laid
+            over the service's; None: nothing. What the program itself says of the service counts more.
         authoritative: an empty list is believed at once, because the source cannot mistake a failure for
             emptiness (a directory it read, a list it was given). Others are held back by the engine.
     """

@@ -13,7 +13,9 @@ from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
 from svcmesh.core.endpoint import Endpoint, Health
+from svcmesh.core.errors import ConfigError
 from svcmesh.core.snapshot import Difference, Snapshot
+from svcmesh.engine.draining import drain
 from svcmesh.engine.ejections import Ejections
 from svcmesh.engine.health.health_checks import HealthChecks
 from svcmesh.engine.member import NEVER, Member
@@ -26,16 +28,19 @@ Report = tuple[str, dict[str, Any]]
 """An event to emit once no lock is held: its name and its fields."""
 TICKS_PER_WINDOW = 10
 _UNHEALTHY = Health.UNHEALTHY  # a look at a member of an enumeration takes as long as all else that is asked of one
-QUICK_LOOK, LONG_LOOK, LONG_TIME = 0.25, 5.0, 30.0
-"""Seconds between two looks at endpoints that left and are finishing their calls: at first, and after a long time."""
 
 
 class Subscriber(Protocol):
     """What a view is to its cluster: something to rebuild when the state has changed."""
 
+    yields: bool
+
     @property
     def panicking(self) -> Collection[int]:
         """The priorities that are in panic, as of the last `rebuild`."""
+
+    def heed(self, sent: Any) -> None:
+        """Let calls that begin from now on go by what discovery says of their policy, if it ``yields``."""
 
     def rebuild(self, now: float) -> None:
         """Publish a new picker."""
@@ -108,6 +113,7 @@ class Cluster:
         self._rebuilding = False
         self._stale = False
         self._panicking: set[int] = set()
+        self._sent: Any = None
         self._due = NEVER
         self._horizon = 0.0
         self._tick = NEVER
@@ -160,6 +166,7 @@ class Cluster:
             restored = self.ejections.forget(left)
             self.health.follow(members)
         self.rebuild()
+        self._heed(snapshot.policy)
         self.wake()
         self.ejections.report_restored(restored)
         if change:
@@ -172,7 +179,21 @@ class Cluster:
                 age=age,
             )
         if left:
-            self._retire(left, now + LONG_TIME)
+            drain(self.runtime, self.draining, left)
+
+    def _heed(self, sent: Any) -> None:
+        """Have calls go by what discovery says of their policy; what makes no valid one is told, and left out."""
+        if sent == self._sent:
+            return
+        self._sent = sent
+        try:
+            for view in self.views:
+                if view.yields:
+                    view.heed(sent)
+        except ConfigError as error:
+            self.runtime.events.emit("config.warning", self.name, error=f"the policy that discovery sends: {error}")
+        else:
+            self.runtime.events.emit("config.reloaded", self.name, source="discovery")
 
     def _members(
         self, endpoints: Iterable[Endpoint], now: float
@@ -208,23 +229,6 @@ class Cluster:
             member.since = now
         member.endpoint = endpoint
         return member
-
-    def _retire(self, left: list[Member], long: float) -> None:
-        """Close what no call needs of those who left, all of it once their calls in flight have ended; look again.
-
-        Calls may take as long as they like; ``long`` is the instant from which that is looked at less often.
-        """
-        now = self.runtime.clock.now()
-        waiting = [m for m in left if m.in_flight > 0]
-        for member in left:
-            if member not in waiting:
-                self.draining.discard(member)
-                member.close()
-            else:
-                member.close_idle()
-        if waiting and not self.runtime.closed:
-            again = now + (LONG_LOOK if now >= long else QUICK_LOOK)
-            self.runtime.call_at(again, lambda: self._retire(waiting, long))
 
     # -- waiting for endpoints -------------------------------------------------------------------------------------
 

@@ -25,15 +25,15 @@ class Gate:
     @property
     def shut(self) -> bool:
         """Whether a breaker has opened meanwhile, so that the call may go on no more."""
-        return any(breaker.state == "open" for breaker in self._view.service_breakers)
+        return any(breaker.state == "open" for breaker in self._view.breakers.of_service)
 
     def adopt(self) -> None:
         """Take in a call of the success path, which asked nobody, since every breaker was closed."""
-        self._permits = [(breaker, None) for breaker in self._view.service_breakers]
+        self._permits = [(breaker, None) for breaker in self._view.breakers.of_service]
 
     def admit(self, now: float) -> float | None:
         """Ask every breaker; return None when all admit the call, else the seconds until the one that refuses may."""
-        for breaker in self._view.service_breakers:
+        for breaker in self._view.breakers.of_service:
             permit = breaker.admit(now)
             if permit is None:
                 return breaker.retry_after(now)

@@ -212,7 +212,7 @@ class Call:
             member = self.view.choose_from(self.exchange.key, exclude | refused, self.endpoints)
             if member is None:
                 return None
-            permits = self.view.admit(member, now)
+            permits = self.view.breakers.admit(member, now)
             if permits is not None:
                 return member, permits
             refused.add(member.endpoint)

@@ -25,17 +25,17 @@ class Peek:
     """
 
     def __init__(self, view: View) -> None:
-        self._view = view
+        self.view = view
         self._tables = bool(getattr(view.selection.balancer, "slow", Configuration.slow))
 
     def choose(self, key: int | None) -> Cell | None:
         """Return whom a call with this key would go to; None when there is nobody."""
-        picker = self._view.picker if self._tables else self._view.selection.plan.mirror or self._first()
+        picker = self.view.picker if self._tables else self.view.selection.plan.mirror or self._first()
         return picker.choose_from(key, ())
 
     def _first(self) -> Picker:
         """Make the first mirror by a selection of our own, so that the one of the calls stays as it is."""
-        view = self._view
+        view = self.view
         with view.cluster.lock:
             mirror = view.selection.plan.mirror
             if mirror is None:
@@ -46,4 +46,4 @@ class Peek:
             return mirror
 
     def _is_open(self, member: Member) -> bool:
-        return any(breaker.state == "open" for breaker in self._view.breakers_of(member))
+        return any(breaker.state == "open" for breaker in self.view.breakers.of(member))

@@ -37,7 +37,7 @@ def _session_stranded(view: View, address: str, now: float) -> NoEndpoints | Cir
     """Others may be called, but a strict session names this one."""
     named = f"the session of a call to service {view.cluster.name!r} names the endpoint {address!r}, "
     member = next((member for member in view.members() if member.endpoint.address == address), None)
-    opened = [] if member is None else [b for b in view.breakers_of(member) if b.state != "closed"]
+    opened = [] if member is None else [b for b in view.breakers.of(member) if b.state != "closed"]
     if opened:
         wait = max(breaker.retry_after(now) for breaker in opened)
         return CircuitOpen(f"{named}whose circuit breaker is open, {_until(wait)}", retry_after=wait or None)

@@ -26,7 +26,9 @@ def describe(view: View) -> dict[str, Any]:
     with cluster.lock:
         members = dict(cluster.members)
         draining = len(cluster.draining)
-        others = [other for other in cluster.views if isinstance(other, View) and other is not view]
+        others = [
+            other for other in cluster.views if isinstance(other, View) and other is not view and other.current is other
+        ]
     own, *elsewhere = _by_policy([view, *others])
     ejected = _ejected(view)
     watched = cluster.follower.state if cluster.follower is not None else None
@@ -56,9 +58,10 @@ def _under(views: Sequence[View], now: float) -> dict[str, Any]:
     policy = view.policy
     return {
         "panic": any(each.panicking for each in views),
-        "breakers": [breaker.state for breaker in view.service_breakers],
+        "breakers": [breaker.state for breaker in view.breakers.of_service],
         "retry_tokens": None if policy.retry is None else view.budget.tokens(now),
         "policy": {
+            "sent_by_discovery": view.sent,
             "timeout": policy.timeout,
             "per_try_timeout": policy.per_try_timeout,
             "max_attempts": 1 if policy.retry is None else int(policy.retry.max_attempts),
@@ -139,7 +142,7 @@ def _held_back(view: View, member: Member, ejected: Mapping[str, Ejection], now:
     ejection = ejected.get(member.endpoint.address)
     return {
         "ejected": None if ejection is None else {"reason": ejection.reason, "for": max(0.0, ejection.until - now)},
-        "breakers": [breaker.state for breaker in view.breakers_of(member)],
+        "breakers": [breaker.state for breaker in view.breakers.of(member)],
         "check": _check(view, member),
     }
 

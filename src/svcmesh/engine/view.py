@@ -9,8 +9,7 @@ one test, and that is the pick itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from svcmesh.balance import hash_on
 from svcmesh.balance.load_report import LoadReport
@@ -21,15 +20,14 @@ from svcmesh.core.deadline import ambient_on
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine import lesson
-from svcmesh.engine.circuits import Knocker, follow, new_breaker
+from svcmesh.engine.breakers import Breakers
 from svcmesh.engine.cluster import Cluster
+from svcmesh.engine.health.checking import Checking
 from svcmesh.engine.member import NEVER, Member, Permits
 from svcmesh.engine.selection import Selection
 from svcmesh.engine.traffic import ClusterTraffic
 from svcmesh.observe.events import PER_CALL
-from svcmesh.policy.breaker import Breaker
 from svcmesh.policy.budget import Budget, RetryBudget
-from svcmesh.policy.circuit import CircuitBreaker
 from svcmesh.policy.health.finding import Unwell
 from svcmesh.policy.outlier import Ejection
 from svcmesh.policy.outlier.fault import fault_of
@@ -55,23 +53,41 @@ class HeldBack(NamedTuple):
 class View:
     """What calls of one service under one policy go through.
 
+    Args:
+        port: only endpoints with this port are called; None: all.
+        yields: it goes by what discovery says of the policy, as soon as that says anything; see `current`.
+        sent: the policy is one that discovery has sent.
+
     Attributes:
         choose: returns a member for a plain call, or None: take the machine. Read it anew on each call.
+        breakers: the circuit breakers.
         picker: the picker behind it. budget: counts the calls, and pays for retries.
         per_try: seconds that one attempt may take; infinite for no limit. total: the same for a whole call.
         hash_on: the rules for the keys of calls; empty where no key is wanted. session: those of sessions; None: none.
         keyed: a request of HTTP or gRPC has a key or a session.
         limit: the smaller one of the two, for a plain call without a timeout of its own.
-        port: only endpoints with this port are called; None: all.
         checking: the health checks of this policy; None: it has none.
         learns: the balancer goes by how long calls take, so that straight lines owe it a `learn` at each end.
         reported: the balancer goes by what servers report of their load, so that transports owe it each `report`.
+        port, yields, sent: as given.
         reads_answers: the headers of answers are to be looked at: for such a report, or for the session.
     """
 
-    def __init__(self, cluster: Cluster, policy: Policy, *, port: int | None = None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        policy: Policy,
+        *,
+        port: int | None = None,
+        yields: bool = False,
+        sent: bool = False,
+    ) -> None:
         self.cluster = cluster
         self.port = port
+        self.yields = yields
+        self.sent = sent
+        self._successor: View | None = None
+        self.checking: Checking | None = None
         self._by_port: dict[int, View] = {}
         self.policy = policy
         self.runtime = cluster.runtime
@@ -94,9 +110,6 @@ class View:
         self.reads_answers = self.reported or self.session is not None
         self._previous_priorities = None if policy.retry is None else policy.retry.previous_priorities
         self._outliers = policy.outlier_detection
-        self._breakers = tuple(b for b in policy.breakers if b.scope == "endpoint")
-        self._service_breakers = tuple(b for b in policy.breakers if b.scope == "service")
-        self._stored = tuple(b for b in self._breakers if b.storage is not None)
         self._join()
 
     def _join(self) -> None:
@@ -104,20 +117,61 @@ class View:
         config = self.policy.retry.budget if self.policy.retry is not None else None
         config = config or _NO_BUDGET
         self.budget = self.cluster.shared(config, lambda: Budget(config, self.clock.now()))
-        self.service_breakers = tuple(
-            self.cluster.shared(config, partial(new_breaker, self.cluster, config, None))
-            for config in self._service_breakers
-        )
-        self._unfollowed = any(b.storage is not None for b in self.policy.breakers)
-        self._knocker = Knocker(self.cluster)
+        self.breakers = Breakers(self.cluster, self.policy, self.members)
         self.traffic = ClusterTraffic(self.cluster)
         windows = [b.window for b in self.policy.breakers]
         if self._outliers is not None:
             windows.append(self._outliers.interval)
             self.cluster.ejections.join(self._outliers, self)
+        self._have_checked()
+        if self._successor is not None:
+            self.succeeded_by(self._successor)
+        self.cluster.join(self, windows)
+
+    # -- a policy that discovery sends -----------------------------------------------------------------------------
+
+    @property
+    def current(self) -> View:
+        """The view that calls which begin now go through: this one, or the one that took its place.
+
+        A view that was succeeded offers nobody on the success path; so those who hold it need not ask before each call,
+        but only when they are about to take the machine.
+        """
+        successor = self._successor
+        return self if successor is None else successor.current
+
+    def heed(self, sent: Policy | Mapping[str, Any] | None) -> None:
+        """Let calls that begin from now on go by what discovery says: a policy, some fields of ours, or nothing.
+
+        Calls that are under way end as they began.
+
+        Raises:
+            ConfigError: that is no policy, or would make none that is valid.
+        """
+        policy, before = self.policy.as_sent(sent), self.current
+        if policy == before.policy:
+            return
+        if policy == self.policy:
+            self._successor = None
+            self._have_checked()
+        else:
+            self.succeeded_by(View(self.cluster, policy, sent=True))
+        if before is not self:
+            before.succeeded_by(self)  # only now: else the two would point at each other for a moment
+        self.cluster.rebuild()
+
+    def succeeded_by(self, view: View) -> None:
+        """Leave calls to come to ``view``, and let go of what only these would need."""
+        self._successor = view
+        self._by_port = {}
+        if self.checking is not None:
+            self.checking.wanted.discard(self)
+            self.checking = None
+
+    def _have_checked(self) -> None:
+        """Have endpoints asked whether they are well, where the policy says so."""
         check = self.policy.health_check
         self.checking = None if check is None else self.cluster.health.join(check, self)
-        self.cluster.join(self, windows)
 
     # -- the success path ------------------------------------------------------------------------------------------
 
@@ -177,40 +231,6 @@ class View:
 
     # -- what the machine asks -------------------------------------------------------------------------------------
 
-    def admit(self, member: Member, now: float) -> Permits | None:
-        """Ask the endpoint's breakers for permits; None when one of them refuses."""
-        if self._unfollowed:
-            self._follow()
-        permits: list[tuple[Breaker, int]] = []
-        for config in self._breakers:
-            breaker = member.breakers.get(config)
-            if breaker is None:
-                continue  # it never failed, nor is its state shared with others, so it is closed
-            permit = breaker.admit(now)
-            if permit is None:
-                self.release(tuple(permits), member, now)
-                return None
-            permits.append((breaker, permit))
-        return tuple(permits)
-
-    def _follow(self) -> None:
-        """Follow the storages of all breakers: others may have opened a circuit at which no call of ours has failed."""
-        cluster, shared = self.cluster, self.service_breakers
-        for config, breaker in zip(self._service_breakers, shared, strict=True):
-            if config.storage is not None:
-                cluster.shared(("followed", config), partial(follow, self.runtime, breaker))
-        with cluster.lock:
-            for member in self.members():
-                for config in self._stored:
-                    self._breaker(config, member)
-        self._unfollowed = False
-        cluster.rebuild()
-
-    def release(self, permits: Permits, member: Member, now: float) -> None:
-        """Give permits back unused."""
-        for breaker, permit in permits:
-            breaker.settle(permit, None, now, member)
-
     def settle(
         self,
         member: Member,
@@ -240,36 +260,11 @@ class View:
             failed = lesson.failed(outcome)
             if failed or not begun:
                 self._learning.learn(member, 0.0 if begun else seconds, now, failed)
-        self._tell_breakers(member, permits, outcome, good, now, seconds)
+        self.breakers.settle(member, permits, outcome, good, now, seconds)
         if outcome.blames and outcome.refused:
             self.cluster.doubt()
         if fault is not None and self._outliers is not None and self._outliers.counts(fault):
             self.cluster.ejections.failed(self._outliers, member, outcome, now)
-
-    def _tell_breakers(
-        self, member: Member, permits: Permits, outcome: Outcome, good: bool | None, now: float, seconds: float
-    ) -> None:
-        """Tell the endpoint's breakers, which exist from the first end on that may count against it."""
-        held = dict(permits)
-        for config in self._breakers:
-            breaker = member.breakers.get(config)
-            if breaker is None:
-                if not outcome.blames and config.slow is None:
-                    continue
-                with self.cluster.lock:
-                    breaker = self._breaker(config, member)
-            breaker.settle(held.get(breaker), good, now, member, outcome.error, seconds)
-            if outcome.refused and breaker.state == "open":
-                self._knocker.knock(breaker, member)
-
-    def _breaker(self, config: CircuitBreaker, member: Member) -> Breaker:
-        """Return the breaker of ``member``, made now if there is none. The cluster's lock is held."""
-        found = member.breakers.get(config)
-        if found is None:
-            found = member.breakers[config] = new_breaker(self.cluster, config, member)
-            if config.storage is not None:
-                follow(self.runtime, found)
-        return found
 
     def choose_from(self, key: int | None, exclude: Collection[Endpoint], tried: Sequence[Endpoint]) -> Member | None:
         """Return whom to ask next, not one of the excluded ones; None when there is nobody. ``tried``: so far."""
@@ -289,7 +284,7 @@ class View:
         breaking = ejected = 0
         waits: list[float] = []
         for member in self.members():
-            opened = [breaker for breaker in self.breakers_of(member) if breaker.state != "closed"]
+            opened = [breaker for breaker in self.breakers.of(member) if breaker.state != "closed"]
             ejection = self.ejections().get(member.endpoint.address)
             breaking += bool(opened)
             ejected += ejection is not None
@@ -298,10 +293,6 @@ class View:
             if wait > 0:
                 waits.append(wait)
         return HeldBack(breaking, ejected, min(waits, default=None))
-
-    def breakers_of(self, member: Member) -> list[Breaker]:
-        """Return the breakers of ``member`` under this policy, as far as it has ever failed."""
-        return [member.breakers[config] for config in self._breakers if config in member.breakers]
 
     # -- publishing ------------------------------------------------------------------------------------------------
 
@@ -312,12 +303,11 @@ class View:
         def is_open(member: Member) -> bool:
             if not member.breakers:
                 return False
-            states = {self._woken(breaker, now) for breaker in self.breakers_of(member)}
+            states = self.breakers.states(member, now)
             if "half-open" in states:
                 probing.append(member)
             return "open" in states
 
-        self._unfollowed |= any(config not in m.breakers for config in self._stored for m in self.members())
         self.selection.update(self.members(), self.ejections(), is_open, now, self.failing())
         self.cluster.look_at(self.selection.again_at)
         self.picker = self.selection.plan.picker
@@ -357,25 +347,17 @@ class View:
     def _is_plain(self, probing: bool, now: float) -> bool:
         policy, retry = self.policy, self.policy.retry
         return not (
-            probing
+            self.breakers.want_all_calls(now)
+            or self._successor is not None
+            or probing
             or self.cluster.asleep
-            or self._unfollowed
             or (self.checking is not None and not self.checking.started)
             or self.runtime.closed
             or policy.all_faults
             or self.cluster.faults
             or self.runtime.events.wanted & PER_CALL
             or (retry is not None and retry.wants_results)
-            or any(config.slow is not None for config in policy.breakers)
-            or {self._woken(breaker, now) for breaker in self.service_breakers} - {"closed"}
         )
-
-    def _woken(self, breaker: Breaker, now: float) -> str:
-        """Return the state of ``breaker``, half-open if it is time; see to it that we look again when it will be."""
-        breaker.wake(now)
-        if breaker.half_opens_at is not None:
-            self.cluster.look_at(breaker.half_opens_at)
-        return breaker.state
 
     def reset_after_fork(self) -> None:
         """In a forked child: join the cluster anew."""

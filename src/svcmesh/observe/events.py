@@ -212,7 +212,7 @@ class RegistrationLeft(Event):
 
 @dataclass(frozen=True, slots=True)
 class ConfigReloaded(Event):
-    """A watched file brought another configuration; ``source`` names it."""
+    """Another configuration is in force: that of a watched file, which ``source`` names, or a policy of "discovery"."""
 
     name: ClassVar[str] = "config.reloaded"
     source: str

@@ -127,8 +127,9 @@ def _policy(state: Mapping[str, Any]) -> str:
     tokens = "" if state["retry_tokens"] is None else f", {state['retry_tokens']:.1f} retries in the budget"
     locality = "" if policy["locality"] is None else f", {policy['locality']}"
     check = "" if policy["health_check"] is None else f", health check: {policy['health_check']}"
+    sent = "sent by discovery: " if policy["sent_by_discovery"] else ""
     return (
-        f"timeout {_seconds(policy['timeout'])}, per try {_seconds(policy['per_try_timeout'])}, "
+        f"{sent}timeout {_seconds(policy['timeout'])}, per try {_seconds(policy['per_try_timeout'])}, "
         f"{policy['max_attempts']} attempts{tokens}, {policy['load_balancer']}{locality}{check}"
     )
 

@@ -7,7 +7,7 @@ what a service gets when nobody said anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, Self
@@ -132,6 +132,22 @@ class Policy:
         if "timeout" in changes:
             changes.setdefault("timeout_ends_streams", True)
         return replace(self, **changes)
+
+    def as_sent(self, sent: object) -> Policy:
+        """Return what becomes of this policy where discovery sends something: a policy, or some fields of one.
+
+        A ``timeout`` alone also shortens a longer ``per_try_timeout``, which would be no limit any more.
+
+        Raises:
+            ConfigError: it is neither, or no valid policy comes of it.
+        """
+        if sent is None or isinstance(sent, Policy):
+            return self if sent is None else sent
+        if not isinstance(sent, Mapping):
+            raise ConfigError(f"discovery sends a Policy or a dict of its fields, not {sent!r}")
+        timeout, per_try = sent.get("timeout", self.timeout), sent.get("per_try_timeout", self.per_try_timeout)
+        numbers = isinstance(timeout, int | float) and isinstance(per_try, int | float)
+        return self.replace(**{**sent, **({"per_try_timeout": timeout} if numbers and per_try > timeout else {})})
 
     def is_idempotent(self, method: str) -> bool:
         """Return whether the gRPC method ``/pkg.Service/Method`` may be repeated though it may have been executed."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 import functools
 import inspect
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from types import CoroutineType
@@ -62,7 +63,7 @@ def guarded(fn: Callable[P, R], view: View, *, idempotent: bool, alone: bool = F
 class _Traits:
     """What all calls of one guarded function have in common."""
 
-    __slots__ = ("blame_all", "fn", "idempotent", "name", "picks", "view")
+    __slots__ = ("blame_all", "fn", "idempotent", "line", "name", "picks", "text", "view")
 
     def __init__(self, fn: Function, view: View, picks: bool, idempotent: bool, blame_all: bool) -> None:
         self.fn = fn
@@ -71,6 +72,22 @@ class _Traits:
         self.idempotent = idempotent
         self.blame_all = blame_all
         self.name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
+        self.line: Callable[[], Function | None] = lambda: None
+        self.text = self._written()
+
+    def _written(self) -> tuple[bool, bool]:
+        """Return what of the policy is part of the text of the straight line: that there is one, and how it ends."""
+        view = self.view
+        return view.clock is SYSTEM and not view.hash_on, view.learns  # the machine makes the key
+
+    def current(self) -> View:
+        """Return the view of a call that begins now; the straight line goes by it from now on, if its text allows."""
+        view = self.view.current
+        if view is not self.view:
+            self.view, line = view, self.line()
+            if line is not None and self._written() == self.text:
+                line.__globals__.update(view_=view, limit_=view.limit)
+        return view
 
 
 def _line(traits: _Traits, *, awaits: bool) -> Function:
@@ -87,9 +104,11 @@ def _line(traits: _Traits, *, awaits: bool) -> Function:
         "in_time_": in_time,
         "reapers_": view.runtime.reapers,
     }
-    straight = view.clock is SYSTEM and not view.hash_on  # the machine makes the key
+    straight, learns = traits.text
     check = None if awaits else functools.partial(_check_answer, traits)
-    return line(traits.fn, names, picks=traits.picks, awaits=awaits, straight=straight, learns=view.learns, check=check)
+    made = line(traits.fn, names, picks=traits.picks, awaits=awaits, straight=straight, learns=learns, check=check)
+    traits.line = weakref.ref(made)
+    return made
 
 
 def _restore(token: Token) -> None:
@@ -98,13 +117,15 @@ def _restore(token: Token) -> None:
 
 
 def _call_slowly(traits: _Traits, args: tuple[Any, ...], kwargs: dict[str, Any], now: float) -> Any:
+    view = traits.current()
     exchange = BlockingFunction(traits, (args, kwargs))
-    return blocking.run(Call(traits.view, exchange, now, traits.view.deadline(now)), exchange)
+    return blocking.run(Call(view, exchange, now, view.deadline(now)), exchange)
 
 
 async def _await_slowly(traits: _Traits, args: tuple[Any, ...], kwargs: dict[str, Any], now: float) -> Any:
+    view = traits.current()
     exchange = AwaitingFunction(traits, (args, kwargs))
-    return await awaiting.run(Call(traits.view, exchange, now, traits.view.deadline(now)), exchange)
+    return await awaiting.run(Call(view, exchange, now, view.deadline(now)), exchange)
 
 
 def _call_further(

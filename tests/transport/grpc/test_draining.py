@@ -24,7 +24,7 @@ AT_ONCE = 0.01
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look often at those who have been draining for long."""
-    monkeypatch.setattr("svcmesh.engine.cluster.LONG_LOOK", AT_ONCE)
+    monkeypatch.setattr("svcmesh.engine.draining.LONG_LOOK", AT_ONCE)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
     @classmethod
     def begin(cls, line: Line, request: Request, stock: Stock, timeout: float | None, patient: bool) -> Self:
         """Start a call."""
-        flow = Flow(line, request, stock, timeout, patient)
+        flow = Flow(line.current, request, stock, timeout, patient)
         call = cls(flow)
         flow.begin()
         return call

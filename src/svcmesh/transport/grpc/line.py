@@ -61,6 +61,12 @@ class Line:
         self._idempotent: bool | None = None
 
     @property
+    def current(self) -> Line:
+        """The line of calls that begin now: this one, unless discovery has sent another policy since it was made."""
+        view = self.view.current
+        return self if view is self.view else Line(view, self.dialer, self.method)
+
+    @property
     def idempotent(self) -> bool:
         """Whether calls may be repeated although they may have been executed; asked only after a failure."""
         if self._idempotent is None:

@@ -30,6 +30,10 @@ class UnaryUnary(Multicallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[t
 
     def __init__(self, line: Line) -> None:
         super().__init__(line)
+        self._go_by(line)
+
+    def _go_by(self, line: Line) -> None:
+        self._line = line
         self._view = line.view
         self._now = line.view.clock.now
         self._plain_limit = wire_timeout(line.view.limit)
@@ -123,6 +127,10 @@ class UnaryUnary(Multicallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[t
         key: int | None = None,
     ) -> Any:
         self._line.dialer.refuse_closed()
+        line = self._line.current
+        if line is not self._line:
+            self._go_by(line)
+            return self._wait(style, request, timeout, stock, patient)
         exchange = Blocking(self._line, style, request, stock, patient, key)
         return blocking.run(Call(self._view, exchange, now, self._view.deadline(now, timeout)), exchange)
 

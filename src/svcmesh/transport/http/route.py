@@ -72,7 +72,7 @@ class ToService:
     def find(self, request: httpx.Request) -> View:
         """Return the service's view."""
         if request.url.raw_host == self._host and request.url.raw_scheme in _SCHEMES:
-            return self._view
+            return self._view.current
         check_scheme(request)
         error = NoEndpoints(
             f"this transport serves http://{self._name} only, not {request.url.scheme}://{request.url.host}: "
@@ -100,7 +100,7 @@ class ToMesh:
             if len(self._services) >= _MOST_HOSTS:
                 self._services.clear()  # hosts may be anybody's: the mesh forgets those that only we referred to
             self._services[request.url.raw_host] = service
-        return service.view
+        return service.view.current
 
     def respelled(self, request: httpx.Request) -> bool:
         """Whether the host is now known to be another service than so far, one that is spelled in another case.

@@ -85,6 +85,7 @@ class AioFlow:
     @classmethod
     def now(cls, line: Line, request: Request, stock: Stock, timeout: float | None, patient: bool) -> AioFlow:
         """Return the course of a call that begins now, on the running loop."""
+        line = line.current
         began = line.view.clock.now()
         deadline = line.view.deadline(began, timeout)
         times = asyncio.get_running_loop(), began, deadline, wire_end(line, timeout, deadline)

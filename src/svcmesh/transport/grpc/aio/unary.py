@@ -36,8 +36,11 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
     """A method with one request and one response."""
 
     def __init__(self, line: Line, running: Running) -> None:
-        self._line = line
         self.running = running
+        self._go_by(line)
+
+    def _go_by(self, line: Line) -> None:
+        self._line = line
         self.view = self._view = line.view
         self._now = line.view.clock.now
         self._total = line.view.total
@@ -73,6 +76,16 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         asked = (sending, metadata, credentials, compression, wait_for_ready, loop, now, ends, key)
         member = view.enter(now, key) if now < ends else None
         if member is None:
+            if line.current is not line:
+                self._go_by(line.current)
+                return self(
+                    request,
+                    timeout=timeout,
+                    metadata=metadata,
+                    credentials=credentials,
+                    wait_for_ready=wait_for_ready,
+                    compression=compression,
+                )
             return self._slowly(asked)
         try:
             stock = (
