@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from svcmesh.core.emit import Emit
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.snapshot import Snapshot
@@ -14,7 +17,7 @@ class News:
         self._emit = emit
         self._service = service
         self._whose = whose
-        self._known: tuple[tuple[Endpoint, ...], bool] | None = None
+        self._known: tuple[tuple[Endpoint, ...], bool, Mapping[str, Any] | None] | None = None
         self._left_out: tuple[str, ...] = ()
 
     def of(
@@ -24,6 +27,7 @@ class News:
         *,
         version: str | int | None,
         authoritative: bool,
+        policy: Mapping[str, Any] | None = None,
     ) -> Snapshot | None:
         """Return a snapshot, or None if that was known; say what is ``left_out`` when that is another."""
         if left_out != self._left_out:
@@ -31,8 +35,8 @@ class News:
             if left_out:
                 told = f"{len(left_out)} instances that {self._whose} lists cannot be used; {left_out[0]}"
                 self._emit("config.warning", service=self._service, error=told)
-        known = endpoints, authoritative
+        known = endpoints, authoritative, policy
         if known == self._known:
             return None
         self._known = known
-        return Snapshot(endpoints, version=version, authoritative=authoritative)
+        return Snapshot(endpoints, version=version, policy=policy, authoritative=authoritative)

@@ -14,7 +14,8 @@ import pytest
 import svcmesh
 from tests.servers.consul_agent import until
 from tests.servers.xds import envoy
-from tests.servers.xds.resources import ENDPOINTS, assignment, endpoint, place
+from tests.servers.xds.resources import ENDPOINTS, ROUTES, assignment, endpoint, place, route, table, to_cluster
+from tests.servers.xds.wire import encode
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -79,6 +80,30 @@ def test_grpcs_own_client_and_svcmesh_weigh_localities_alike(plane, uri, tmp_pat
         until(lambda: {found.address for found in orders.endpoints} == {two})
         until(lambda: core.call() == {two: 20})
         assert plane.refusals() == []
+
+
+def test_grpcs_own_client_and_svcmesh_take_and_refuse_the_same_times_and_retries(plane, uri, tmp_path):
+    """Who refuses a table goes on with the one before it."""
+
+    def serve(**fields):
+        action = to_cluster("orders-cluster") | {int(number[1:]): field for number, field in fields.items()}
+        plane.serve({ROUTES: {"orders-routes": encode(table("orders-routes", [route(action)]))}})
+
+    with core_client(tmp_path / "bootstrap.json") as core, svcmesh.Mesh(uri) as mesh:
+        one, _ = core.addresses
+        plane.put("orders", [one])
+        orders = mesh.service("orders")
+        orders.wait_ready(30)
+        serve(_8={1: 5}, _9={1: "unavailable,5xx", 2: {1: 3}, 8: {1: {2: 50_000_000}}}, _36={1: {1: 4}})
+        until(lambda: orders.policy.timeout == 4.0)
+        assert orders.policy.retry.max_attempts == 4
+        assert core.call() == {one: 20}
+        assert plane.refusals() == []
+
+        serve(_9={1: "unavailable", 8: {}})
+        until(lambda: len({"begins above 0" in told for told in plane.refusals()}) == 2)  # ours, and gRPC's
+        assert core.call() == {one: 20}
+        assert orders.policy.timeout == 4.0
 
 
 @pytest.mark.parametrize("delta", [False, True])

@@ -12,7 +12,7 @@ from svcmesh.discovery.xds.path import DEEPEST
 from svcmesh.discovery.xds.tree import Tree
 from tests.discovery.xds.decoded import good
 from tests.servers.xds import resources
-from tests.servers.xds.resources import drop, endpoint, place, route, table, to_cluster, to_clusters
+from tests.servers.xds.resources import endpoint, place, route, table, to_cluster, to_clusters
 from tests.servers.xds.wire import encode
 
 A, B, C, D = (f"10.0.0.{number}:80" for number in range(1, 5))
@@ -190,15 +190,31 @@ def test_what_was_refused_from_the_beginning_is_an_error_and_later_a_remark(emit
 def test_what_is_not_followed_and_not_applied_is_said_once(emitted):
     world = World()
     world.tree.add("orders")
-    content = table("r", [route(to_cluster("x"), path="/x"), route(to_cluster("c"))])
+    content = table("r", [route(to_cluster("x"), path="/x"), route(to_cluster("c") | {9: {1: "x"}, 23: {}})])
     world.put(Kind.LISTENER, "orders", resources.listener("orders", content))
-    world.cluster("c", A, drops=[drop("load", 5)])
+    world.cluster("c", A)
     reader = Reader(emitted, "orders")
     for version in "12":
         reader.read(world.tree.path("orders"), version)
 
-    first = "xDS: 1 routes of 'r' that only some calls take are not followed (and 1 more)"
-    assert emitted.errors() == [first]
+    first = "xDS: 1 routes of 'r' that only some calls take are not followed"
+    second = "what the route of 'r' says is not applied: max_grpc_timeout, retry_on 'x'"
+    assert emitted.errors() == [f"{first}; {second}"]
+
+
+def test_what_a_route_says_of_the_policy_comes_with_the_endpoints_and_is_news_alone():
+    world = World()
+    world.tree.add("orders")
+    world.listener("orders", to_cluster("c") | {8: {1: 2}})
+    world.cluster("c", A)
+    reader = Reader(silent, "orders")
+    assert reader.read(world.tree.path("orders"), "1").policy == {"timeout": 2.0}
+    world.listener("orders", to_cluster("c") | {8: {1: 2}})
+    assert reader.read(world.tree.path("orders"), "2") is None
+    for version, action, policy in (("3", {8: {1: 3}}, {"timeout": 3.0}), ("4", {}, None)):
+        world.listener("orders", to_cluster("c") | action)
+        snapshot = reader.read(world.tree.path("orders"), version)
+        assert (snapshot.policy, [one.address for one in snapshot.endpoints]) == (policy, [A])
 
 
 def test_what_several_need_is_kept_until_nobody_does():

@@ -12,6 +12,8 @@ from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.news import News
 from svcmesh.discovery.xds.path import Part, Path
 
+_TOLD = 5  # remarks that one warning shows
+
 
 class Reader:
     """Makes snapshots of the way that one service's name leads.
@@ -39,11 +41,13 @@ class Reader:
         if path.remarks != self._remarks:
             self._remarks = path.remarks
             if path.remarks:
-                more = f" (and {len(path.remarks) - 1} more)" if len(path.remarks) > 1 else ""
-                self._emit("config.warning", service=self._service, error=f"xDS: {path.remarks[0]}{more}")
+                more = len(path.remarks) - _TOLD
+                told = "; ".join(path.remarks[:_TOLD]) + (f" (and {more} more)" if more > 0 else "")
+                self._emit("config.warning", service=self._service, error=f"xDS: {told}")
         left_out = tuple(told for part in path.parts for told in part.assignment.left_out)
         sure = bool(path.parts) and not path.absent and not left_out
-        return self._news.of(endpoints_of(path.parts), left_out, version=version, authoritative=sure)
+        policy = dict(path.policy) or None
+        return self._news.of(endpoints_of(path.parts), left_out, version=version, authoritative=sure, policy=policy)
 
 
 def endpoints_of(parts: Sequence[Part]) -> tuple[Endpoint, ...]:

@@ -6,9 +6,9 @@ said holds. So a cluster that a route names from now on takes calls when its end
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.xds.assignment import Assignment
@@ -58,6 +58,7 @@ class Path:
         keys: all resources on it. pending: those that have not come. absent: those that do not exist.
         parts: its ends. refused: why resources on it are none, where there was no good one before.
         remarks: what people should know, though it stops nobody.
+        policy: the fields of the policy that the route says.
     """
 
     keys: list[Key] = field(default_factory=list)
@@ -66,6 +67,7 @@ class Path:
     parts: list[Part] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    policy: Mapping[str, Any] = field(default_factory=dict)
 
 
 def path_of(root: Key, known: Callable[[Key], Known | None]) -> Path:
@@ -119,6 +121,10 @@ class _Tracer:
         host = found.of(name)
         if host.skipped:
             told = f"{host.skipped} routes of {found.name!r} that only some calls take are not followed"
+            self.path.remarks.append(told)
+        self.path.policy = host.policy.fields
+        if host.policy.left_out:
+            told = f"what the route of {found.name!r} says is not applied: {', '.join(host.policy.left_out)}"
             self.path.remarks.append(told)
         for cluster, share in host.shares:
             self._to_cluster(cluster, share, ())

@@ -9,7 +9,6 @@ Source: Envoy, route_components.proto; gRPC, proposals A27 and A28.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.xds.invalid import Invalid
 from svcmesh.discovery.xds.kinds import HTTP_MANAGER
+from svcmesh.discovery.xds.route_policy import NOTHING, policy_of
+from svcmesh.policy.translated import Translated
 
 if TYPE_CHECKING:
     from svcmesh._proto import svcmesh_xds_pb2 as wire
@@ -29,12 +30,16 @@ _NONE = (0, 0)  # how well a domain fits that does not
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The route of a virtual host that takes all calls, or ``why`` it has none; ``skipped`` others come before it."""
+    """The route of a virtual host that takes all calls, or ``why`` it has none; ``skipped`` others come before it.
+
+    ``policy`` is what it says of how they are made.
+    """
 
     domains: tuple[str, ...]
     shares: Shares
     why: str = ""
     skipped: int = 0
+    policy: Translated = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,23 +96,24 @@ def routes_of(message: wire.RouteConfiguration) -> Routes:
     """Return what a message says.
 
     Raises:
-        Invalid: a virtual host without domains, or weights that are nothing together.
+        Invalid: a virtual host without domains, weights that are nothing together, or times that are none.
     """
     hosts: list[Host] = []
     for host in message.virtual_hosts:
         if not host.domains:
             raise Invalid(f"virtual host {host.name[:80]!r} has no domains")
-        domains = tuple(domain.lower() for domain in host.domains)
-        hosts.append(_host(domains, f"virtual host {host.name[:80]!r}", host.routes))
+        hosts.append(_host(host))
     return Routes(message.name, tuple(hosts))
 
 
-def _host(domains: tuple[str, ...], named: str, routes: Sequence[wire.Route]) -> Host:
-    for number, route in enumerate(routes):
+def _host(host: wire.VirtualHost) -> Host:
+    domains = tuple(domain.lower() for domain in host.domains)
+    named = f"virtual host {host.name[:80]!r}"
+    for number, route in enumerate(host.routes):
         if _takes_all(route.match):
             shares = _shares(route.route)
             why = "" if shares else f"the route of {named} that takes all calls leads to no cluster that it names"
-            return Host(domains, shares, why, number)
+            return Host(domains, shares, why, number, policy_of(route.route, host))
     return Host(domains, (), f"{named} has no route that takes all calls (prefix '' or '/', and nothing else)")
 
 
