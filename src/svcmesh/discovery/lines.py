@@ -190,13 +190,12 @@ class _Kept:
         )
 
     def _transport(self, server: Server) -> httpx.AsyncHTTPTransport:
-        import httpx
+        from svcmesh.discovery.handshake import OneConnection
 
-        verify: ssl.SSLContext | bool = False
+        context = None
         if server.url.startswith("https:"):
-            self._context = verify = self._context or tls_context(self._tls, self._whose)
-        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30.0)
-        return httpx.AsyncHTTPTransport(verify=verify, limits=limits, uds=server.socket, trust_env=False)
+            self._context = context = self._context or tls_context(self._tls, self._whose)
+        return OneConnection(context, server.socket)
 
 
 async def body_of(response: Reply, largest: int) -> bytes:
