@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 import svcmesh
-from svcmesh import PICKED, Endpoint, Mesh, Policy, Snapshot
+from svcmesh import PICKED, Abort, Delay, Endpoint, Fault, Mesh, Policy, Snapshot
 from svcmesh.discovery import poll
 from svcmesh.transport import functions
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
@@ -145,6 +145,18 @@ def test_one_that_is_none_is_told_and_left_out(mesh: Mesh, registry: Registry, w
     assert said in told[1].error
     assert service.policy.timeout == 1.0
     eventually(lambda: [e.address for e in service.endpoints] == ["127.0.0.1:10"], "the endpoint is not there")
+
+
+def test_faults_that_are_sent_come_to_those_that_are_there() -> None:
+    """Who rehearses failure goes on doing so."""
+    own, sent = Fault(delay=Delay(1.0)), Fault(abort=Abort("UNAVAILABLE"))
+    policy = Policy(faults=own)
+
+    assert policy.as_sent({"faults": sent}).all_faults == (own, sent)
+    assert policy.as_sent({"timeout": 1.0}).all_faults == (own,)
+    assert policy.as_sent(Policy(faults=sent)).all_faults == (sent,)
+    with pytest.raises(svcmesh.ConfigError, match="faults"):
+        policy.as_sent({"faults": "none"})
 
 
 def test_http_goes_by_it_on_the_logical_url_and_on_a_port(mesh: Mesh, registry: Registry) -> None:

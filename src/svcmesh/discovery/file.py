@@ -11,7 +11,7 @@ enough to hold that thread up is parsed beside it.
 from __future__ import annotations
 
 import glob
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -28,8 +28,8 @@ from svcmesh.discovery.listing import ListingError, describe, endpoints_from
 from svcmesh.discovery.names import quote_name, unquote_name
 from svcmesh.discovery.uri_parts import SERVICE, Uri, decoded, no_query
 
-Listing = tuple[Endpoint, ...] | dict[str, tuple[Endpoint, ...]]
-"""What a file says: one list for whoever asks, or a list by service."""
+Listing = tuple[Endpoint, ...] | Mapping[str, tuple[Endpoint, ...] | Snapshot]
+"""What a file says: one list for whoever asks, or by service a list, or a list and a policy."""
 
 REMEMBERED = 64
 """Files whose last content is remembered while nobody watches them: a broken one is asked for again and again."""
@@ -94,8 +94,8 @@ class FileDiscovery:
         version = 0
         while True:
             version, listing = await document.after(version)
-            self._mapped = tuple(listing) if isinstance(listing, dict) else ()
-            yield Snapshot(select(listing, service), authoritative=True)
+            self._mapped = tuple(listing) if isinstance(listing, Mapping) else ()
+            yield _select(listing, service)
 
 
 def decode(content: bytes, path: str) -> Listing:
@@ -132,9 +132,10 @@ def path_of(uri: Uri) -> str:
     return path
 
 
-def select(listing: Listing, service: str) -> tuple[Endpoint, ...]:
+def _select(listing: Listing, service: str) -> Snapshot:
     """Return the endpoints of ``service``: all of a list, those under its name in a mapping."""
-    return listing if isinstance(listing, tuple) else listing.get(service, ())
+    found = listing.get(service, ()) if isinstance(listing, Mapping) else listing
+    return found if isinstance(found, Snapshot) else Snapshot(found, authoritative=True)
 
 
 def _listing(document: Any) -> Listing:

@@ -137,6 +137,7 @@ class Policy:
         """Return what becomes of this policy where discovery sends something: a policy, or some fields of one.
 
         A ``timeout`` alone also shortens a longer ``per_try_timeout``, which would be no limit any more.
+        ``faults`` come to those that are there.
 
         Raises:
             ConfigError: it is neither, or no valid policy comes of it.
@@ -147,7 +148,10 @@ class Policy:
             raise ConfigError(f"discovery sends a Policy or a dict of its fields, not {sent!r}")
         timeout, per_try = sent.get("timeout", self.timeout), sent.get("per_try_timeout", self.per_try_timeout)
         numbers = isinstance(timeout, int | float) and isinstance(per_try, int | float)
-        return self.replace(**{**sent, **({"per_try_timeout": timeout} if numbers and per_try > timeout else {})})
+        fields = {**sent, **({"per_try_timeout": timeout} if numbers and per_try > timeout else {})}
+        if "faults" in sent:
+            fields["faults"] = (*self.all_faults, *_check_faults(sent["faults"]))
+        return self.replace(**fields)
 
     def is_idempotent(self, method: str) -> bool:
         """Return whether the gRPC method ``/pkg.Service/Method`` may be repeated though it may have been executed."""

@@ -128,18 +128,29 @@ def test_what_describes_an_endpoint_to_balancers_is_its_metadata():
     assert dict(assignment(place([one])).endpoints[0].metadata) == {"version": "v2", "canary": True}
 
 
-@pytest.mark.parametrize(("numerator", "denominator", "told"), [(5, 0, "5 %"), (25, 1, "0.25 %"), (1, 2, "0.0001 %")])
-def test_a_part_that_is_to_be_dropped_is_told(numerator, denominator, told):
-    found = assignment(place([A]), drops=[drop("load", numerator, denominator)])
+@pytest.mark.parametrize(
+    ("drops", "share"),
+    [
+        ([drop("load", 5)], 0.05),
+        ([drop("load", 25, 1)], 0.0025),
+        ([drop("load", 1, 2)], 0.000001),
+        ([drop("load", 60), drop("people", 50)], 0.8),
+        ([drop("load", 0)], 0),
+        ([], 0),
+    ],
+)
+def test_each_category_is_dropped_of_what_those_before_it_left(drops, share):
+    found = assignment(place([A]), drops=drops)
 
-    assert found.drops == (f"{told} of category 'load'",)
+    assert found.drop == pytest.approx(share)
     assert len(found.endpoints) == 1
 
 
-def test_who_is_to_drop_everything_has_no_endpoints():
-    found = assignment(place([A]), drops=[drop("stop", 10_000, 1)])
+@pytest.mark.parametrize("drops", [[drop("stop", 10_000, 1)], [drop("load", 5), drop("stop", 300)]])
+def test_who_is_to_drop_everything_has_no_endpoints(drops):
+    found = assignment(place([A]), drops=drops)
 
-    assert (found.endpoints, found.drops) == ((), ())
+    assert (found.endpoints, found.drop) == ((), 1)
 
 
 def test_drops_of_unknown_parts_are_refused():

@@ -18,6 +18,7 @@ from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.discovery.uri import open_discovery, parse, takes_name
 from svcmesh.discovery.xds.document import assignments_in
 from svcmesh.discovery.xds.kinds import Kind
+from svcmesh.policy.fault import Abort, Fault
 from svcmesh.testing import DiscoveryConformance
 from tests.discovery.xds import plain
 from tests.servers.consul_agent import until
@@ -54,12 +55,12 @@ def document(*resources):
     return json.dumps({"version_info": "1", "resources": list(resources)}).encode()
 
 
-def read(content, path="eds.json", emit=silent):
-    return assignments_in(content, path, emit)
+def read(content, path="eds.json"):
+    return assignments_in(content, path)
 
 
 def test_it_is_read_as_envoy_writes_it_in_both_spellings():
-    one, two, four = read(YAML, "eds.yaml")["orders"]
+    one, two, four = read(YAML, "eds.yaml")["orders"].endpoints
 
     assert (one.address, one.weight, one.locality) == ("10.0.0.1:80", 3, Locality("eu", "eu-1"))
     assert one.metadata == {"version": "v2"}
@@ -67,11 +68,14 @@ def test_it_is_read_as_envoy_writes_it_in_both_spellings():
     assert (four.address, four.priority) == ("10.0.0.4:80", 1)
 
 
-def test_drops_are_told(emitted):
-    drops = {"policy": {"drop_overloads": [{"category": "load", "drop_percentage": {"numerator": 5}}]}}
-    read(document(assignment("orders", "10.0.0.1:80", **drops)), emit=emitted)
+@pytest.mark.parametrize(
+    ("percent", "policy"), [(5, {"faults": (Fault(abort=Abort("UNAVAILABLE"), percent=5.0),)}), (0, None), (100, None)]
+)
+def test_what_is_to_be_dropped_is_a_fault_of_the_policy(percent, policy):
+    drops = {"policy": {"drop_overloads": [{"category": "load", "drop_percentage": {"numerator": percent}}]}}
+    found = read(document(assignment("orders", "10.0.0.1:80", **drops)))["orders"]
 
-    assert emitted.errors() == ["eds.json: drops that 'orders' asks for are not applied: 5 % of category 'load'"]
+    assert (found.policy, len(found.endpoints), found.authoritative) == (policy, percent < 100, True)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +159,22 @@ class TestXdsFile(DiscoveryConformance):
 
     def mend_registry(self):
         self.put("other", [])
+
+
+def test_as_many_calls_are_dropped_as_it_says_and_nobody_is_asked_for_them(tmp_path):
+    file = tmp_path / "eds.json"
+    drops = {"policy": {"drop_overloads": [{"category": "load", "drop_percentage": {"numerator": 50}}]}}
+    put(file, document(assignment("orders", "127.0.0.1:8001", **drops)))
+    made = []
+    with svcmesh.Mesh(f"xds+file://{file}") as mesh:
+        orders = mesh.service("orders")
+        orders.wait_ready(30)
+        ask = orders.guard(lambda: made.append(1))
+        for _ in range(400):
+            with suppress(svcmesh.FaultInjected):
+                ask()
+
+    assert 100 < len(made) < 300  # beyond ten standard deviations
 
 
 def test_envoy_and_svcmesh_follow_one_file(tmp_path):

@@ -5,7 +5,7 @@
   those that have none take nothing, as in gRPC; where none has, they count for nothing.
 - Priorities are counted without gaps.
 - DRAINING is left out: it finishes its calls and gets nothing new. UNHEALTHY and TIMEOUT stay, for a panic.
-- Drops are no policy of ours: one of everything is a cluster without endpoints, a lesser one is only told.
+- Drops are drawn in turn, each of what those before it left. One of everything is a cluster without endpoints.
 
 Source: Envoy, endpoint.proto and endpoint_components.proto; gRPC, proposal A27.
 """
@@ -40,13 +40,13 @@ class Assignment:
 
     Attributes:
         name: of the cluster. endpoints: each address once. left_out: what cannot be used, and why.
-        drops: what is to be dropped and is not, in words.
+        drop: the share of its calls that is to be dropped, from 0 to 1.
     """
 
     name: str
     endpoints: tuple[Endpoint, ...]
     left_out: tuple[str, ...] = ()
-    drops: tuple[str, ...] = ()
+    drop: float = 0.0
 
 
 class _Candidate(NamedTuple):
@@ -83,10 +83,9 @@ def assignment_of(message: wire.ClusterLoadAssignment) -> Assignment:
         left_out += [f"{one.address} is listed twice" for one in again]
     if left_out and not found:
         raise Invalid(f"none of its endpoints can be used; {left_out[0]}")
-    drops, everything = _drops(message)
-    if everything:
-        return Assignment(message.cluster_name, (), tuple(left_out))
-    return Assignment(message.cluster_name, tuple(found.values()), tuple(left_out), drops)
+    drop = _drop(message)
+    endpoints = () if drop == 1 else tuple(found.values())
+    return Assignment(message.cluster_name, endpoints, tuple(left_out), drop)
 
 
 def _priority(place: _Place) -> int:
@@ -172,16 +171,12 @@ def _usable(place: _Place) -> tuple[int, int]:
     return len(weights), sum(weights) or sum(one.weight for one in place.candidates)
 
 
-def _drops(message: wire.ClusterLoadAssignment) -> tuple[tuple[str, ...], bool]:
-    """Return what is to be dropped, in words, and whether it is everything."""
-    told: list[str] = []
-    everything = False
-    for drop in message.policy.drop_overloads:
-        share = drop.drop_percentage
+def _drop(message: wire.ClusterLoadAssignment) -> float:
+    """Return the share of all calls that is to be dropped."""
+    kept = 1.0
+    for one in message.policy.drop_overloads:
+        share = one.drop_percentage
         if share.denominator not in range(len(_PARTS)):
             raise Invalid(f"drops parts of {share.denominator}, which is no denominator")
-        ratio = share.numerator / _PARTS[share.denominator]
-        everything = everything or ratio >= 1
-        if ratio:
-            told.append(f"{min(100 * ratio, 100):g} % of category {drop.category[:80]!r}")
-    return tuple(told), everything
+        kept *= max(1 - share.numerator / _PARTS[share.denominator], 0)
+    return 1 - kept

@@ -6,24 +6,22 @@ stream. What it has use for must be right: the file is somebody's, who is told.
 
 from __future__ import annotations
 
-from functools import partial
-
-from svcmesh.core.emit import Emit
-from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import DiscoveryError
+from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.documents import parse_document, text_of
 from svcmesh.discovery.file import FileDiscovery, path_of
 from svcmesh.discovery.uri_parts import Surroundings, Uri
 from svcmesh.discovery.xds.assignment import Assignment
 from svcmesh.discovery.xds.kinds import Kind
+from svcmesh.discovery.xds.overload import faults_for
 from svcmesh.discovery.xds.plain import decode_plain
 
 
-def assignments_in(content: bytes, path: str, emit: Emit) -> dict[str, tuple[Endpoint, ...]]:
-    """Return the endpoints in a file's content, by cluster.
+def assignments_in(content: bytes, path: str) -> dict[str, Snapshot]:
+    """Return the endpoints in a file's content, and what is to be dropped, by cluster.
 
     Args:
-        content: of the file. path: its name, for errors. emit: told of drops, which are not applied.
+        content: of the file. path: its name, for errors.
 
     Raises:
         DiscoveryError: the first mistake, with the cluster.
@@ -32,15 +30,14 @@ def assignments_in(content: bytes, path: str, emit: Emit) -> dict[str, tuple[End
     listed = document.get("resources") if isinstance(document, dict) else None
     if not isinstance(listed, list):
         raise DiscoveryError(f"{path} is no DiscoveryResponse: that is an object with a list called 'resources'")
-    found: dict[str, tuple[Endpoint, ...]] = {}
+    found: dict[str, Snapshot] = {}
     for number, one in enumerate(listed):
         assignment = _assignment(one, f"{path}, resources[{number}]")
         if assignment.name in found:
             raise DiscoveryError(f"{path}, resources[{number}]: cluster {assignment.name!r} stands twice in it")
-        found[assignment.name] = assignment.endpoints
-        for drop in assignment.drops:
-            told = f"{path}: drops that {assignment.name!r} asks for are not applied: {drop}"
-            emit("config.warning", service=assignment.name, error=told)
+        faults = faults_for(assignment.drop) if assignment.endpoints else ()
+        policy = {"faults": faults} if faults else None
+        found[assignment.name] = Snapshot(assignment.endpoints, policy=policy, authoritative=True)
     return found
 
 
@@ -60,5 +57,4 @@ def open_document(uri: Uri, surroundings: Surroundings) -> FileDiscovery:
     Raises:
         ConfigError: no absolute path, or a query.
     """
-    parse = partial(assignments_in, emit=surroundings.emit)
-    return FileDiscovery(path_of(uri), clock=surroundings.clock, emit=surroundings.emit, parse=parse)
+    return FileDiscovery(path_of(uri), clock=surroundings.clock, emit=surroundings.emit, parse=assignments_in)

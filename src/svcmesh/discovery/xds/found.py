@@ -10,6 +10,7 @@ from svcmesh.core.endpoint import Endpoint, Health
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.news import News
+from svcmesh.discovery.xds.overload import faults_of
 from svcmesh.discovery.xds.path import Part, Path
 
 _TOLD = 5  # remarks that one warning shows
@@ -38,16 +39,22 @@ class Reader:
             raise DiscoveryError(f"xDS: {path.refused[0]}")
         if path.pending:
             return None
-        if path.remarks != self._remarks:
-            self._remarks = path.remarks
-            if path.remarks:
-                more = len(path.remarks) - _TOLD
-                told = "; ".join(path.remarks[:_TOLD]) + (f" (and {more} more)" if more > 0 else "")
-                self._emit("config.warning", service=self._service, error=f"xDS: {told}")
+        faults, unheeded = faults_of(path.parts)
+        self._remark([*path.remarks, *unheeded])
         left_out = tuple(told for part in path.parts for told in part.assignment.left_out)
         sure = bool(path.parts) and not path.absent and not left_out
-        policy = dict(path.policy) or None
+        policy = {**path.policy, **({"faults": faults} if faults else {})} or None
         return self._news.of(endpoints_of(path.parts), left_out, version=version, authoritative=sure, policy=policy)
+
+    def _remark(self, remarks: list[str]) -> None:
+        """Tell what people should know, when that is another than before."""
+        if remarks == self._remarks:
+            return
+        self._remarks = remarks
+        if remarks:
+            more = len(remarks) - _TOLD
+            told = "; ".join(remarks[:_TOLD]) + (f" (and {more} more)" if more > 0 else "")
+            self._emit("config.warning", service=self._service, error=f"xDS: {told}")
 
 
 def endpoints_of(parts: Sequence[Part]) -> tuple[Endpoint, ...]:

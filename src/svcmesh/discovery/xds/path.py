@@ -150,5 +150,3 @@ class _Tracer:
 
     def _end(self, assignment: Assignment, share: float) -> None:
         self.path.parts.append(Part(assignment, share, self._tier))
-        name = assignment.name
-        self.path.remarks += [f"drops that {name!r} asks for are not applied: {drop}" for drop in assignment.drops]
