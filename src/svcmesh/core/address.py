@@ -16,7 +16,8 @@ from svcmesh.core.errors import ConfigError
 
 _LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"  # RFC 1123, and the underscore of docker compose and of SRV names
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_IPV4_AND_PORT = re.compile(rf"({_OCTET}(?:\.{_OCTET}){{3}}):([1-9][0-9]{{0,4}})")
+_PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_IPV4_AND_PORT = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}:{_PORT}")
 """What nearly all addresses are: one look at it takes a tenth of the time that all other looks take together."""
 
 _HOST = re.compile(rf"(?=.{{1,254}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
@@ -42,6 +43,21 @@ class Address:
         return _ip(self.host) is not None
 
 
+def is_usual(text: str) -> bool:
+    """Whether ``text`` is an IPv4 address and a port, which need not be parsed to be known as well-formed."""
+    return type(text) is str and _IPV4_AND_PORT.fullmatch(text) is not None
+
+
+def check_address(text: str) -> None:
+    """Refuse what is no address. Cost: a tenth of `parse_address` for one that it has not seen.
+
+    Raises:
+        ConfigError: as `parse_address`.
+    """
+    if not is_usual(text):
+        parse_address(text)
+
+
 def parse_address(text: str) -> Address:
     """Parse ``text``; the result is cached.
 
@@ -55,9 +71,9 @@ def parse_address(text: str) -> Address:
 
 @lru_cache(maxsize=65536)
 def _parse(text: str) -> Address:
-    usual = _IPV4_AND_PORT.fullmatch(text)
-    if usual is not None and (number := int(usual[2])) <= 65_535:
-        return Address(usual[1], number)
+    if is_usual(text):
+        host, _, port = text.partition(":")
+        return Address(host, int(port))
     if text.startswith("unix:"):
         return _unix(text)
     if text.startswith("["):

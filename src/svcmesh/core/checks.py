@@ -12,7 +12,8 @@ from typing import Any
 
 from svcmesh.core.errors import ConfigError
 
-_LARGEST = sys.float_info.max
+LARGEST = sys.float_info.max
+"""The largest number that is finite."""
 
 
 def seconds(field: str, value: float | None, *, zero: bool = False) -> float | None:
@@ -46,7 +47,7 @@ def number(field: str, value: float) -> float:
     Raises:
         ConfigError: not a number, or NaN or infinite.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= LARGEST:
         raise ConfigError(f"{field} must be a finite number, not {value!r}")
     return float(value)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 from svcmesh.core import checks
-from svcmesh.core.address import parse_address
+from svcmesh.core.address import is_usual, parse_address
 from svcmesh.core.errors import ConfigError
 
 
@@ -40,8 +41,17 @@ class Locality:
                 raise ConfigError(f"{field_} of a locality must be a string, not {part!r}")
 
 
+@lru_cache(maxsize=1024)
+def locality_of(region: str = "", zone: str = "", sub_zone: str = "") -> Locality | None:
+    """Return the one object for a place, None where nothing is known: thousands of endpoints are in few places."""
+    return Locality(region, zone, sub_zone) if region or zone or sub_zone else None
+
+
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 """The metadata of all who have none: thousands of endpoints need not have thousands of empty mappings."""
+
+
+_set = object.__setattr__
 
 
 @dataclass(frozen=True, eq=True)
@@ -74,21 +84,38 @@ class Endpoint:
     `svcmesh.balance.picker.Picker`."""
 
     def __post_init__(self) -> None:
-        """Check every field, and make the metadata read-only."""
+        """Check every field, and make the metadata read-only.
+
+        A snapshot may hold thousands of us: fields of the very types that nearly all have are looked at here, in as few
+        steps as there can be, and whatever is unusual is left to the thorough checks.
+        """
+        weight, metadata, locality = self.weight, self.metadata, self.locality
+        if not (
+            (type(weight) is int or type(weight) is float)
+            and 0 <= weight <= checks.LARGEST
+            and type(self.priority) is int
+            and self.priority >= 0
+            and type(self.health) is Health
+            and (locality is None or type(locality) is Locality)
+            and type(metadata) is dict
+            and is_usual(self.address)
+        ):
+            self._check()
+        for key in metadata:
+            if type(key) is not str:
+                _check("every key in the metadata", key, str)
+        _set(self, "metadata", MappingProxyType(dict(metadata)) if metadata else _NOTHING)
+
+    def _check(self) -> None:
+        """Check every field, thoroughly."""
         parse_address(self.address)
         if checks.number("weight", self.weight) < 0:
             raise ConfigError(f"weight of {self.address} must be at least 0, not {self.weight!r}")
         checks.whole("priority", self.priority, 0)
         _check("health", self.health, Health)
-        metadata = self.metadata
-        if type(metadata) is not dict:  # abstract base classes take their time
-            _check("metadata", metadata, Mapping)
-        for key in metadata:
-            if not isinstance(key, str):
-                _check("every key in the metadata", key, str)
+        _check("metadata", self.metadata, Mapping)
         if self.locality is not None:
             _check("locality", self.locality, Locality)
-        object.__setattr__(self, "metadata", MappingProxyType(dict(metadata)) if metadata else _NOTHING)
 
     def __hash__(self) -> int:
         """Hash by address: an endpoint is the same one when its weight or its metadata change."""

@@ -82,7 +82,7 @@ def sharing(old: Snapshot, new: Snapshot) -> Snapshot:
     """
     known = {endpoint.address: endpoint for endpoint in old.endpoints}
     before = [known.get(endpoint.address, endpoint) for endpoint in new.endpoints]
-    same = [was if was == now else now for was, now in zip(before, new.endpoints, strict=True)]
+    same = [was if was is now or was == now else now for was, now in zip(before, new.endpoints, strict=True)]
     shared = copy(new)  # checked already, and so not made anew
     object.__setattr__(shared, "endpoints", tuple(same))
     return shared

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from svcmesh.core import checks
-from svcmesh.core.address import parse_address
-from svcmesh.core.endpoint import Endpoint, Health, Locality
+from svcmesh.core.address import check_address
+from svcmesh.core.endpoint import Endpoint, Health, Locality, locality_of
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.documents import Path
-
-T = TypeVar("T")
 
 LARGEST_METADATA = 1_000
 """Values that the metadata of one endpoint may hold; aliases in YAML can make a small file stand for billions."""
 
 
 class ListingError(ConfigError):
-    """A list of endpoints is wrong at ``path``."""
+    """A list of endpoints is wrong at ``path``, which begins where whoever raises it knows its place."""
 
     def __init__(self, message: str, path: Path) -> None:
         super().__init__(message)
@@ -54,83 +52,93 @@ def describe(path: Path) -> str:
 
 
 def _endpoint(item: Any, path: Path) -> Endpoint:
-    if isinstance(item, str):
-        return _checked(lambda: Endpoint(item), path)
-    if not isinstance(item, dict):
-        raise ListingError(f"an endpoint is an address or a mapping, not {_kind(item)}", path)
     fields: dict[str, Any] = {}
-    for key, value in item.items():
-        reader = _FIELDS.get(key) if isinstance(key, str) else None
-        if reader is None:
-            raise ListingError(f"unknown key {key!r}; known are {', '.join(_FIELDS)}", (*path, str(key)))
-        fields[key] = reader(value, (*path, key))
-    if "address" not in fields:
-        raise ListingError("the address is missing", path)
-    return _checked(lambda: Endpoint(**fields), path)
+    at: Path = ()
+    try:
+        if isinstance(item, str):
+            return Endpoint(item)
+        if not isinstance(item, dict):
+            raise ListingError(f"an endpoint is an address or a mapping, not {_kind(item)}", ())
+        for key, value in item.items():
+            reader = _FIELDS.get(key) if isinstance(key, str) else None
+            at = (str(key),)
+            if reader is None:
+                raise ListingError(f"unknown key {key!r}; known are {', '.join(_FIELDS)}", ())
+            fields[key] = reader(value)
+        at = ()
+        if "address" not in fields:
+            raise ListingError("the address is missing", ())
+        return Endpoint(**fields)
+    except ListingError as error:
+        raise ListingError(str(error), (*path, *at, *error.path)) from None
+    except ConfigError as error:
+        raise ListingError(str(error), (*path, *at)) from None
 
 
-def _text(value: Any, path: Path) -> str:
+def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ListingError(f"expected text, not {_kind(value)}", path)
+        raise ListingError(f"expected text, not {_kind(value)}", ())
     return value
 
 
-def _address(value: Any, path: Path) -> str:
-    address = _text(value, path)
-    _checked(lambda: parse_address(address), path)
+def _address(value: Any) -> str:
+    address = _text(value)
+    check_address(address)
     return address
 
 
-def _weight(value: Any, path: Path) -> float:
-    return _checked(lambda: checks.between("weight", value, 0, sys.float_info.max), path)
+def _weight(value: Any) -> float:
+    return checks.between("weight", value, 0, sys.float_info.max)
 
 
-def _priority(value: Any, path: Path) -> int:
-    return _checked(lambda: checks.whole("priority", value, 0), path)
+def _priority(value: Any) -> int:
+    return checks.whole("priority", value, 0)
 
 
-def _locality(value: Any, path: Path) -> Locality | None:
+def _locality(value: Any) -> Locality | None:
     if value is None:
         return None
     known = Locality.__dataclass_fields__
     if not isinstance(value, dict):
-        raise ListingError(f"a locality is a mapping with {', '.join(known)}, not {_kind(value)}", path)
-    for key in value:
+        raise ListingError(f"a locality is a mapping with {', '.join(known)}, not {_kind(value)}", ())
+    for key, part in value.items():
         if key not in known:
-            raise ListingError(f"unknown key {key!r}; known are {', '.join(known)}", (*path, str(key)))
-    return Locality(**{key: _text(part, (*path, key)) for key, part in value.items()})
+            raise ListingError(f"unknown key {key!r}; known are {', '.join(known)}", (str(key),))
+        if not isinstance(part, str):
+            raise ListingError(f"expected text, not {_kind(part)}", (key,))
+    return locality_of(**value) or Locality()
 
 
-def _health(value: Any, path: Path) -> Health:
+def _health(value: Any) -> Health:
     try:
         return Health(value)
     except ValueError:
         known = ", ".join(health.value for health in Health)
-        raise ListingError(f"health is one of {known}, not {value!r}", path) from None
+        raise ListingError(f"health is one of {known}, not {value!r}", ()) from None
 
 
-def _metadata(value: Any, path: Path) -> Mapping[str, Any]:
+def _metadata(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise ListingError(f"metadata is a mapping, not {_kind(value)}", path)
+        raise ListingError(f"metadata is a mapping, not {_kind(value)}", ())
     left = LARGEST_METADATA
     waiting: list[Any] = [value]
     while waiting:
         one = waiting.pop()
         left -= 1
         if left < 0:
-            raise ListingError(f"metadata holds more than {LARGEST_METADATA} values", path)
+            raise ListingError(f"metadata holds more than {LARGEST_METADATA} values", ())
         if isinstance(one, dict):
             if not all(isinstance(key, str) for key in one):
-                raise ListingError("keys of metadata are text", path)
+                raise ListingError("keys of metadata are text", ())
             waiting += one.values()
         elif isinstance(one, list):
             waiting += one
         elif not (one is None or isinstance(one, str | int | float)):  # YAML's dates, which JSON has no word for
-            raise ListingError(f"metadata holds {_kind(one)} {str(one)!r}: put it in quotes", path)
+            raise ListingError(f"metadata holds {_kind(one)} {str(one)!r}: put it in quotes", ())
     return value
 
 
-_FIELDS: Mapping[str, Callable[[Any, Path], Any]] = {
+_FIELDS: Mapping[str, Callable[[Any], Any]] = {
     "address": _address,
     "weight": _weight,
     "priority": _priority,
@@ -138,13 +146,6 @@ _FIELDS: Mapping[str, Callable[[Any, Path], Any]] = {
     "metadata": _metadata,
     "health": _health,
 }
-
-
-def _checked(build: Callable[[], T], path: Path) -> T:
-    try:
-        return build()
-    except ConfigError as error:
-        raise ListingError(str(error), path) from None
 
 
 def _kind(value: Any) -> str:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from svcmesh.core.address import join_address
-from svcmesh.core.endpoint import Endpoint, Health, Locality
+from svcmesh.core.endpoint import Endpoint, Health, Locality, locality_of
 from svcmesh.core.errors import DiscoveryError
 
 HEAVIEST = 65_535
@@ -29,6 +30,7 @@ _LOCALITY_KEYS = (
     ("zone", "availability_zone", "availability-zone", "az"),
     ("sub_zone", "sub-zone"),
 )
+_LOCALITY_WORDS = frozenset(word for words in _LOCALITY_KEYS for word in words)
 _RANK = {"passing": 0, "warning": 1, "critical": 2}
 
 
@@ -109,6 +111,8 @@ def status_of(checks: Any) -> str:
         if isinstance(check_id, str) and (check_id == _NODE_MAINTENANCE or check_id.startswith(_SERVICE_MAINTENANCE)):
             return "maintenance"
         status = check.get("Status")
+        if status == worst:
+            continue
         known = status if isinstance(status, str) and status in _RANK else "critical"
         if _RANK[known] > _RANK[worst]:
             worst = known
@@ -144,12 +148,8 @@ def _entries(answer: Any, reading: Reading) -> Entries:
         raise DiscoveryError(f"no instance of {len(answer)} can be read; {left_out[0]}")
     endpoints = [endpoint for _, endpoint in found.values()]
     if not reading.ordered:
-        endpoints.sort(key=_address)
+        endpoints.sort(key=attrgetter("address"))
     return Entries(tuple(endpoints), tuple(left_out), len(answer))
-
-
-def _address(endpoint: Endpoint) -> str:
-    return endpoint.address
 
 
 def _preferred(rank: int, endpoint: Endpoint, other_rank: int, other: Endpoint) -> bool:
@@ -221,27 +221,40 @@ def _weight(weights: Any, status: str) -> float:
 
 def _locality(service: Mapping[str, Any], node: Mapping[str, Any]) -> Locality | None:
     """Return where it runs: as Consul knows it, else as the metadata of service or node say."""
-    for holder, meta in ((service, "Meta"), (node, "Meta")):
+    for holder in (service, node):
         known = holder.get("Locality")
         if isinstance(known, dict) and known:
             region, zone = known.get("Region"), known.get("Zone")
-            return Locality(region if isinstance(region, str) else "", zone if isinstance(zone, str) else "")
-        told = holder.get(meta)
-        if isinstance(told, dict) and told:
-            parts = [next((told[k] for k in keys if isinstance(told.get(k), str)), "") for keys in _LOCALITY_KEYS]
-            if any(parts):
-                return Locality(*parts)
+            places = region if isinstance(region, str) else "", zone if isinstance(zone, str) else ""
+            return locality_of(*places) or Locality()
+        told = holder.get("Meta")
+        if isinstance(told, dict) and not _LOCALITY_WORDS.isdisjoint(told):
+            found = locality_of(*[_told(told, keys) for keys in _LOCALITY_KEYS])
+            if found is not None:
+                return found
     return None
+
+
+def _told(meta: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+    """Return the first text under one of these keys; "" if there is none."""
+    for key in keys:
+        if isinstance(found := meta.get(key), str):
+            return found
+    return ""
 
 
 def _metadata(service: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
     """Return what else is known: the service's own metadata, its tags, id, node and datacenter."""
-    known = (("id", service.get("ID")), ("node", node.get("Node")), ("datacenter", node.get("Datacenter")))
-    metadata: dict[str, Any] = {key: value for key, value in known if isinstance(value, str) and value}
+    metadata: dict[str, Any] = {}
+    for key, value in (("id", service.get("ID")), ("node", node.get("Node")), ("datacenter", node.get("Datacenter"))):
+        if isinstance(value, str) and value:
+            metadata[key] = value
     tags = service.get("Tags")
     if isinstance(tags, list) and tags:
-        metadata["tags"] = tuple(tag for tag in tags if isinstance(tag, str))
-    metadata.update((key, value) for key, value in _mapping(service, "Meta").items() if isinstance(value, str))
+        metadata["tags"] = tuple([tag for tag in tags if isinstance(tag, str)])
+    for key, value in _mapping(service, "Meta").items():
+        if isinstance(value, str):
+            metadata[key] = value
     return metadata
 
 

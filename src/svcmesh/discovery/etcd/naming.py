@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from functools import lru_cache
 from typing import Any
 
-from svcmesh.core.endpoint import Endpoint, Locality
+from svcmesh.core.endpoint import Endpoint, locality_of
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.base import Announcement
 
@@ -57,7 +56,7 @@ def decode_endpoint(name: str, value: bytes) -> Endpoint:
     if isinstance(tags, list):
         metadata["tags"] = tuple(tags)
     parts = [part if isinstance(part := metadata.get(key), str) else "" for key in _PARTS]
-    return Endpoint(address, weight=weight, locality=_locality(*parts), metadata=metadata)
+    return Endpoint(address, weight=weight, locality=locality_of(*parts), metadata=metadata)
 
 
 def encode_endpoint(announcement: Announcement) -> bytes:
@@ -106,11 +105,6 @@ def _refuse(constant: str) -> Any:
 
 
 _JSON = json.JSONDecoder(parse_constant=_refuse)
-
-
-@lru_cache(maxsize=1024)
-def _locality(region: str, zone: str, sub_zone: str) -> Locality | None:
-    return Locality(region, zone, sub_zone) if region or zone or sub_zone else None
 
 
 def _weight(metadata: dict[str, Any]) -> float:

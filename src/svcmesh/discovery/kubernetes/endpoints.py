@@ -13,11 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 from svcmesh.core.address import join_address
-from svcmesh.core.endpoint import Endpoint, Locality
+from svcmesh.core.endpoint import Endpoint, locality_of
 from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.discovery.kubernetes.errors import SLOWLY
 from svcmesh.discovery.kubernetes.slices import Entry, Port, Slice
@@ -190,10 +189,10 @@ def _made(one: _Candidate, priority: int, before: Made) -> tuple[Entry, int, End
     entry, known = one.entry, before.get(one.address)
     if known is not None and known[0] == entry and known[1] == priority:
         return known
-    metadata = {key: value for key, value in (("pod", entry.name), ("node", entry.node)) if value}
-    return entry, priority, Endpoint(one.address, locality=_in(entry.zone), priority=priority, metadata=metadata)
-
-
-@lru_cache(maxsize=1024)
-def _in(zone: str) -> Locality | None:
-    return Locality(zone=zone) if zone else None
+    metadata = {}
+    if entry.name:
+        metadata["pod"] = entry.name
+    if entry.node:
+        metadata["node"] = entry.node
+    locality = locality_of(zone=entry.zone)
+    return entry, priority, Endpoint(one.address, locality=locality, priority=priority, metadata=metadata)

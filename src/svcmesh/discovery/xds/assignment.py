@@ -18,7 +18,7 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from svcmesh.core.address import join_address, parse_address
+from svcmesh.core.address import check_address, join_address
 from svcmesh.core.endpoint import Endpoint, Health, Locality
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.xds.invalid import Invalid
@@ -119,7 +119,7 @@ def _address(address: wire.Address) -> str:
             told = f"address {socket.address[:80]!r}: an endpoint has an address and a port of TCP, or a path"
             raise ConfigError(told)
         found = join_address(socket.address, socket.port_value)
-    parse_address(found)
+    check_address(found)
     return found
 
 
