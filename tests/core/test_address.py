@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svcmesh import ConfigError
-from svcmesh.core.address import Address, join_address, parse_address
+from svcmesh.core.address import Address, check_address, is_usual, join_address, parse_address
 
 
 @pytest.mark.parametrize(
@@ -112,3 +112,32 @@ def test_what_is_read_at_one_look_is_what_all_other_looks_read(parts, port):
     else:
         with pytest.raises(ConfigError):
             parse_address(f"{host}:{port}")
+
+
+@given(st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){3}:[0-9]{1,5}", fullmatch=True))
+def test_the_quick_look_takes_what_the_thorough_one_takes(text):
+    """IPv4 addresses with ports need no parsing to be known as good; nothing that is bad passes as one of them."""
+    try:
+        found = parse_address(text)
+    except ConfigError:
+        assert not is_usual(text)
+        with pytest.raises(ConfigError):
+            check_address(text)
+    else:
+        assert is_usual(text) == (text == f"{found.host}:{found.port}"), "but for zeros before the port"
+        check_address(text)
+
+
+@pytest.mark.parametrize("port", [1, 9, 10, 9999, 10000, 59999, 60000, 64999, 65000, 65499, 65500, 65529, 65530, 65535])
+def test_ports_up_to_the_last_one_are_usual(port):
+    assert is_usual(f"10.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("port", ["0", "01", "65536", "65600", "66000", "70000", "100000", "", "8O"])
+def test_what_is_no_port_is_not(port):
+    assert not is_usual(f"10.0.0.1:{port}")
+
+
+def test_what_is_no_text_is_refused_as_ever():
+    with pytest.raises(ConfigError, match="non-empty string"):
+        check_address(b"10.0.0.1:80")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+from types import MappingProxyType
 
 import pytest
 
 from svcmesh import ConfigError, Endpoint, Locality
-from svcmesh.core.endpoint import PICKED, Health
+from svcmesh.core.endpoint import PICKED, Health, locality_of
 
 FULL = Endpoint(
     "10.0.0.1:80",
@@ -19,6 +20,20 @@ FULL = Endpoint(
     metadata={"version": "2", "nested": {"a": [1]}},
     health=Health.DEGRADED,
 )
+
+
+class Text(str):
+    """A string of another type than str."""
+
+    __slots__ = ()
+
+
+class Weight(float):
+    """A number of another type than float."""
+
+
+class Whole(int):
+    """A number of another type than int."""
 
 
 def test_defaults():
@@ -77,3 +92,23 @@ def test_it_is_frozen_and_keeps_no_reference_to_the_callers_dict():
 def test_bad_fields_are_named(fields, says):
     with pytest.raises(ConfigError, match=says):
         Endpoint(**{"address": "a:1", **fields})
+
+
+def test_fields_of_unusual_types_that_fit_are_taken_as_ever():
+    """What fails the first, quick look is looked at thoroughly, and only refused by that."""
+    metadata = MappingProxyType({Text("version"): "2"})
+    endpoint = Endpoint(Text("orders.internal:80"), weight=Weight(2.5), priority=Whole(1), metadata=metadata)
+
+    assert endpoint == Endpoint("orders.internal:80", weight=2.5, priority=1, metadata={"version": "2"})
+
+
+@pytest.mark.parametrize("metadata", [{1: "x"}, MappingProxyType({"a": 1, None: 2})])
+def test_keys_of_metadata_are_text(metadata):
+    with pytest.raises(ConfigError, match="every key in the metadata"):
+        Endpoint("10.0.0.1:80", metadata=metadata)
+
+
+def test_one_place_is_one_object():
+    assert locality_of("eu", "eu-1") is locality_of("eu", "eu-1")
+    assert locality_of("eu", "eu-1") == Locality("eu", "eu-1")
+    assert locality_of() is None

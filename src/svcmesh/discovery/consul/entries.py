@@ -245,17 +245,12 @@ def _told(meta: Mapping[str, Any], keys: tuple[str, ...]) -> str:
 
 def _metadata(service: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
     """Return what else is known: the service's own metadata, its tags, id, node and datacenter."""
-    metadata: dict[str, Any] = {}
-    for key, value in (("id", service.get("ID")), ("node", node.get("Node")), ("datacenter", node.get("Datacenter"))):
-        if isinstance(value, str) and value:
-            metadata[key] = value
+    known = (("id", service.get("ID")), ("node", node.get("Node")), ("datacenter", node.get("Datacenter")))
+    metadata: dict[str, Any] = {key: value for key, value in known if isinstance(value, str) and value}
     tags = service.get("Tags")
     if isinstance(tags, list) and tags:
         metadata["tags"] = tuple([tag for tag in tags if isinstance(tag, str)])
-    for key, value in _mapping(service, "Meta").items():
-        if isinstance(value, str):
-            metadata[key] = value
-    return metadata
+    return metadata | {key: value for key, value in _mapping(service, "Meta").items() if isinstance(value, str)}
 
 
 def _mapping(holder: Any, key: str) -> dict[str, Any]:
