@@ -321,3 +321,10 @@ def test_a_fork_keeps_the_policy_in_force() -> None:
 def test_what_discovery_sends_is_laid_over_the_policy(own: Policy, sent: object, then: Policy) -> None:
     """A per-try timeout above the timeout is no limit (Envoy ignores it), and no error."""
     assert succeeded(own, sent).view.current.policy == then
+
+
+def test_a_request_that_waited_for_the_first_snapshot_finds_its_port_under_the_policy_that_came_with_it() -> None:
+    stage = succeeded(STANDARD, {"timeout": 1.0})
+    on_port = stage.view.on_port(80)
+    assert (on_port.policy.timeout, on_port.port) == (1.0, 80)
+    assert on_port is stage.view.current.on_port(80)

@@ -316,6 +316,8 @@ class View:
 
     def on_port(self, port: int) -> View:
         """Return a view of the endpoints that have ``port``: the same one as long as there are any."""
+        if self._successor is not None:
+            return self.current.on_port(port)
         with self.cluster.lock:
             ports = {member.endpoint.port for member in self.cluster.members.values()}
             self._by_port = {each: view for each, view in self._by_port.items() if each in ports}
