@@ -220,7 +220,7 @@ def documents(data: bytes, *, name: str) -> None:
     with suppress(DiscoveryError):
         listing = file.decode(data, name)
         for service in ("orders", "other"):
-            used(file.select(listing, service))
+            used(file.select(listing, service).endpoints)
 
 
 def local_records(data: bytes) -> None:
@@ -310,6 +310,6 @@ TARGETS = {
     "file-yaml": Target(partial(documents, name="f.yaml"), (_YAML, _LISTED)),
     "local": Target(local_records, (_RECORD,)),
     "cache": Target(
-        cache_files, (cache_file.encode(SUBJECT, 1.0, file.select(file.decode(_LISTED, "f.json"), "orders")),)
+        cache_files, (cache_file.encode(SUBJECT, 1.0, file.select(file.decode(_LISTED, "f.json"), "orders").endpoints),)
     ),
 }

@@ -95,7 +95,7 @@ class FileDiscovery:
         while True:
             version, listing = await document.after(version)
             self._mapped = tuple(listing) if isinstance(listing, Mapping) else ()
-            yield _select(listing, service)
+            yield select(listing, service)
 
 
 def decode(content: bytes, path: str) -> Listing:
@@ -132,7 +132,7 @@ def path_of(uri: Uri) -> str:
     return path
 
 
-def _select(listing: Listing, service: str) -> Snapshot:
+def select(listing: Listing, service: str) -> Snapshot:
     """Return the endpoints of ``service``: all of a list, those under its name in a mapping."""
     found = listing.get(service, ()) if isinstance(listing, Mapping) else listing
     return found if isinstance(found, Snapshot) else Snapshot(found, authoritative=True)
