@@ -21,12 +21,13 @@ import dns.rrset
 from google.protobuf.any_pb2 import Any as Packed
 
 from svcmesh.core.endpoint import Endpoint, Locality
-from svcmesh.core.errors import DiscoveryError
+from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery import cache_file, file
 from svcmesh.discovery.base import Announcement
 from svcmesh.discovery.consul import entries as consul
 from svcmesh.discovery.consul import errors as consul_errors
+from svcmesh.discovery.dns import choices
 from svcmesh.discovery.dns.addresses import Hosts, Known
 from svcmesh.discovery.dns.lookup import look_up_host, look_up_services
 from svcmesh.discovery.dns.records import IN, SRV, Reply, read
@@ -40,7 +41,10 @@ from svcmesh.discovery.local import record
 from svcmesh.discovery.xds.assignment import Assignment
 from svcmesh.discovery.xds.kinds import Kind
 from svcmesh.discovery.xds.resources import decode as decode_resource
+from svcmesh.policy import service_config
+from svcmesh.policy.policy import Policy
 from tests.servers.xds import resources as xds
+from tests.servers.xds.wire import encode
 
 SUBJECT = cache_file.Subject("orders", "fuzzed")
 RECORDED = Path(__file__).parents[1] / "discovery" / "kubernetes" / "recorded"
@@ -144,6 +148,25 @@ def dns_messages(data: bytes) -> None:
     look = look_up_services(server, hosts, "orders") if of_services else look_up_host(hosts, "orders", 80)
     with suppress(DiscoveryError):
         used(asyncio.run(look).endpoints)
+
+
+def grpc_configs(data: bytes) -> None:
+    """Lists of service configs, as TXT records have them."""
+    with suppress(DiscoveryError, ConfigError):
+        config = choices.chosen((choices.PREFIX + data.decode(errors="replace"),), choices.Us("here", 50.0))
+        if config is not None:
+            Policy.standard().as_sent(service_config.policy_of(config).fields)
+            used([Endpoint("10.0.0.1:80")])
+
+
+_RETRIES = {
+    "maxAttempts": 3,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+_CONFIG = {"methodConfig": [{"name": [{}], "timeout": "1.5s", "retryPolicy": _RETRIES}]}
 
 
 def _message(kind: str, *records: str, extra: Iterable[str] = ()) -> bytes:
@@ -267,6 +290,7 @@ TARGETS = {
             _message("SRV", "_web._tcp.svc.test. 5 IN SRV 0 0 0 ."),
         ),
     ),
+    "grpc-config": Target(grpc_configs, _json([{"percentage": 60, "serviceConfig": _CONFIG}])),
     "etcd": Target(
         etcd_answers,
         _json(
@@ -302,6 +326,7 @@ TARGETS = {
         (
             xds.assignment("orders", [xds.place(["10.0.0.1:80", "[::1]:81"], "a", weight=3)]),
             xds.listener("orders", xds.table("orders", [xds.route(xds.to_clusters(one=1, two=3))])),
+            encode(xds.table("orders", [xds.route(xds.to_cluster("one") | {8: {1: 2}, 9: {1: "5xx", 2: {1: 3}}})])),
             xds.fixed_cluster("orders", ["10.0.0.1:80"]),
             xds.aggregate("all", "one", "two"),
         ),

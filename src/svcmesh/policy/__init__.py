@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from svcmesh.policy.backoff import FullJitter
+from svcmesh.policy.backoff import FullJitter, GrpcBackoff
 from svcmesh.policy.budget import RetryBudget
 from svcmesh.policy.circuit import CircuitBreaker, Slow
 from svcmesh.policy.fault import Abort, Delay, Fault, FaultTarget
@@ -19,6 +19,7 @@ __all__ = [
     "Fault",
     "FaultTarget",
     "FullJitter",
+    "GrpcBackoff",
     "GrpcHealthCheck",
     "HealthCheck",
     "HttpHealthCheck",

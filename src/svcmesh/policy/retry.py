@@ -18,7 +18,7 @@ from svcmesh.core import checks
 from svcmesh.core.errors import ConfigError
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.policy import strategy
-from svcmesh.policy.backoff import FullJitter
+from svcmesh.policy.backoff import Backoff, FullJitter
 from svcmesh.policy.budget import Budget, RetryBudget
 from svcmesh.policy.condition import DEFAULT_ON, Condition, check_on, compile_on
 from svcmesh.policy.strategy import Ended, RetryStrategy, State, StopStrategy, WaitStrategy
@@ -90,8 +90,8 @@ class Retry:
             ``per-try-timeout``, ``rate-limited`` for a 429 with Retry-After), HTTP statuses, upper-case gRPC codes
             and exception classes, or a function of an `Outcome`. Default: all five words, 502, 503, 504, UNAVAILABLE.
         stop: a tenacity stop strategy, or a function of its state, that ends the attempts as well.
-        wait: a `FullJitter`, a tenacity wait strategy, or a function of its state that returns seconds.
-            Default: full jitter of 25 ms to 250 ms. tenacity's strategies draw from Python's own random numbers.
+        wait: a `FullJitter`, a `GrpcBackoff`, a tenacity wait strategy, or a function of its state that returns
+            seconds. Default: full jitter of 25 ms to 250 ms. tenacity's draw from Python's own random numbers.
         retry: a tenacity retry strategy, or a function of its state; it replaces ``on``.
         budget: what retries may cost the service; None for no limit, which invites retry storms.
         buffer_response: bytes up to which the answer to an idempotent HTTP request is read inside the attempt, so
@@ -113,7 +113,7 @@ class Retry:
     max_attempts: int = _THREE
     on: Collection[Condition] | Callable[[Outcome], bool] = DEFAULT_ON
     stop: StopStrategy | None = None
-    wait: WaitStrategy | FullJitter | None = None
+    wait: WaitStrategy | Backoff | None = None
     retry: RetryStrategy | None = None
     budget: RetryBudget | None = _BUDGET
     buffer_response: int = 65536
@@ -131,7 +131,7 @@ class Retry:
         if self.budget is not None and not isinstance(self.budget, RetryBudget):
             raise ConfigError(f"budget must be a RetryBudget or None, not {self.budget!r}")
         for kind, given in (("stop", self.stop), ("wait", self.wait), ("retry", self.retry)):
-            if given is not None and not (kind == "wait" and isinstance(given, FullJitter)):
+            if given is not None and not (kind == "wait" and isinstance(given, Backoff)):
                 strategy.check(kind, given)
         if callable(self.on) and not isinstance(self.on, type | Collection):
             meets = self.on
@@ -218,7 +218,7 @@ class Retry:
 
     def _wait(self, ask: Ask, state: State, rng: Rng) -> float:
         wait = _BACKOFF if self.wait is None else self.wait
-        if isinstance(wait, FullJitter):
+        if isinstance(wait, Backoff):
             return wait.seconds(ask.attempts, rng)
         seconds = float(strategy.ask(wait, state))
         return seconds if seconds > 0 else 0.0  # a NaN too, which no clock could wait for

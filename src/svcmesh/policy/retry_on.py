@@ -10,7 +10,7 @@ Source: Envoy, `RetryStateImpl` and "x-envoy-retry-on"; gRPC, proposal A44.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from svcmesh.core.outcome import CONNECT_FAILURE, PER_TRY_TIMEOUT, REFUSED_STREAM, RESET
@@ -34,7 +34,7 @@ WORDS: Mapping[str, frozenset[Any]] = {
     "deadline-exceeded": frozenset({"DEADLINE_EXCEEDED"}),
     "internal": frozenset({"INTERNAL"}),
     "resource-exhausted": frozenset({"RESOURCE_EXHAUSTED"}),
-    "unavailable": frozenset({"UNAVAILABLE"}) | LOST,
+    "unavailable": LOST | {"UNAVAILABLE"},
 }
 """The words that ours can say, but for `STATUSES`."""
 
@@ -52,6 +52,12 @@ def conditions(words: str, statuses: Collection[int] = ()) -> tuple[frozenset[An
         found.update(status for status in statuses if _is_failure(status))
         unknown += [str(status) for status in statuses if not _is_failure(status)]
     return frozenset(found), tuple(dict.fromkeys(unknown))
+
+
+def of_codes(names: Iterable[str]) -> frozenset[Any]:
+    """Return what these codes of gRPC, in upper case, mean for `Retry`."""
+    found = frozenset(names)
+    return found | LOST if "UNAVAILABLE" in found else found
 
 
 def _is_failure(status: int) -> bool:

@@ -20,7 +20,9 @@ from tests.servers.name_server import Bind, bind
 pytestmark = pytest.mark.skipif(bind() is None, reason="no BIND: install Debian's bind9, or put named into PATH")
 
 MANY = 60
-RECORDS = """
+CONFIG = r"{\"methodConfig\": [{\"name\": [{}], \"timeout\": \"1.5s\"}]}"  # as zones write it
+RECORDS = f"""
+_grpc_config.web 7 IN TXT "grpc_config=[{{" "\\"serviceConfig\\": {CONFIG}}}]"
 a1 7 IN A 127.0.0.11
 a2 7 IN A 127.0.0.12
 a2 7 IN AAAA ::1
@@ -82,6 +84,11 @@ def test_services_have_priorities_and_weights(zone, mesh):
         "127.0.0.12:8082": (1, 20),
         "[::1]:8082": (1, 20),
     }
+
+
+def test_the_config_of_a_host_is_asked_for_where_it_is_wanted(zone, mesh):
+    assert watched(mesh, f"dns://{zone.address}/web.svc.test:80?grpc_config").policy.timeout == 1.5
+    assert watched(mesh, f"dns://{zone.address}/web.svc.test:80").policy.timeout == 10.0
 
 
 @pytest.mark.parametrize("query", ["", "?tcp"])

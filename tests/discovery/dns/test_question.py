@@ -33,6 +33,7 @@ from svcmesh.discovery.uri import open_discovery, open_service, parse
         ("dns:///web:80?max-ttl=2", Question("web", 80, floor=2, ceiling=2)),
         ("dns:///web:80?search", Question("web", 80, search=("",))),
         ("dns:///web:80?search=false", Question("web", 80)),
+        ("dns:///web:80?grpc_config=1", Question("web", 80, grpc_config=True)),
         ("dns:///web:80?search=svc.test,example.org", Question("web", 80, search=("svc.test", "example.org"))),
     ],
 )

@@ -18,7 +18,7 @@ from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.dns.backend import DnsDiscovery
 from svcmesh.discovery.dns.client import Client, resolver_for
 from svcmesh.discovery.dns.question import Question
-from svcmesh.discovery.dns.records import AAAA, SRV, A, Service, read
+from svcmesh.discovery.dns.records import AAAA, SRV, TXT, A, Service, read
 from tests.servers.name_server import respond
 
 SOA = "svc.test. 60 IN SOA ns.svc.test. root.svc.test. 1 60 30 3600 3"
@@ -49,6 +49,14 @@ def test_addresses_that_reach_nobody_are_left_out():
     """Filters of names answer with 0.0.0.0, and connecting to it reaches this machine."""
     assert answer(A, "web.svc.test. 9 IN A 0.0.0.0", "web.svc.test. 9 IN A 224.0.0.1").addresses == ()
     assert answer(AAAA, "web.svc.test. 9 IN AAAA ::", "web.svc.test. 9 IN AAAA ff02::1").addresses == ()
+
+
+def test_texts_are_joined_of_their_strings():
+    reply = answer(TXT, 'web.svc.test. 9 IN TXT "b" "c"', r'web.svc.test. 7 IN TXT "a\195\164\255"')
+
+    assert reply.texts == ("aä\ufffd", "bc")
+    assert reply.ttl <= 9
+    assert answer(TXT, rcode=dns.rcode.NXDOMAIN, authority=[SOA]).texts == ()
 
 
 @pytest.mark.parametrize("rcode", [dns.rcode.NOERROR, dns.rcode.NXDOMAIN])

@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from random import Random
+from typing import Any
+
+from cachetools import LRUCache
 
 from svcmesh.core.clock import Clock, sleep_until, wait_for
 from svcmesh.core.emit import Emit, silent
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.dns.addresses import REMEMBERED, Asker, Hosts, Known
+from svcmesh.discovery.dns.choices import Us
 from svcmesh.discovery.dns.client import Client
 from svcmesh.discovery.dns.hosts import listed
 from svcmesh.discovery.dns.lookup import Found, look_up_host, look_up_services
 from svcmesh.discovery.dns.question import Question, question_of
+from svcmesh.discovery.dns.service_config import ServiceConfig
 from svcmesh.discovery.uri_parts import Surroundings, Uri
 
 APART = 1.0
@@ -37,7 +43,7 @@ class DnsDiscovery:
     Args:
         question: what is asked for.
         clock: what TTLs are measured by. emit: told of records that cannot be used.
-        rng: what spreads the questions of many clients. client: asks, instead of dnspython.
+        rng: what spreads the questions of many clients, and chooses among configs. client: asks, instead of dnspython.
 
     A name that does not exist is a service without endpoints, and is believed as the engine believes any empty answer;
     an SRV record that says so is believed at once. Threads: watches and `refresh` on one loop.
@@ -59,6 +65,8 @@ class DnsDiscovery:
         self._client = client
         self._known: Known = Known(REMEMBERED)
         self._doubts: dict[str, set[asyncio.Future[None]]] = {}
+        self._us = Us(socket.gethostname(), 100 * self._rng.random()) if question.grpc_config else None
+        self._configs: LRUCache[str, ServiceConfig] = LRUCache(REMEMBERED)
 
     async def watch(self, service: str) -> AsyncIterator[Snapshot]:
         """Yield the endpoints of ``service``, at once and after each further look.
@@ -71,7 +79,8 @@ class DnsDiscovery:
         if address is not None:
             yield Snapshot((Endpoint(address),), authoritative=True)
             await asyncio.get_running_loop().create_future()
-        look = self._looking(question)
+        client = Client(question) if self._client is None else self._client
+        look, config = self._looking(question, client), self._config(question, service)
         left_out: tuple[str, ...] = ()
         while True:
             began = self._clock.now()
@@ -80,8 +89,14 @@ class DnsDiscovery:
                 told = f"{len(found.left_out)} SRV records of {question.name!r} cannot be used; {found.left_out[0]}"
                 self._emit("config.warning", service=service, error=told)
             left_out = found.left_out
-            yield Snapshot(found.endpoints, authoritative=found.absent)
-            await self._rest(service, began, self._keep(found.ttl))
+            if config is not None and not config.asked:
+                await config.look(client)  # the first calls are to go by it; later no endpoint waits for it
+            sent = _sent(config)
+            yield Snapshot(found.endpoints, policy=sent, authoritative=found.absent)
+            ttl = found.ttl if config is None else min(found.ttl, await config.look(client))
+            if _sent(config) != sent:
+                yield Snapshot(found.endpoints, policy=_sent(config), authoritative=found.absent)
+            await self._rest(service, began, self._keep(ttl))
 
     def refresh(self, service: str) -> None:
         """Look ``service`` up again as soon as it may be: somebody could not connect to what was found."""
@@ -89,9 +104,18 @@ class DnsDiscovery:
             if not doubt.done():
                 doubt.set_result(None)
 
-    def _looking(self, question: Question) -> Callable[[], Awaitable[Found]]:
+    def _config(self, question: Question, service: str) -> ServiceConfig | None:
+        """Return what asks for the config of a service, where one is wanted; the same as for its last watch."""
+        if self._us is None:
+            return None
+        found = self._configs.get(service)
+        if found is None:
+            found = ServiceConfig(question, self._us, service=service, clock=self._clock, emit=self._emit)
+            self._configs[service] = found
+        return found
+
+    def _looking(self, question: Question, client: Asker) -> Callable[[], Awaitable[Found]]:
         """Return what looks the name up once."""
-        client = Client(question) if self._client is None else self._client
         by_file = listed if not question.servers else _nothing_listed
         hosts = Hosts(client, question.families, self._known, by_file, question.floor)
         if question.srv:
@@ -124,6 +148,11 @@ def open_dns(uri: Uri, surroundings: Surroundings) -> DnsDiscovery:
         ConfigError: what `question_of` refuses.
     """
     return DnsDiscovery(question_of(uri), clock=surroundings.clock, emit=surroundings.emit)
+
+
+def _sent(config: ServiceConfig | None) -> dict[str, Any] | None:
+    """Return what is sent of a config."""
+    return None if config is None else dict(config.fields) or None
 
 
 def _literal(question: Question) -> str | None:

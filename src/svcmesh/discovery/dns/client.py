@@ -17,7 +17,7 @@ from svcmesh.core.clock import heed_cancellation
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.dns.hosts import listed
 from svcmesh.discovery.dns.question import PORT, Question
-from svcmesh.discovery.dns.records import AAAA, SRV, TYPES, A, Reply, read
+from svcmesh.discovery.dns.records import AAAA, SRV, TXT, TYPES, A, Reply, read
 
 TIMEOUT = 2.0
 """Seconds that one server is given for one answer."""
@@ -28,7 +28,7 @@ LIFETIME = 5.0
 PAYLOAD = 1232
 """Bytes that an answer by UDP may have: what no path breaks into pieces (DNS Flag Day 2020)."""
 
-_WORDS = {A: "A", AAAA: "AAAA", SRV: "SRV"}
+_WORDS = {A: "A", AAAA: "AAAA", SRV: "SRV", TXT: "TXT"}
 _TOLD = 300  # characters of dnspython's text that an error shows
 
 

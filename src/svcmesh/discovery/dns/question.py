@@ -17,7 +17,7 @@ FLOOR, CEILING = 5.0, 300.0
 """Seconds that an answer is kept at least and at most, whatever its TTL."""
 
 PORT = 53
-KEYS = ("family", "min-ttl", "max-ttl", "search", "tcp")
+KEYS = ("family", "min-ttl", "max-ttl", "search", "tcp", "grpc_config")
 """All keys of a query."""
 
 _DOMAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,252}")
@@ -35,7 +35,7 @@ class Question:
         servers: hosts and ports of name servers; none: those of the system, after its hosts file.
         floor, ceiling: seconds that an answer is kept at least and at most.
         search: domains to append; ``("",)``: the system's; none: the name stands as it is.
-        tcp: never ask by UDP.
+        tcp: never ask by UDP. grpc_config: ask for the service config that gRPC's clients have, too.
     """
 
     name: str = SERVICE
@@ -47,6 +47,7 @@ class Question:
     ceiling: float = CEILING
     search: tuple[str, ...] = ()
     tcp: bool = False
+    grpc_config: bool = False
 
     def about(self, service: str) -> Question:
         """Return the question for one service: its name is put in, and its port found.
@@ -91,6 +92,7 @@ def question_of(uri: Uri) -> Question:
         ceiling=max(CEILING, floor or CEILING) if ceiling is None else ceiling,
         search=_search(uri, query),
         tcp=flag_in(uri, query, "tcp"),
+        grpc_config=flag_in(uri, query, "grpc_config"),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-A, AAAA, SRV, SOA = 1, 28, 33, 6
+A, AAAA, SRV, SOA, TXT = 1, 28, 33, 6, 16
 """Types of records, as they are numbered on the wire (RFC 1035, 3596, 2782)."""
 
 IN = 1
@@ -43,6 +43,7 @@ class Reply:
         ttl: seconds for which it holds.
         addresses: those that were asked for, in order and without repetition.
         services: the SRV records, in order. absent: the domain says that there decidedly is no such service.
+        texts: of the TXT records, in order, the strings of each joined.
         extra: addresses of targets that came along, by lower-case name and IP version.
     """
 
@@ -50,6 +51,7 @@ class Reply:
     addresses: tuple[str, ...] = ()
     services: tuple[Service, ...] = ()
     absent: bool = False
+    texts: tuple[str, ...] = ()
     extra: dict[tuple[str, int], tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -65,6 +67,9 @@ def read(response: Any, kind: int) -> Reply:
     chain = response.resolve_chaining()
     records = () if chain.answer is None else tuple(chain.answer)
     ttl = float(chain.minimum_ttl)
+    if kind == TXT:
+        texts = tuple(sorted(b"".join(record.strings).decode(errors="replace") for record in records))
+        return Reply(ttl if texts else min(ttl, NO), texts=texts)
     if kind != SRV:
         addresses = addresses_in(records)
         return Reply(ttl if addresses else min(ttl, NO), addresses)
