@@ -14,8 +14,9 @@ from svcmesh.core.clock import SYSTEM, sleep_until
 from svcmesh.core.emit import silent
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery import file as module
+from svcmesh.discovery import file_watched
 from svcmesh.discovery.file import FileDiscovery, decode
-from svcmesh.discovery.file_watched import LARGEST, POLL, SMALL
+from svcmesh.discovery.file_watched import LARGEST, POLL, SELDOM, SMALL
 from svcmesh.engine.watch import watch as care
 from svcmesh.testing.sim import run, virtual_clock
 
@@ -148,9 +149,44 @@ def test_a_change_within_the_grain_of_the_time_stamp_is_seen(tmp_path):
         with file.open("r+") as opened:
             opened.write('["b:1"]')
         os.utime(file, ns=(1, 1))
-        await sleep(2 * POLL)
+        await sleep(2 * SELDOM)
 
     assert watched(file, script) == [["a:1"], ["b:1"]]
+
+
+@pytest.mark.parametrize(("name", "looks"), [("orders", round(30 / POLL)), ("{service}", round(30 / SELDOM))])
+def test_files_of_single_services_may_be_thousands_and_are_looked_at_less_often(tmp_path, monkeypatch, name, looks):
+    (tmp_path / "orders.json").write_text('["a:1"]')
+    looked, stat = [], Path.stat
+
+    def counted(self, **how):
+        looked.append(self)
+        return stat(self, **how)
+
+    async def script(sleep):
+        monkeypatch.setattr(Path, "stat", counted)
+        await sleep(30)
+
+    assert watched(tmp_path / f"{name}.json", script) == [["a:1"]]
+    assert len(looked) == pytest.approx(looks, abs=2)
+
+
+def test_a_file_that_just_changed_is_read_again_less_often_than_it_is_looked_at(tmp_path, monkeypatch):
+    """It may be a large one, and its time stamp says already that nothing has happened, if it is not too coarse."""
+    file = tmp_path / "x.json"
+    file.write_text('["a:1"]')
+    reads, read = [], file_watched._read
+
+    def counted(path):
+        reads.append(path)
+        return read(path)
+
+    async def script(sleep):
+        monkeypatch.setattr(file_watched, "_read", counted)
+        await sleep(30)
+
+    assert watched(file, script) == [["a:1"]]
+    assert 2 <= len(reads) <= 2.5 / SELDOM + 1
 
 
 def test_an_empty_list_is_believed(tmp_path):

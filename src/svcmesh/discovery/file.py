@@ -1,6 +1,6 @@
 """Endpoints from a JSON or YAML file that is read again when it changes: ``file:///etc/mesh.yaml``.
 
-The file is looked at, not subscribed to: one ``stat`` three times a second works on every file system and sees
+The file is looked at, not subscribed to: one ``stat`` 25 times a second works on every file system and sees
 every way to replace a file (written in place, renamed over, a symlink pointed elsewhere, as Kubernetes does).
 
 Reads happen inline on the worker's loop. A configuration file is small and lies on a local disk, where a read takes
@@ -23,7 +23,7 @@ from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.documents import line_of, parse_document, text_of
-from svcmesh.discovery.file_watched import WatchedFile
+from svcmesh.discovery.file_watched import POLL, SELDOM, WatchedFile
 from svcmesh.discovery.listing import ListingError, describe, endpoints_from
 from svcmesh.discovery.names import quote_name, unquote_name
 from svcmesh.discovery.uri_parts import SERVICE, Uri, decoded, no_query
@@ -46,8 +46,9 @@ class FileDiscovery:
 
     An empty list is believed at once. A service that a mapping does not have is one without endpoints.
 
-    Cost: one look and, per content, one parse for all services of a file. A parse takes up to 3 s per MiB of YAML, 1 s
-    per MiB of JSON; more than 32 KiB are parsed on a thread that ends with it, so that heartbeats go on meanwhile.
+    Cost: 25 looks a second for all services of a file, three at a file that is one service's own; and, per content, one
+    parse. That takes up to 3 s per MiB of YAML, 1 s per MiB of JSON; more than 32 KiB are parsed on a thread that ends
+    with it, so that heartbeats go on meanwhile.
 
     Source: Envoy's filesystem subscriptions; style of errors from Prometheus' file_sd.
     """
@@ -84,12 +85,13 @@ class FileDiscovery:
         Raises:
             DiscoveryError: the file is missing or wrong; the message has its path, the line and the field.
         """
-        path = self._path
+        path, every = self._path, POLL
         if "{service}" in path:
+            every = SELDOM
             path = path.replace("{service}", quote_name("service", service))
         document = self._documents.get(path)
         if document is None:
-            document = self._documents[path] = WatchedFile(path, self._parse, self._clock, self._emit)
+            document = self._documents[path] = WatchedFile(path, self._parse, self._clock, self._emit, every)
         self._remembered[path] = document
         version = 0
         while True:

@@ -23,8 +23,11 @@ from svcmesh.core.errors import DiscoveryError
 
 T = TypeVar("T")
 
-POLL = 0.3
-"""Seconds between two looks at a file."""
+POLL = 0.04
+"""Seconds between two looks at a file: so, with what a change waits for others, it is in force within a tenth."""
+
+SELDOM = 0.3
+"""Seconds between two looks at one of files that may be thousands, and between two readings of an unchanged one."""
 
 LARGEST = 8 * 1024 * 1024
 """Bytes that a file may have."""
@@ -33,26 +36,29 @@ SMALL = 32 * 1024
 """Bytes up to which a content is parsed on the loop: a tenth of a second at most."""
 
 _SETTLE = 2.5
-"""Seconds for which a changed file is read at each look: its time stamp may be as coarse as two seconds."""
+"""Seconds for which a changed file is read again and again: its time stamp may be as coarse as two seconds."""
 
 
 class WatchedFile(Generic[T]):
     """One file, and what was last seen of it. ``decode`` makes of content and path what those who wait are given.
 
     ``emit`` is told, once per content, of ``config.reloaded`` where a good one follows another good one, and of
-    ``config.warning`` where a content is wrong and what was known stays.
+    ``config.warning`` where a content is wrong and what was known stays. ``every``: seconds between two looks.
 
     Threads: one loop at a time. On another one (in a forked child) the waiting begins anew. ``decode`` may run on a
     thread of its own, see `SMALL`.
     """
 
-    def __init__(self, path: str, decode: Callable[[bytes, str], T], clock: Clock, emit: Emit = silent) -> None:
+    def __init__(
+        self, path: str, decode: Callable[[bytes, str], T], clock: Clock, emit: Emit = silent, every: float = POLL
+    ) -> None:
         self._path = Path(path)
         self._decode = decode
         self._clock = clock
         self._emit = emit
+        self._every = every
         self._mark: tuple[int, ...] = ()
-        self._changed = self._looked = float("-inf")
+        self._changed = self._looked = self._read_at = float("-inf")
         self._digest = self._good = b""
         self._version = 0
         self._value: T | None = None
@@ -71,7 +77,7 @@ class WatchedFile(Generic[T]):
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._begin_anew(loop)
-        if self._clock.now() >= self._looked + POLL:
+        if self._clock.now() >= self._looked + self._every:
             self._look()
         while self._error is None and self._version == version:
             await self._next_news(loop)
@@ -99,7 +105,7 @@ class WatchedFile(Generic[T]):
                 self._timer = None
 
     def _set(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = self._clock.call_at(loop, self._clock.now() + POLL, lambda: self._go(loop))
+        self._timer = self._clock.call_at(loop, self._clock.now() + self._every, lambda: self._go(loop))
 
     def _go(self, loop: asyncio.AbstractEventLoop) -> None:
         self._set(loop)
@@ -124,8 +130,9 @@ class WatchedFile(Generic[T]):
             mark = (found.st_mtime_ns, found.st_size, found.st_ino)
             if mark != self._mark:
                 self._mark, self._changed = mark, now
-            elif now - self._changed > _SETTLE:
+            elif now - self._changed > _SETTLE or now - self._read_at < SELDOM:
                 return
+            self._read_at = now
             self._take(_read(self._path))
         except OSError as error:
             self._lose(f"cannot read {self._path}: {error.strerror}")
