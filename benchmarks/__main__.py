@@ -3,7 +3,7 @@
 Prints a table for each, and writes ``results.json`` and a plot of the ratios, ``results.svg``, into ``--output``
 (default: benchmarks/results); benchmarks that draw a plot of their own write it beside these, or beside the page.
 ``--markdown`` writes the tables as a page, with the command that made them.
-All of it takes about twenty-five minutes on a calm machine with two cores, ``--quick`` about four.
+All of it takes about thirty minutes on a calm machine with two cores, ``--quick`` about five.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from rich.table import Table
 
 from benchmarks.micro import guard, local_registry, pickers, threads, under_load
 from benchmarks.sim import balance
-from benchmarks.wire import envoy, grpc, health, http, scale, stream
+from benchmarks.wire import envoy, grpc, health, http, registries, scale, stream
 
-DESCRIPTION = "Run the benchmarks: about twenty-five minutes for all of them on a calm machine with two cores."
+DESCRIPTION = "Run the benchmarks: about thirty minutes for all of them on a calm machine with two cores."
 Rows = list[dict[str, Any]]
 
 BENCHMARKS: dict[str, tuple[str, Callable[[bool], Iterator[dict[str, Any]]]]] = {
@@ -44,6 +44,10 @@ BENCHMARKS: dict[str, tuple[str, Callable[[bool], Iterator[dict[str, Any]]]]] = 
         lambda quick: threads.rows(threads.CALLS // 20 if quick else threads.CALLS),
     ),
     "registry": ("The embedded registry, 200 entries", lambda quick: local_registry.rows(2.0 if quick else 10.0)),
+    "registries": (
+        "Following a registry",
+        lambda quick: registries.rows(*((5, 100, 5) if quick else ())),
+    ),
     "grpc": ("gRPC over loopback", lambda quick: grpc.rows(rounds=8 if quick else grpc.ROUNDS)),
     "http": ("HTTP over loopback", lambda quick: http.rows(rounds=8 if quick else http.ROUNDS)),
     "stream": (
@@ -68,6 +72,7 @@ MODULES = {
     "updates": under_load,
     "threads": threads,
     "registry": local_registry,
+    "registries": registries,
     "grpc": grpc,
     "http": http,
     "stream": stream,
@@ -103,7 +108,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=DESCRIPTION)
-    parser.add_argument("--quick", action="store_true", help="few rounds: four minutes, and less exact")
+    parser.add_argument("--quick", action="store_true", help="few rounds: five minutes, and less exact")
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, help="run only these")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results", help="where results go")
     parser.add_argument("--markdown", type=Path, help="write the tables as a Markdown page")

@@ -48,14 +48,14 @@ def measure(client: str, calls: list[int], addresses: list[str]) -> Iterator[dic
     """Make a client and its calls; yield the rows."""
     with grpc.insecure_channel(addresses[0]) as channel:  # what gRPC makes once per process
         greet_pb2_grpc.GreeterStub(channel).SayHello(REQUEST)  # type: ignore[no-untyped-call]
-    before = _held()
+    before = held()
     call = _client(client, addresses)
     made = 0
     for total in calls:
         while made < total:
             call()
             made += 1
-        sockets, mebibytes, threads = (now - then for now, then in zip(_held(), before, strict=True))
+        sockets, mebibytes, threads = (now - then for now, then in zip(held(), before, strict=True))
         yield {
             "client": client,
             "calls": total,
@@ -84,7 +84,7 @@ def _client(client: str, addresses: list[str]) -> Callable[[], Any]:
     return lambda: stub.SayHello(REQUEST)
 
 
-def _held() -> tuple[float, float, float]:
+def held() -> tuple[float, float, float]:
     """Return this process's sockets, resident memory in mebibytes, and threads."""
     gc.collect()
     status = Path("/proc/self/status").read_text().splitlines()
