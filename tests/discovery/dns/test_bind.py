@@ -87,7 +87,8 @@ def test_services_have_priorities_and_weights(zone, mesh):
 
 
 def test_the_config_of_a_host_is_asked_for_where_it_is_wanted(zone, mesh):
-    assert watched(mesh, f"dns://{zone.address}/web.svc.test:80?grpc_config").policy.timeout == 1.5
+    service = watched(mesh, f"dns://{zone.address}/web.svc.test:80?grpc_config")
+    until(lambda: service.policy.timeout == 1.5)  # endpoints are in force a moment earlier
     assert watched(mesh, f"dns://{zone.address}/web.svc.test:80").policy.timeout == 10.0
 
 
