@@ -97,7 +97,7 @@ class Endpoint:
             and self.priority >= 0
             and type(self.health) is Health
             and (locality is None or type(locality) is Locality)
-            and type(metadata) is dict
+            and (type(metadata) is dict or type(metadata) is MappingProxyType)
             and is_usual(self.address)
         ):
             self._check()

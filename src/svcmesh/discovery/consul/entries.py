@@ -31,6 +31,8 @@ _LOCALITY_KEYS = (
     ("sub_zone", "sub-zone"),
 )
 _LOCALITY_WORDS = frozenset(word for words in _LOCALITY_KEYS for word in words)
+_HEALTHY, _UNHEALTHY = Health.HEALTHY, Health.UNHEALTHY  # a look at a member of an enumeration takes its time
+_TEXT = frozenset({str})  # a question to all values at once, which nearly always is all that has to be asked
 _RANK = {"passing": 0, "warning": 1, "critical": 2}
 
 
@@ -174,7 +176,7 @@ def _endpoint(entry: Any, reading: Reading) -> tuple[int, Endpoint | None]:
         weight=_weight(service.get("Weights"), status),
         locality=_locality(service, node),
         metadata=_metadata(service, node),
-        health=Health.UNHEALTHY if status == "critical" else Health.HEALTHY,
+        health=_UNHEALTHY if status == "critical" else _HEALTHY,
     )
     return _RANK[status], endpoint
 
@@ -224,12 +226,11 @@ def _locality(service: Mapping[str, Any], node: Mapping[str, Any]) -> Locality |
     for holder in (service, node):
         known = holder.get("Locality")
         if isinstance(known, dict) and known:
-            region, zone = known.get("Region"), known.get("Zone")
-            places = region if isinstance(region, str) else "", zone if isinstance(zone, str) else ""
-            return locality_of(*places) or Locality()
+            return locality_of(_told(known, ("Region",)), _told(known, ("Zone",))) or Locality()
         told = holder.get("Meta")
         if isinstance(told, dict) and not _LOCALITY_WORDS.isdisjoint(told):
-            found = locality_of(*[_told(told, keys) for keys in _LOCALITY_KEYS])
+            region, zone, sub_zone = _LOCALITY_KEYS
+            found = locality_of(_told(told, region), _told(told, zone), _told(told, sub_zone))
             if found is not None:
                 return found
     return None
@@ -245,12 +246,23 @@ def _told(meta: Mapping[str, Any], keys: tuple[str, ...]) -> str:
 
 def _metadata(service: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
     """Return what else is known: the service's own metadata, its tags, id, node and datacenter."""
-    known = (("id", service.get("ID")), ("node", node.get("Node")), ("datacenter", node.get("Datacenter")))
-    metadata: dict[str, Any] = {key: value for key, value in known if isinstance(value, str) and value}
+    metadata: dict[str, Any] = {}
+    if isinstance(service_id := service.get("ID"), str) and service_id:
+        metadata["id"] = service_id
+    if isinstance(name := node.get("Node"), str) and name:
+        metadata["node"] = name
+    if isinstance(datacenter := node.get("Datacenter"), str) and datacenter:
+        metadata["datacenter"] = datacenter
     tags = service.get("Tags")
     if isinstance(tags, list) and tags:
-        metadata["tags"] = tuple([tag for tag in tags if isinstance(tag, str)])
-    return metadata | {key: value for key, value in _mapping(service, "Meta").items() if isinstance(value, str)}
+        metadata["tags"] = tuple(tags if _TEXT.issuperset(map(type, tags)) else filter(_is_text, tags))
+    own = _mapping(service, "Meta")
+    metadata |= own if _TEXT.issuperset(map(type, own.values())) else {k: v for k, v in own.items() if _is_text(v)}
+    return metadata
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _mapping(holder: Any, key: str) -> dict[str, Any]:

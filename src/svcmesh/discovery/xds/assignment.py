@@ -26,6 +26,7 @@ from svcmesh.discovery.xds.invalid import Invalid
 if TYPE_CHECKING:
     from svcmesh._proto import svcmesh_xds_pb2 as wire
 
+_UNHEALTHY = Health.UNHEALTHY  # a look at a member of an enumeration takes its time
 _HEALTH: Mapping[int, Health] = {0: Health.HEALTHY, 1: Health.HEALTHY, 5: Health.DEGRADED}
 _DRAINING = 3
 _PARTS = (100, 10_000, 1_000_000)  # by DenominatorType
@@ -106,7 +107,7 @@ def _place(group: wire.LocalityLbEndpoints, priority: int, left_out: list[str]) 
             left_out.append(str(error)[:_TOLD])
             continue
         weight = one.load_balancing_weight.value or 1  # Envoy and gRPC refuse 0, and absent is 1
-        candidates.append(_Candidate(address, weight, _HEALTH.get(status, Health.UNHEALTHY), _metadata(one)))
+        candidates.append(_Candidate(address, weight, _HEALTH.get(status, _UNHEALTHY), _metadata(one)))
     return _Place(priority, group.load_balancing_weight.value, locality, candidates)
 
 
@@ -167,7 +168,7 @@ def _made(place: _Place, share: int, whole: int) -> list[Endpoint]:
 
 def _usable(place: _Place) -> tuple[int, int]:
     """Return how many of a place's endpoints take calls, and the sum of their weights."""
-    weights = [one.weight for one in place.candidates if one.health is not Health.UNHEALTHY]
+    weights = [one.weight for one in place.candidates if one.health is not _UNHEALTHY]
     return len(weights), sum(weights) or sum(one.weight for one in place.candidates)
 
 
