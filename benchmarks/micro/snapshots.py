@@ -90,17 +90,23 @@ def costs(rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
 
 
 def row(
-    what: str, registry: str, value: float, worst: float | None, unit: str, limit: float | None = None, digits: int = 1
+    what: str,
+    registry: str,
+    value: float | None,
+    worst: float | None,
+    unit: str,
+    limit: float | None = None,
+    digits: int = 1,
 ) -> dict[str, Any]:
-    """Return a row; it is ``ok`` unless there is a limit that the value exceeds."""
+    """Return a row; it is ``ok`` unless there is a limit that the value exceeds, and neither way without a value."""
     return {
         "what": what,
         "registry": registry,
-        "value": round(value, digits),
+        "value": None if value is None else round(value, digits),
         "worst": None if worst is None else round(worst, digits),
         "unit": unit,
         "limit": limit,
-        "ok": limit is None or value <= limit,
+        "ok": None if value is None else limit is None or value <= limit,
     }
 
 

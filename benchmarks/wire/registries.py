@@ -65,7 +65,7 @@ def rows(changes: int = CHANGES, services: int = SERVICES, rounds: int = snapsho
     """
     for name, registry in REGISTRIES.items():
         if name == "etcd" and etcd_binary() is None:
-            yield row(f"change to pick: {NO_ETCD}", name, 0.0, None, "ms")
+            yield row("change to pick", name, None, None, NO_ETCD, LIMIT)
             continue
         with tempfile.TemporaryDirectory() as directory, registry(Path(directory)) as (uri, change):
             found = sorted(_delays(uri, change, changes))
