@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterator
-from typing import Any
+from concurrent import futures
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+import grpc
 import httpx
 import pytest
 
 import svcmesh
-from svcmesh import PICKED, Abort, Delay, Endpoint, Fault, Mesh, Policy, Snapshot
+from svcmesh import PICKED, Abort, Delay, Endpoint, Fault, Mesh, Policy, Retry, Snapshot
+from svcmesh.balance import PeakEwma, RoundRobin
 from svcmesh.discovery import poll
 from svcmesh.transport import functions
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
@@ -129,7 +133,14 @@ def test_a_whole_policy_takes_the_place_of_the_service_s(mesh: Mesh, registry: R
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"), [({"timeout": -1.0}, "timeout"), ({"tries": 3}, "tries"), (["timeout"], "a dict of its fields")]
+    ("wrong", "said"),
+    [
+        ({"timeout": -1.0}, "timeout"),
+        ({"tries": 3}, "tries"),
+        ({"self": 3}, "self"),
+        ({3: "tries"}, "a dict of its fields"),
+        (["timeout"], "a dict of its fields"),
+    ],
 )
 def test_one_that_is_none_is_told_and_left_out(mesh: Mesh, registry: Registry, wrong: Any, said: str) -> None:
     """The endpoints that came with it are in force all the same."""
@@ -237,3 +248,138 @@ def server_saw(server: GrpcServer) -> float:
     """Return the seconds that the last call had left when it reached the server."""
     left = server.stats()["metadata"]["x-remaining"]
     return math.inf if left == "None" else float(left)
+
+
+def test_what_was_withdrawn_rules_no_failing_call_of_a_function(mesh: Mesh, registry: Registry) -> None:
+    """Nor where its kind of balancer had made the function take the machine."""
+    service, attempts = mesh.service("orders"), 0
+
+    @service.guard(idempotent=True)
+    def failing() -> None:
+        nonlocal attempts
+        attempts += 1
+        if service.policy.retry is not None:
+            raise ConnectionResetError
+
+    registry.sends = Policy(load_balancer=PeakEwma(), timeout=50.0)
+    in_force(service, timeout=50.0)
+    failing()
+    registry.sends = None
+    in_force(service, timeout=10.0)
+    attempts = 0
+    with pytest.raises(ConnectionResetError):
+        failing()
+    assert attempts == 3
+
+
+def test_a_function_that_is_under_way_ends_by_the_policy_it_began_with(mesh: Mesh, registry: Registry) -> None:
+    """Whatever other calls of it have begun since."""
+    service, attempts = mesh.service("orders"), 0
+
+    async def go() -> None:
+        changed = asyncio.Event()
+
+        @service.guard(idempotent=True)
+        async def failing(late: bool) -> None:
+            nonlocal attempts
+            if late:
+                attempts += 1
+                await changed.wait()
+                raise ConnectionResetError
+
+        first = asyncio.ensure_future(failing(late=True))
+        await soon(lambda: attempts == 1, "it has not begun")
+        registry.sends = {"retry": None}
+        await soon(lambda: service.policy.retry is None, "it is not in force")
+        await failing(late=False)
+        changed.set()
+        with pytest.raises(ConnectionResetError):
+            await first
+
+    asyncio.run(go())
+    assert attempts == 3
+
+
+@pytest.mark.parametrize("kind", ["blocking", "future", "asyncio"])
+def test_grpc_calls_that_are_under_way_end_by_the_policy_they_began_with(kind: str) -> None:
+    registry, failing = Registry(), (("x-fail", "UNAVAILABLE:-1"), ("x-before", "1"))
+
+    def changed(service: svcmesh.Service, server: GrpcServer) -> None:
+        eventually(lambda: server.count("Unary") > 1, "it has not begun")
+        registry.sends = {"retry": None}
+        in_force(service, retry=None)
+
+    async def on_asyncio(service: svcmesh.Service, server: GrpcServer) -> None:
+        async with service.grpc_aio_channel() as channel:
+            stub = pb_grpc.ProbeStub(channel)
+            await stub.Unary(ping())
+            first = stub.Unary(ping(), metadata=failing)
+            await asyncio.to_thread(changed, service, server)
+            await stub.Unary(ping())
+            with pytest.raises(grpc.RpcError) as caught:
+                await first
+            assert attempts(caught.value) == 3
+
+    def blocking(service: svcmesh.Service, server: GrpcServer) -> None:
+        with service.grpc_channel() as channel, futures.ThreadPoolExecutor(1) as pool:
+            stub = pb_grpc.ProbeStub(channel)
+            stub.Unary(ping())
+            first = (
+                pool.submit(stub.Unary, ping(), metadata=failing)
+                if kind == "blocking"
+                else stub.Unary.future(ping(), metadata=failing)
+            )
+            changed(service, server)
+            stub.Unary(ping())
+            with pytest.raises(grpc.RpcError) as caught:
+                first.result()
+            assert attempts(caught.value) == 3
+
+    with GrpcServer() as server:
+        registry.address = server.address
+        with Mesh(poll(registry.list, 0.08), policy=Policy(retry=Retry(), idempotent=True)) as mesh:
+            service = mesh.service("probe")
+            service.wait_ready(30)
+            asyncio.run(on_asyncio(service, server)) if kind == "asyncio" else blocking(service, server)
+
+
+def attempts(error: BaseException) -> int:
+    """Return how many there were."""
+    told = svcmesh.info(error)
+    return 0 if told is None else told.attempts
+
+
+@dataclass(frozen=True)
+class Hearing(RoundRobin):
+    """Goes by reports, as far as anybody can tell."""
+
+    heard: ClassVar[list[float]] = []
+
+    def reported(self, cell: Any, report: Any, now: float) -> None:
+        """Keep it."""
+        self.heard.append(report.rps_fractional)
+
+
+def test_a_balancer_that_is_sent_hears_what_servers_report_over_grpc() -> None:
+    """On stubs that were made before it came, too."""
+    registry, report = Registry(), (("x-report-server", "TEXT rps_fractional=7"),)
+    Hearing.heard.clear()
+
+    async def ask_here(service: svcmesh.Service) -> None:
+        async with service.grpc_aio_channel() as channel:
+            await pb_grpc.ProbeStub(channel).Unary(ping(), metadata=report)
+
+    with GrpcServer() as server, Mesh(poll(registry.list, 0.08)) as mesh:
+        registry.address = server.address
+        service = mesh.service("probe")
+        eventually(lambda: server.address in [e.address for e in service.endpoints], "it has not come")
+        with service.grpc_channel() as channel:
+            stub = pb_grpc.ProbeStub(channel)
+            stub.Unary(ping(), metadata=report)
+            registry.sends = Policy(load_balancer=Hearing())
+            in_force(service, load_balancer=Hearing())
+            for _ in range(2):
+                stub.Unary(ping(), metadata=report)
+                assert list(stub.ServerStream(ping(), metadata=report)) == []
+            asyncio.run(ask_here(service))
+    assert Hearing.heard == [7.0] * 5

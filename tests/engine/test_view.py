@@ -14,6 +14,7 @@ from svcmesh.core.outcome import Kind
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.engine.view import View
 from svcmesh.policy import Abort, CircuitBreaker, Fault, HealthCheck, OutlierDetection, Policy, Retry, Slow
+from svcmesh.policy.health.finding import Unwell
 from tests.engine.health.asked import Asked
 from tests.engine.scripted import A, B, C, Exchange, Stage, drive, lost, success
 
@@ -283,19 +284,36 @@ def test_a_policy_that_comes_to_the_same_changes_nothing() -> None:
     assert stage.goes_straight()
 
 
+def wanting(view: View) -> list[object]:
+    """Return for whom the checks of a view's policy are made."""
+    assert view.checking is not None
+    return list(view.checking.wanted)
+
+
+def test_a_call_that_is_under_way_goes_by_the_checks_of_its_policy() -> None:
+    """Whom they found unwell before another policy came is no better for it."""
+    stage = succeeded(Policy(health_check=HealthCheck(custom_health_check=print)), None)
+    checking = stage.view.checking
+    assert checking is not None
+    checking.failing = {B.address: Unwell("no answer"), C.address: Unwell("no answer")}
+    stage.cluster.rebuild()
+    stage.cluster.apply(Snapshot((A, B, C), policy={"timeout": 1.0}))
+    stage.cluster.rebuild()
+
+    assert offered(stage) == {A.address}
+
+
 def test_health_is_checked_as_the_policy_in_force_says() -> None:
     """And no more as one says that it took the place of."""
     own, other = HealthCheck(custom_health_check=print), HealthCheck(custom_health_check=repr)
     stage = succeeded(Policy(health_check=own), {"health_check": other})
     first = stage.view.current
 
-    assert stage.view.checking is None
-    assert first.checking is not None
-    assert list(first.checking.wanted) == [first]
+    assert wanting(stage.view) == []
+    assert wanting(first) == [first]
     stage.cluster.apply(Snapshot((A,)))
-    assert first.checking is None
-    assert stage.view.checking is not None
-    assert list(stage.view.checking.wanted) == [stage.view]
+    assert wanting(first) == []
+    assert wanting(stage.view) == [stage.view]
 
 
 def test_a_fork_keeps_the_policy_in_force() -> None:
@@ -303,7 +321,7 @@ def test_a_fork_keeps_the_policy_in_force() -> None:
         Policy(health_check=HealthCheck(custom_health_check=print)), {"timeout": 1.0, "health_check": None}
     )
     stage.cluster.reset_after_fork()
-    assert stage.view.checking is None
+    assert wanting(stage.view) == []
     assert not stage.goes_straight()
     assert stage.view.current.policy == Policy(timeout=1.0)
 

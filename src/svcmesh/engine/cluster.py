@@ -7,7 +7,7 @@ lock and publish the result as new pickers. Callers only ever read what was publ
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from threading import RLock
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
@@ -183,6 +183,7 @@ class Cluster:
 
     def _heed(self, sent: Any) -> None:
         """Have calls go by what discovery says of their policy; what makes no valid one is told, and left out."""
+        sent = dict(sent) if isinstance(sent, Mapping) else sent  # as it is now, whatever the backend does with it
         if sent == self._sent:
             return
         self._sent = sent

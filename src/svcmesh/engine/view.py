@@ -165,8 +165,7 @@ class View:
         self._successor = view
         self._by_port = {}
         if self.checking is not None:
-            self.checking.wanted.discard(self)
-            self.checking = None
+            self.checking.wanted.discard(self)  # what it has found still counts for the calls that are under way
 
     def _have_checked(self) -> None:
         """Have endpoints asked whether they are well, where the policy says so."""

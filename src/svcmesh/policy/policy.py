@@ -119,7 +119,7 @@ class Policy:
         """
         return _standard()
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, /, **changes: Any) -> Self:
         """Return a copy with some fields changed. A new ``timeout`` holds for streams too, unless told otherwise.
 
         Raises:
@@ -144,7 +144,7 @@ class Policy:
         """
         if sent is None or isinstance(sent, Policy):
             return self if sent is None else sent
-        if not isinstance(sent, Mapping):
+        if not isinstance(sent, Mapping) or not all(isinstance(name, str) for name in sent):
             raise ConfigError(f"discovery sends a Policy or a dict of its fields, not {sent!r}")
         timeout, per_try = sent.get("timeout", self.timeout), sent.get("per_try_timeout", self.per_try_timeout)
         numbers = isinstance(timeout, int | float) and isinstance(per_try, int | float)

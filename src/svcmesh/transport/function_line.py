@@ -29,11 +29,12 @@ _STRAIGHT = """\
         if type(outer_) is not float or outer_ <= now_:
             return {await_}slowly_({arguments}, now_)
         until_ = min(until_, outer_)
-    choose_ = view_.choose  # `View.enter`, written out: a call of it costs as much as the function
+    entered_ = view_  # another one may be in force by the end of the call
+    choose_ = entered_.choose  # `View.enter`, written out: a call of it costs as much as the function
     member_ = choose_()
     if member_ is None:
         return {await_}slowly_({arguments}, now_)
-    view_.budget.calls += 1
+    entered_.budget.calls += 1
     if now_ >= member_.due:
         member_.roll(now_)
     member_.started += 1
@@ -48,7 +49,7 @@ _STRAIGHT = """\
         member_.finished += 1
         return result_
     try:  # here, where nothing is handled: else what a later attempt raises would have this one for its context
-        return {await_}resume_({arguments}, now_, member_, token_, failure_)
+        return {await_}resume_({arguments}, now_, member_, token_, failure_, entered_)
     finally:
         del failure_
 """
@@ -84,7 +85,7 @@ class Shape:
             parameters=self.parameters,
             arguments=self.arguments,
             refuse=f"if {self.endpoint} is not PICKED_: refuse_()" if self.endpoint else "pass",
-            learn="view_.learn(member_, now_)" if learns else "",
+            learn="entered_.learn(member_, now_)" if learns else "",
             call=f"await in_time_({call}, reapers_, until_)" if awaits else call,
         )
 

@@ -61,7 +61,11 @@ def guarded(fn: Callable[P, R], view: View, *, idempotent: bool, alone: bool = F
 
 
 class _Traits:
-    """What all calls of one guarded function have in common."""
+    """What all calls of one guarded function have in common.
+
+    Attributes:
+        view: the one that its straight line goes by. line: that line, as long as somebody has it. text: of that line.
+    """
 
     __slots__ = ("blame_all", "fn", "idempotent", "line", "name", "picks", "text", "view")
 
@@ -73,21 +77,22 @@ class _Traits:
         self.blame_all = blame_all
         self.name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
         self.line: Callable[[], Function | None] = lambda: None
-        self.text = self._written()
-
-    def _written(self) -> tuple[bool, bool]:
-        """Return what of the policy is part of the text of the straight line: that there is one, and how it ends."""
-        view = self.view
-        return view.clock is SYSTEM and not view.hash_on, view.learns  # the machine makes the key
+        self.text = _text(view)
 
     def current(self) -> View:
         """Return the view of a call that begins now; the straight line goes by it from now on, if its text allows."""
         view = self.view.current
-        if view is not self.view:
-            self.view, line = view, self.line()
-            if line is not None and self._written() == self.text:
+        if view is not self.view and _text(view) == self.text:
+            line = self.line()
+            if line is not None:
+                self.view = view
                 line.__globals__.update(view_=view, limit_=view.limit)
         return view
+
+
+def _text(view: View) -> tuple[bool, bool]:
+    """Return what of a policy is part of the text of a straight line: that there is one, and how it ends."""
+    return view.clock is SYSTEM and not view.hash_on, view.learns  # the machine makes the key
 
 
 def _line(traits: _Traits, *, awaits: bool) -> Function:
@@ -118,13 +123,13 @@ def _restore(token: Token) -> None:
 
 def _call_slowly(traits: _Traits, args: tuple[Any, ...], kwargs: dict[str, Any], now: float) -> Any:
     view = traits.current()
-    exchange = BlockingFunction(traits, (args, kwargs))
+    exchange = BlockingFunction(traits, view, (args, kwargs))
     return blocking.run(Call(view, exchange, now, view.deadline(now)), exchange)
 
 
 async def _await_slowly(traits: _Traits, args: tuple[Any, ...], kwargs: dict[str, Any], now: float) -> Any:
     view = traits.current()
-    exchange = AwaitingFunction(traits, (args, kwargs))
+    exchange = AwaitingFunction(traits, view, (args, kwargs))
     return await awaiting.run(Call(view, exchange, now, view.deadline(now)), exchange)
 
 
@@ -136,11 +141,12 @@ def _call_further(
     member: Member,
     token: Token,
     error: BaseException,
+    view: View,
 ) -> Any:
     """Hand a call over to the machine, whose first attempt ended in ``error``."""
     _restore(token)
-    exchange = BlockingFunction(traits, (args, kwargs))
-    return blocking.resume(traits.view, exchange, member, now, traits.view.deadline(now), error)
+    exchange = BlockingFunction(traits, view, (args, kwargs))
+    return blocking.resume(view, exchange, member, now, view.deadline(now), error)
 
 
 async def _await_further(
@@ -151,12 +157,13 @@ async def _await_further(
     member: Member,
     token: Token,
     error: BaseException,
+    view: View,
 ) -> Any:
     """Do the same with an awaited one."""
     late = isinstance(error, OutOfTime)
     _restore(token)
-    exchange = AwaitingFunction(traits, (args, kwargs))
-    return await awaiting.resume(traits.view, exchange, member, now, traits.view.deadline(now), error, late=late)
+    exchange = AwaitingFunction(traits, view, (args, kwargs))
+    return await awaiting.resume(view, exchange, member, now, view.deadline(now), error, late=late)
 
 
 class _FunctionExchange:
@@ -166,10 +173,11 @@ class _FunctionExchange:
     unsent = False  # who knows what a function has done
     patient = False
 
-    def __init__(self, traits: _Traits, arguments: Arguments) -> None:
+    def __init__(self, traits: _Traits, view: View, arguments: Arguments) -> None:
         self._traits = traits
+        self._view = view
         self._args, self._kwargs = arguments
-        self.key = traits.view.key_of(self) if traits.view.hash_on else None
+        self.key = view.key_of(self) if view.hash_on else None
         self.idempotent = traits.idempotent
         self.method = traits.name
 
@@ -201,7 +209,7 @@ class _FunctionExchange:
         if isinstance(error, TypeError) and self._is_misused():
             return Outcome(Kind.REJECTED, error, reason="arguments")
         outcome = plain_outcome.classify(error)
-        retry = self._traits.view.policy.retry
+        retry = self._view.policy.retry
         if outcome.kind is Kind.ERROR and not isinstance(error, SvcmeshError):
             outcome.blames = self._traits.blame_all or (retry is not None and _wants(retry, outcome))
         return outcome
@@ -235,7 +243,7 @@ class _FunctionExchange:
         return {**self._kwargs, "endpoint": attempt.member.endpoint} if self._traits.picks else self._kwargs
 
     def _budget(self, attempt: Attempt) -> AbstractContextManager[None]:
-        return deadline.at(self._traits.view.clock, attempt.until)
+        return deadline.at(self._view.clock, attempt.until)
 
 
 class BlockingFunction(_FunctionExchange):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any, Protocol
 
 import grpc
@@ -49,22 +50,48 @@ class Channels(Protocol):
 
 
 class Line:
-    """One method of one service, as one mesh channel calls it."""
+    """One method of one service, as one mesh channel calls it under one policy.
 
-    __slots__ = ("_idempotent", "dialer", "method", "name", "view")
+    Attributes:
+        now: the clock of the mesh. total: seconds that a plain call has. limit: those that its attempt has, for gRPC.
+    """
+
+    __slots__ = (
+        *("_carrying", "_idempotent", "_successor"),
+        *("dialer", "limit", "method", "name", "now", "total", "view"),
+    )
 
     def __init__(self, view: View, dialer: Channels, method: Method) -> None:
         self.view = view
         self.dialer = dialer
         self.method = method
         self.name = method.name
+        self.now = view.clock.now
+        self.total = view.total
+        self.limit = wire_timeout(view.limit)
         self._idempotent: bool | None = None
+        self._carrying: Line | None = None
+        self._successor: Line | None = None
 
     @property
     def current(self) -> Line:
         """The line of calls that begin now: this one, unless discovery has sent another policy since it was made."""
-        view = self.view.current
-        return self if view is self.view else Line(view, self.dialer, self.method)
+        view, successor = self.view.current, self._successor
+        if view is self.view:
+            return self
+        if successor is None or successor.view is not view:
+            # Whether reports are read is settled when a method is bound, see `svcmesh.transport.grpc.reports`.
+            method = self.method if view.reported == self.view.reported else copy(self.method)
+            successor = self._successor = Line(view, self.dialer, method)
+        return successor
+
+    @property
+    def carrying(self) -> Line:
+        """This line for requests that outlive their caller's."""
+        line = self._carrying
+        if line is None:
+            line = self._carrying = Line(self.view, self.dialer, self.method.carrying())
+        return line
 
     @property
     def idempotent(self) -> bool:

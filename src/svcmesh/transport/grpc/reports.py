@@ -31,14 +31,19 @@ Make = Callable[[Settings, str, Wrap | None], Closable]
 
 
 def reporting(view: View, make: Make, wrap: Callable[[Take, Method, Any], Any]) -> Callable[[Settings, str], Closable]:
-    """Return ``make`` without its last argument: what it makes passes on reports, if the balancer of ``view`` asks.
+    """Return ``make`` without its last argument: what it makes passes on reports, if the balancer in force asks.
 
     Args:
         wrap: makes the layer around a stock multicallable, for blocking calls or for those of asyncio.
     """
+    found = ref(view)
 
     def made(settings: Settings, address: str) -> Closable:
-        layer = partial(wrap, partial(_tell, ref(view), address)) if view.reported else None
+        def layer(method: Method, stock: Any) -> Any:
+            base = found()
+            asks = base is not None and base.current.reported
+            return wrap(partial(_tell, found, address), method, stock) if asks else stock
+
         return make(settings, address, layer)
 
     return made
@@ -101,7 +106,8 @@ def _tell(found: ref[View], address: str, metadata: Any) -> None:
     """Tell the balancer of the report in ``metadata``, if there is one and the endpoint has not left."""
     from svcmesh.transport.load_report import of_metadata  # needs protobuf, which not every gRPC program has loaded
 
-    view = found()
+    base = found()
+    view = None if base is None else base.current
     member = None if view is None else view.cluster.members.get(address)
     report = of_metadata(metadata or ())
     if view is not None and member is not None and report is not None:

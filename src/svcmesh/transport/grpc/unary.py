@@ -28,18 +28,6 @@ Stock = tuple[Any, Any, Any]
 class UnaryUnary(Multicallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]  # generic in the stubs only
     """A method with one request and one response."""
 
-    def __init__(self, line: Line) -> None:
-        super().__init__(line)
-        self._go_by(line)
-
-    def _go_by(self, line: Line) -> None:
-        self._line = line
-        self._view = line.view
-        self._now = line.view.clock.now
-        self._plain_limit = wire_timeout(line.view.limit)
-        self._keyed = line.view.keyed
-        self._carrying: Line | None = None
-
     def __call__(
         self,
         request: Any,
@@ -50,22 +38,24 @@ class UnaryUnary(Multicallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[t
         compression: grpc.Compression | None = None,
     ) -> Any:
         """Call and wait; return the response."""
-        if timeout is not None or metadata is not None or self._keyed or AMBIENT.get() is not None:
+        line = self._line  # read once: discovery may send another policy while the call is under way
+        view = line.view
+        if timeout is not None or metadata is not None or view.keyed or AMBIENT.get() is not None:
             stock = (frozen(metadata), credentials, compression)
             return self._wait("__call__", request, timeout, stock, wait_for_ready)
-        now = self._now()
-        member = self._view.enter(now)
+        now = line.now()
+        member = view.enter(now)
         if member is None:
             return self._slowly("__call__", request, None, (None, credentials, compression), wait_for_ready, now)
         try:
-            response = self._line.dialer.channel(member).bound(self._line.method)(
-                request, self._plain_limit, None, credentials, None, compression
+            response = line.dialer.channel(member).bound(line.method)(
+                request, line.limit, None, credentials, None, compression
             )
         except BaseException as error:  # noqa: BLE001 - the machine settles it, and raises what is to be raised
-            exchange = Blocking(self._line, "__call__", request, (None, credentials, compression), wait_for_ready)
-            return exchange.resume(member, now, self._view.deadline(now), error)
-        if self._view.learns:
-            self._view.learn(member, now)
+            exchange = Blocking(line, "__call__", request, (None, credentials, compression), wait_for_ready)
+            return exchange.resume(member, now, view.deadline(now), error)
+        if view.learns:
+            view.learn(member, now)
         member.finished += 1
         return response
 
@@ -92,27 +82,27 @@ class UnaryUnary(Multicallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[t
     ) -> Any:
         """Start the call and return at once."""
         stock = (frozen(metadata), credentials, compression)
-        if self._carrying is None:
-            self._carrying = Line(self._view, self._line.dialer, self._line.method.carrying())
-        return MeshCall.begin(self._carrying, Request(request), stock, timeout, bool(wait_for_ready))
+        return MeshCall.begin(self._line.current.carrying, Request(request), stock, timeout, bool(wait_for_ready))
 
     def _wait(self, style: str, request: Any, timeout: float | None, stock: Stock, patient: bool | None) -> Any:
         """Do the same as `__call__` with a timeout of the caller's, metadata or a deadline around it."""
-        key = key_of(self._view, stock[0], Request(request)) if self._keyed else None
-        now = self._now()
-        deadline = self._view.deadline(now, timeout)
-        member = self._view.enter(now, key) if now < deadline else None
+        line = self._line
+        view = line.view
+        key = key_of(view, stock[0], Request(request)) if view.keyed else None
+        now = line.now()
+        deadline = view.deadline(now, timeout)
+        member = view.enter(now, key) if now < deadline else None
         if member is None:
             return self._slowly(style, request, timeout, stock, patient, now, key)
-        limit = wire_timeout(min(deadline - now, self._view.per_try))
+        limit = wire_timeout(min(deadline - now, view.per_try))
         metadata, credentials, compression = stock
         try:
-            call = getattr(self._line.dialer.channel(member).bound(self._line.method), style)
+            call = getattr(line.dialer.channel(member).bound(line.method), style)
             answer = call(request, limit, metadata, credentials, None, compression)
         except BaseException as error:  # noqa: BLE001 - as above
-            return Blocking(self._line, style, request, stock, patient, key).resume(member, now, deadline, error)
-        if self._view.learns:
-            self._view.learn(member, now)
+            return Blocking(line, style, request, stock, patient, key).resume(member, now, deadline, error)
+        if view.learns:
+            view.learn(member, now)
         member.finished += 1
         return answer
 
@@ -126,13 +116,13 @@ class UnaryUnary(Multicallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[t
         now: float,
         key: int | None = None,
     ) -> Any:
-        self._line.dialer.refuse_closed()
-        line = self._line.current
-        if line is not self._line:
-            self._go_by(line)
+        line = self._line
+        line.dialer.refuse_closed()
+        if line.current is not line:
+            self._line = line.current
             return self._wait(style, request, timeout, stock, patient)
-        exchange = Blocking(self._line, style, request, stock, patient, key)
-        return blocking.run(Call(self._view, exchange, now, self._view.deadline(now, timeout)), exchange)
+        exchange = Blocking(line, style, request, stock, patient, key)
+        return blocking.run(Call(line.view, exchange, now, line.view.deadline(now, timeout)), exchange)
 
 
 class StreamUnary(Multicallable, grpc.StreamUnaryMultiCallable):  # type: ignore[type-arg]  # generic in the stubs only

@@ -36,15 +36,8 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
     """A method with one request and one response."""
 
     def __init__(self, line: Line, running: Running) -> None:
-        self.running = running
-        self._go_by(line)
-
-    def _go_by(self, line: Line) -> None:
         self._line = line
-        self.view = self._view = line.view
-        self._now = line.view.clock.now
-        self._total = line.view.total
-        self._plain_limit = wire_timeout(line.view.limit)
+        self.running = running
 
     def __call__(
         self,
@@ -57,7 +50,8 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         compression: grpc.Compression | None = None,
     ) -> Any:
         """Start a call and return it."""
-        line, view = self._line, self._view
+        line = self._line  # read once: discovery may send another policy while the call is under way
+        view = line.view
         if line.dialer.closing:
             raise grpc.aio.UsageError(CLOSED)
         try:
@@ -65,9 +59,9 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         except RuntimeError:
             raise NoLoop from None
         metadata = None if metadata is None else frozen(metadata)
-        now = self._now()
+        now = line.now()
         if timeout is None and AMBIENT.get() is None:
-            ends, limit = now + self._total, self._plain_limit
+            ends, limit = now + line.total, line.limit
         else:
             ends = view.deadline(now, timeout)
             limit = wire_timeout(min(ends - now, view.per_try))
@@ -77,7 +71,7 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         member = view.enter(now, key) if now < ends else None
         if member is None:
             if line.current is not line:
-                self._go_by(line.current)
+                self._line = line.current
                 return self(
                     request,
                     timeout=timeout,
@@ -86,7 +80,7 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
                     wait_for_ready=wait_for_ready,
                     compression=compression,
                 )
-            return self._slowly(asked)
+            return self._slowly(line, asked)
         try:
             stock = (
                 line.dialer.channel(member)
@@ -96,9 +90,9 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
                 )
             )
         except BaseException as error:  # noqa: BLE001 - raised there, unless another attempt is to follow
-            return self._slowly(asked, member, error)
+            return self._slowly(line, asked, member, error)
         place = self.running.on(loop)
-        call = PlainCall(self, asked, member, stock, place)
+        call = PlainCall(line, asked, member, stock, place)
         place.kept.add(call)
         end = _End(call)
         try:
@@ -107,9 +101,11 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
             stock.add_done_callback(lambda _: end())
         return call
 
-    def _slowly(self, asked: Asked, member: Member | None = None, error: BaseException | None = None) -> Any:
+    def _slowly(
+        self, line: Line, asked: Asked, member: Member | None = None, error: BaseException | None = None
+    ) -> Any:
         place = self.running.on(asked[5])
-        flow = self.course(asked, place)
+        flow = _course(line, asked, place)
         call = AioUnaryUnary(flow)
         if member is None or error is None:
             flow.begin()
@@ -119,14 +115,14 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
             place.dropped.add(call)
         return call
 
-    def course(self, asked: Asked, place: Place) -> AioFlow:
-        """Return a course for a call."""
-        request, metadata, credentials, compression, patient, loop, began, ends, key = asked
-        times = (loop, began, ends, ends)
-        stock = (metadata, credentials, compression)
-        flow = AioFlow(self._line, request, stock, bool(patient), times, key)
-        flow.owed = place.owed
-        return flow
+
+def _course(line: Line, asked: Asked, place: Place) -> AioFlow:
+    request, metadata, credentials, compression, patient, loop, began, ends, key = asked
+    times = (loop, began, ends, ends)
+    stock = (metadata, credentials, compression)
+    flow = AioFlow(line, request, stock, bool(patient), times, key)
+    flow.owed = place.owed
+    return flow
 
 
 class PlainCall(AioUnaryUnary):
@@ -135,9 +131,9 @@ class PlainCall(AioUnaryUnary):
     _leg: AioLeg | None = None
     _succeeded = False
 
-    def __init__(self, method: UnaryUnary, asked: Asked, member: Member, stock: Any, place: Place) -> None:
+    def __init__(self, line: Line, asked: Asked, member: Member, stock: Any, place: Place) -> None:
         self._course = None
-        self._method = method
+        self._line = line
         self._asked = asked
         self._member = member
         self._stock = stock
@@ -163,7 +159,7 @@ class PlainCall(AioUnaryUnary):
         except AttributeError:
             well = value_of(self._stock.code()) is grpc.StatusCode.OK
         if well and self._course is None:
-            view = self._method.view
+            view = self._line.view
             if view.learns:
                 view.learn(self._member, self._asked[6])
             self._member.finished += 1
@@ -174,7 +170,7 @@ class PlainCall(AioUnaryUnary):
             flow.leg_over(self._leg)
 
     def _take_course(self) -> AioFlow:
-        flow = self._method.course(self._asked, self._place)
+        flow = _course(self._line, self._asked, self._place)
         self._leg = flow.take_over(self._stock, self._member, succeeded=self._succeeded)
         if not self._succeeded:
             self._place.dropped.add(self)
