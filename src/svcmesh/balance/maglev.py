@@ -22,6 +22,7 @@ from svcmesh.balance.cell import Cell
 from svcmesh.balance.configuration import Configuration
 from svcmesh.balance.picker import Picker, Rng
 from svcmesh.balance.redraw import EmptyPicker, serving
+from svcmesh.balance.turns import turns
 from svcmesh.core import checks
 from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
@@ -43,7 +44,8 @@ class Maglev(Configuration):
     Raises:
         ConfigError: the size is no prime or too large, or the factor is out of its range.
 
-    Cost: a pick is one look-up. Building takes about a microsecond per slot, and 8 bytes for each.
+    Cost: a pick is one look-up. Building takes one to three microseconds per slot, whatever the weights, and 8 bytes
+    for each.
 
     Threads: any; nothing changes after building.
     """
@@ -111,28 +113,17 @@ _LOOKS = 16
 
 
 def _filled(cells: Sequence[Cell], shares: Sequence[float], size: int) -> list[Cell]:
-    """Return the table: in each turn an endpoint whose turn it is by weight takes the next free slot of its order."""
-    most = max(shares)
+    """Return the table: in each turn the endpoint whose turn it is by weight takes the next free slot of its order."""
     table: list[Cell | None] = [None] * size
     keys = [host_key(cell) for cell in cells]
     slots = [xxh64(key) % size for key in keys]
     skips = [xxh64(key, 1) % (size - 1) + 1 for key in keys]
-    targets = [0.0] * len(cells)
-    free, turn = size, 0
-    while free:
-        turn += 1
-        for number, cell in enumerate(cells):
-            if turn * shares[number] < targets[number]:
-                continue
-            targets[number] += most
-            slot, skip = slots[number], skips[number]
-            while table[slot] is not None:
-                slot = (slot + skip) % size
-            table[slot] = cell
-            slots[number] = (slot + skip) % size
-            free -= 1
-            if not free:
-                break
+    for number in turns(shares, size):
+        slot, skip = slots[number], skips[number]
+        while table[slot] is not None:
+            slot = (slot + skip) % size
+        table[slot] = cells[number]
+        slots[number] = (slot + skip) % size
     return [cell for cell in table if cell is not None]
 
 
