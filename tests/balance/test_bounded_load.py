@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svcmesh import Endpoint
-from svcmesh.balance import Maglev, RingHash
+from svcmesh.balance import Maglev, RingHash, hash_key
 from svcmesh.balance.bounded_load import shuffled
 
 FIVE = [Endpoint(f"10.0.0.{n}:80", weight=1 + n % 2) for n in range(5)]
@@ -81,3 +81,26 @@ def test_the_shuffle_is_that_of_the_cpp_generator():
 @given(st.integers(1, 50), st.integers(0, 2**64 - 1))
 def test_the_shuffle_is_an_order_of_all(size, key):
     assert sorted(shuffled(size, key)) == list(range(size))
+
+
+@pytest.mark.parametrize(
+    ("config", "owners"),
+    [
+        (Maglev(table_size=251, hash_balance_factor=120), [1, 1, 2, 1, 2, 7, 1, 2, 7, 7, 1, 3, 3, 1, 2, 7]),
+        (RingHash(hash_balance_factor=120), [5, 5, 2, 2, 7, 7, 5, 2, 7, 1, 1, 1, 1, 5, 2, 7]),
+    ],
+    ids=["maglev", "ring"],
+)
+def test_overflow_goes_where_envoys_does(config, owners):
+    """Envoy shuffles the hosts as they were listed, whatever the order in its table is.
+
+    The numbers are of a model of its own: table or ring, std::mt19937 and the sums, written after Envoy's sources.
+    """
+    listed = [Endpoint(f"10.0.0.{n}:80", weight=weight) for n, weight in [(7, 1), (1, 2), (5, 1), (3, 3), (2, 1)]]
+    picker, found = config.picker(listed), []
+    for _ in owners:
+        endpoint = picker.pick(hash_key("hot"))
+        picker.started(endpoint)
+        found.append(int(endpoint.address[7]))
+
+    assert found == owners

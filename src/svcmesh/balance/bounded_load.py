@@ -31,7 +31,8 @@ class Bound:
     """How much of what is in flight each endpoint may have.
 
     Args:
-        cells: who takes traffic. shares: their parts of 1, in the same order. factor: percent of an even share.
+        cells: who takes traffic, in the order of the list, which is what Envoy shuffles. shares: their parts of 1, in
+            the same order. factor: percent of an even share.
 
     Cost: O(1) while the owner has at most one call in flight, O(n) otherwise, which is the price of an exact sum.
     """

@@ -39,7 +39,7 @@ class Maglev(Configuration):
     Args:
         table_size: slots, a prime number up to 5,000,011; default 65,537. A hundred for each endpoint keep shares even
             to 1 %. More endpoints than slots means that some own nothing.
-        hash_balance_factor: as in `RingHash`.
+        hash_balance_factor: as in `RingHash`; as in Envoy, where overflow goes depends on the order of the list.
 
     Raises:
         ConfigError: the size is no prime or too large, or the factor is out of its range.
@@ -67,12 +67,12 @@ class Maglev(Configuration):
 
     def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:  # noqa: ARG002 - it measures no time
         """Return a picker over cells that live longer than it does."""
-        placed = sorted(serving(cells), key=host_key)  # the order of the list must not matter
-        if not placed:
+        listed = serving(cells)
+        if not listed:
             return EmptyPicker(cells)
-        shares = normalized(placed)
-        bound = Bound(placed, shares, self.hash_balance_factor) if self.hash_balance_factor else None
-        return _TablePicker(cells, _filled(placed, shares, self.table_size), placed, rng, bound)
+        bound = Bound(listed, normalized(listed), self.hash_balance_factor) if self.hash_balance_factor else None
+        placed = sorted(listed, key=host_key)  # for the table the order of the list must not matter
+        return _TablePicker(cells, _filled(placed, normalized(placed), self.table_size), placed, rng, bound)
 
 
 class _TablePicker(AffinityPicker):
