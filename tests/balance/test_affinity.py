@@ -63,3 +63,18 @@ def test_what_is_no_key_is_said(config: LoadBalancer, exclude: tuple[Endpoint, .
 
     with pytest.raises(TypeError, match=r"hash_key\(\) makes one"):
         picker.pick("user-7", exclude)  # type: ignore[arg-type]
+
+
+@BOTH
+@given(st.integers(-(2**70), 2**70))
+def test_a_number_stands_for_its_low_64_bits(config: LoadBalancer, key: int) -> None:
+    """Signed hashes and wider ones mean one endpoint, whether somebody is excluded or not, and one path."""
+    endpoints = [cell.endpoint for cell in cells(1, 1, 1, 1)]
+    picker, low = config.picker(endpoints), key % 2**64
+    path: list[Endpoint] = []
+    for _ in endpoints:
+        found = picker.pick(key, exclude=path)
+        assert found is not None and found == picker.pick(low, exclude=path)
+        path.append(found)
+
+    assert picker.pick(key) == picker.pick(key, exclude=[Endpoint("9.9.9.9:1")]) == path[0]

@@ -16,8 +16,6 @@ from svcmesh.balance.cell import Cell
 from svcmesh.balance.picker import Picker, Rng, addresses
 from svcmesh.core.endpoint import Endpoint
 
-_MASK = (1 << 64) - 1
-
 Path = Callable[[int], Iterable[Cell]]
 """Return the cells in the order in which a key may use them, its owner first; ends after the last one."""
 
@@ -53,7 +51,7 @@ class AffinityPicker(Picker):
             raise no_key(key)
         if self._bound is not None:
             return self._bound.within(self._path(key), key, excluded)
-        owner = self.pick(key & _MASK)  # one look-up: with a key and no bound it does not come back here
+        owner = self.pick(key)  # one look-up: with a key and no bound it does not come back here
         if owner is not None and owner.address not in excluded:
             return self._by_address[owner.address]
         return next((cell for cell in self._path(key) if cell.endpoint.address not in excluded), None)

@@ -72,11 +72,12 @@ class Maglev(Configuration):
             return EmptyPicker(cells)
         bound = Bound(listed, normalized(listed), self.hash_balance_factor) if self.hash_balance_factor else None
         placed = sorted(listed, key=host_key)  # for the table the order of the list must not matter
-        return _TablePicker(cells, _filled(placed, normalized(placed), self.table_size), placed, rng, bound)
+        table = _filled(placed, normalized(placed), self.table_size)
+        return (_TablePicker if bound is None else _WalkedPicker)(cells, table, placed, rng, bound)
 
 
-class _TablePicker(AffinityPicker):
-    """One look-up, with `pick` written out; it holds endpoints, since each step to one is memory to wait for."""
+class _WalkedPicker(AffinityPicker):
+    """The table and its paths; it holds endpoints, since each step to one is memory to wait for."""
 
     def __init__(
         self, cells: Sequence[Cell], table: list[Cell], placed: Sequence[Cell], rng: Rng, bound: Bound | None
@@ -88,6 +89,7 @@ class _TablePicker(AffinityPicker):
 
     def _along(self, key: int) -> Iterator[Cell]:
         """Yield the owners of the slots that Envoy's retries look at, then whoever none of them belonged to."""
+        key &= _MASK
         seen = set[str]()
         looks = (self._table[((key ^ -attempt) & _MASK) % self._size] for attempt in range(_LOOKS))
         placed, count = self._placed, len(self._placed)
@@ -97,13 +99,17 @@ class _TablePicker(AffinityPicker):
                 seen.add(endpoint.address)
                 yield self._by_address[endpoint.address]
 
+
+class _TablePicker(_WalkedPicker):
+    """Without a bound: one look-up, with `pick` written out."""
+
     def pick(self, key: int | None = None, exclude: Collection[Endpoint] = ()) -> Endpoint | None:
         """Return the endpoint that the key belongs to, or the next of its path that is not excluded, or None."""
-        if exclude or key is None or self._bound is not None:
+        if exclude or key is None:
             cell = self.choose_from(key, exclude)
             return None if cell is None else cell.endpoint
         try:
-            return self._table[key % self._size]
+            return self._table[(key & _MASK) % self._size]
         except TypeError:
             raise no_key(key) from None
 
