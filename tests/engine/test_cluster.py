@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import pytest
 
+from svcmesh.balance import RoundRobin
+from svcmesh.balance.cell import Cell
+from svcmesh.balance.picker import Picker, Rng
+from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.runtime import Runtime
 from svcmesh.engine.view import View
 from svcmesh.policy import Abort, CircuitBreaker, Fault, OutlierDetection, Policy
+from svcmesh.testing import FakeClock
 from tests.engine.scripted import A, B, C, Stage, lost
 from tests.engine.test_member import Kept, Renewed
 
@@ -114,6 +120,7 @@ def test_a_listener_may_call_back_from_any_event() -> None:
     """No lock is held: another thread may change the service while a listener waits for that thread."""
     stage = Stage(STANDARD.replace(circuit_breaker=CircuitBreaker(consecutive=2, failure_rate=None)))
     heard: list[str] = []
+    blocked: list[str] = []
 
     def listener(event: object) -> None:
         heard.append(event.name)  # type: ignore[attr-defined]
@@ -122,7 +129,8 @@ def test_a_listener_may_call_back_from_any_event() -> None:
         )
         other.start()
         other.join(30)
-        assert not other.is_alive()
+        if other.is_alive():
+            blocked.append(heard[-1])
 
     stage.runtime.events.subscribe(listener, "endpoint*", "breaker*", "panic*")
     stage.cluster.rebuild()
@@ -132,6 +140,7 @@ def test_a_listener_may_call_back_from_any_event() -> None:
     stage.cluster.look(20.0)
     stage.set(C)
 
+    assert blocked == []
     assert {"endpoints.changed", "endpoint.ejected", "endpoint.restored", "breaker.changed"} <= set(heard)
 
 
@@ -238,3 +247,27 @@ def test_a_child_keeps_what_was_known_but_counts_and_connects_for_itself() -> No
     assert stage.in_flight == {}
     assert dict(stage.view.ejections()) == {}
     assert stage.goes_straight()
+
+
+@dataclass(frozen=True)
+class Slow(RoundRobin):
+    """Takes its time to build, in which others look at the service."""
+
+    look: Callable[[], object] = print
+
+    def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:
+        """Let them look first."""
+        self.look()
+        return super().over(cells, rng, clock)
+
+
+def test_endpoints_are_there_for_those_who_wait_when_calls_can_go_to_them() -> None:
+    """A table may take seconds; a call that begins meanwhile waits, and is not told that there is nobody."""
+    seen: list[tuple[bool, int]] = []
+    cluster = Cluster("service", Runtime(FakeClock()))
+    view = View(cluster, Policy(load_balancer=Slow(look=lambda: seen.append((cluster.ready, len(cluster.offered))))))
+    cluster.apply(Snapshot((A, B)))
+
+    assert set(seen) == {(False, 0)}
+    assert (cluster.ready, cluster.offered) == (True, (A, B))
+    assert view.choose() is not None

@@ -12,9 +12,12 @@ from svcmesh.core.endpoint import Endpoint, Health
 from svcmesh.core.errors import CircuitOpen, DeadlineExceeded
 from svcmesh.core.info import info
 from svcmesh.core.outcome import Kind, Outcome
+from svcmesh.core.snapshot import Snapshot
 from svcmesh.engine.circuits import new_breaker
+from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.effects import Discard, Done, Start, Wait
 from svcmesh.engine.machine import Call
+from svcmesh.engine.view import View
 from svcmesh.policy import (
     Abort,
     CircuitBreaker,
@@ -513,3 +516,23 @@ def test_an_attempt_that_was_cut_off_while_connecting_goes_elsewhere() -> None:
 
     assert isinstance(call.poll(3.0), Start)
     call.abandon(3.0)
+
+
+def test_a_call_that_found_nobody_waits_although_the_first_snapshot_has_come_just_then() -> None:
+    """It was in force only after the call had looked: there may be somebody now."""
+    stage = Stage(Policy())
+    cluster = Cluster("service", stage.runtime)
+    stage.view = View(cluster, Policy())
+    call, held_back = stage.call(), stage.view.held_back
+
+    def come(now: float) -> Any:
+        cluster.apply(Snapshot((A,)))
+        return held_back(now)
+
+    stage.view.held_back = come  # type: ignore[method-assign]
+    effect = call.poll(0.0)
+    assert isinstance(effect, Wait)
+    assert effect.seen != cluster.news, "so that the driver asks again at once"
+    del stage.view.held_back
+    assert isinstance(call.poll(0.0), Start)
+    call.abandon(0.0)

@@ -159,13 +159,15 @@ class Cluster:
             left = [m for address, m in self.members.items() if address not in members]
             change = Difference(tuple(added), tuple(member.endpoint for member in left), tuple(changed))
             self.members = members
-            self.offered = tuple([e for e in snapshot.endpoints if e.health is not _UNHEALTHY])
             self.draining.update(left)
-            self.ready, self.changed_at = True, now if known_at is None else known_at
             self.departed += sum(member.succeeded for member in left)
             restored = self.ejections.forget(left)
             self.health.follow(members)
-        self.rebuild()
+            self._republish()
+            # Last: whoever sees endpoints, and does not wait for them any more, has to find them in the pickers, too.
+            self.offered = tuple([e for e in snapshot.endpoints if e.health is not _UNHEALTHY])
+            self.ready, self.changed_at = True, now if known_at is None else known_at
+        self.flush()
         self._heed(snapshot.policy)
         self.wake()
         self.ejections.report_restored(restored)
@@ -292,10 +294,15 @@ class Cluster:
 
     def rebuild(self) -> None:
         """Publish new pickers to every view, then report what that amounted to."""
+        if self._republish():
+            self.flush()
+
+    def _republish(self) -> bool:
+        """Publish new pickers; False: that is under way below us, and whoever does it will report."""
         with self.lock:
             self._stale = True
             if self._rebuilding:
-                return  # a breaker changed while it was being asked: the loop below goes round once more
+                return False  # a breaker changed while it was being asked: the loop below goes round once more
             self._rebuilding = True
             try:
                 while self._stale:
@@ -306,7 +313,7 @@ class Cluster:
                 self._note_panics()
             finally:
                 self._rebuilding = False
-        self.flush()
+        return True
 
     def _note_panics(self) -> None:
         """Note which priorities have left their panic, and which are in one now, under whatever policy."""

@@ -80,6 +80,7 @@ class Call:
         self._fault: Injection | None = None  # what was drawn for the whole call; None before the draw
         self._wake = now  # no attempt starts before this instant
         self._seen = 0  # the count of the cluster's news before anything was looked at last
+        self._informed = False  # whether there was a snapshot then
         self._elsewhere = False  # the next attempt is free as long as it goes to an endpoint not tried yet
         self._open: list[Attempt] = []  # started and not ended
         self._held: list[_Held] = []  # those of them that a fault keeps back
@@ -106,7 +107,7 @@ class Call:
             return self._let_go(self._held[0], now)
         if self._open:
             return Wait(NEVER)
-        self._seen = self.view.cluster.news
+        self._seen, self._informed = self.view.cluster.news, self.view.cluster.ready
         over = self._over(now)
         if over is not None:
             return over
@@ -227,7 +228,7 @@ class Call:
             return self._reject(refusal.no_endpoints(cluster), "closed", now)
         held_back = self.view.held_back(now)
         breakers = breakers or held_back.breaking > 0
-        if not self.exchange.patient and (breakers or cluster.ready):
+        if not self.exchange.patient and (breakers or self._informed):
             error = refusal.nobody(self.view, self.exchange.key, now, held_back if breakers else None)
             return self._reject(error, "breaker" if isinstance(error, CircuitOpen) else "no endpoints", now)
         if breakers:  # they let a probe through by themselves, at the latest when their time is over
