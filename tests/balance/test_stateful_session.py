@@ -16,26 +16,32 @@ from tests.balance.test_hash_on import Request
 
 ADDRESS = "10.0.0.1:8080"
 VALUE = b"MTAuMC4wLjE6ODA4MA=="
+ENVOYS = b"Cg0xMC4wLjAuMTo4MDgw"  # a message whose field 1 is the address, as Envoy sets it
 COOKIE, HEADER = CookieBasedSessionState("sid"), HeaderBasedSessionState("X-Session")
 
 
-def test_the_value_is_base64_of_the_address():
-    """As Envoy and gRPC (A55) write it."""
+def test_a_header_has_the_base64_of_the_address():
+    """As Envoy writes it; gRPC (A55) writes cookies so."""
     assert written(ADDRESS).encode() == VALUE == base64.b64encode(ADDRESS.encode())
-    assert COOKIE.address_of(Request(("cookie", b"a=b; sid=" + VALUE))) == ADDRESS
-    assert COOKIE.address_of(Request(("cookie", b'sid="' + VALUE + b'"'))) == ADDRESS
     assert HEADER.address_of(Request(("x-session", VALUE))) == ADDRESS
+    assert COOKIE.address_of(Request(("cookie", b"a=b; sid=" + VALUE))) == ADDRESS
+
+
+@pytest.mark.parametrize("value", [ENVOYS, b'"' + ENVOYS + b'"', base64.b64encode(b"\n\r10.0.0.1:8080\x10\xb9`")])
+def test_a_cookie_of_envoys_is_read(value):
+    """With its end and without; quoted or not."""
+    assert COOKIE.address_of(Request(("cookie", b"a=b; sid=" + value))) == ADDRESS
 
 
 @pytest.mark.parametrize(
     ("state", "header"),
     [
-        (COOKIE, ("set-cookie", f'sid="{VALUE.decode()}"; HttpOnly')),
+        (COOKIE, ("set-cookie", f'sid="{ENVOYS.decode()}"; HttpOnly')),
         (
             CookieBasedSessionState("s", "/v1", 60),
-            ("set-cookie", f's="{VALUE.decode()}"; Max-Age=60; Path=/v1; HttpOnly'),
+            ("set-cookie", f's="{ENVOYS.decode()}"; Max-Age=60; Path=/v1; HttpOnly'),
         ),
-        (CookieBasedSessionState("s", ttl=0.2), ("set-cookie", f's="{VALUE.decode()}"; Max-Age=1; HttpOnly')),
+        (CookieBasedSessionState("s", ttl=0.2), ("set-cookie", f's="{ENVOYS.decode()}"; Max-Age=1; HttpOnly')),
         (HEADER, ("x-session", VALUE.decode())),
     ],
 )
@@ -44,12 +50,18 @@ def test_answers_say_who_gave_them(state, header):
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"!", b"MTAuMC4wLjE6ODA4MA", b"MTAuMC4w LjE6ODA4MA==", "é".encode(), base64.b64encode(b"\xff")]
+    "value",
+    [b"", b"!", b"MTAuMC4wLjE6ODA4MA", b"MTAuMC4w LjE6ODA4MA==", "é".encode()]
+    + [
+        base64.b64encode(text) for text in (b"\xff", b"hello", b"10.0.0.1", b"\n\x0c10.0.0.1:8080", b"\n\x010.0.0.1:80")
+    ],
 )
 def test_what_cannot_be_read_is_no_session(value):
-    assert COOKIE.address_of(Request(("cookie", b"sid=" + value))) is None
-    assert HEADER.address_of(Request(("x-session", value))) is None
-    assert HEADER.address_of(Request()) is COOKIE.address_of(Request()) is None
+    """So a strict one begins anew, too."""
+    for state, header in ((COOKIE, ("cookie", b"sid=" + value)), (HEADER, ("x-session", value))):
+        assert state.address_of(Request(header)) is None
+        assert StatefulSession(state, strict=True).key_of(Request(header), None) is None
+        assert state.address_of(Request()) is None
 
 
 @settings(max_examples=50, deadline=None)

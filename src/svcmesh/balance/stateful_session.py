@@ -4,8 +4,8 @@ Hashing sends a key to the endpoint that the table has for it, and to another on
 names its endpoint itself: the first answer says who gave it, in a cookie or a header, and later requests bring that
 along. So nothing is moved by endpoints that come, and no table is needed; only the one that goes loses its sessions.
 
-The value is the base64 of the endpoint's address, so that Envoy and gRPC read it, too. It can name nobody but an
-endpoint that discovery lists.
+In a header the value is the base64 of the endpoint's address, as Envoy has it; for a cookie see
+`svcmesh.balance.session_cookie`. It can name nobody but an endpoint that discovery lists.
 
 Source: Envoy, stateful_session.proto, cookie.cc, header.cc and override_host.rst; gRFC A55.
 """
@@ -19,10 +19,12 @@ from base64 import b64encode
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from svcmesh.balance import session_cookie
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.hash_on import Subject, cookie
 from svcmesh.balance.picker import Picker, addresses
 from svcmesh.core import checks
+from svcmesh.core.address import check_address
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError
 
@@ -45,10 +47,14 @@ class SessionState(ABC):
     def address_of(self, subject: Subject) -> str | None:
         """Return the address that a request names; None where it has no session, or one that cannot be read."""
         value = self._value(subject)
-        try:
-            return binascii.a2b_base64(value, strict_mode=True).decode() if value else None
-        except ValueError:
+        if not value:
             return None
+        try:
+            address = self._read(binascii.a2b_base64(value, strict_mode=True))
+            check_address(address)
+        except (ValueError, ConfigError):
+            return None
+        return address
 
     @abstractmethod
     def header(self, address: str) -> tuple[str, str]:
@@ -58,10 +64,16 @@ class SessionState(ABC):
     def _value(self, subject: Subject) -> bytes | None:
         """Return what a request has there."""
 
+    def _read(self, decoded: bytes) -> str:
+        """Return the address that such a value names, or ValueError."""
+        return decoded.decode()
+
 
 @dataclass(frozen=True)
 class CookieBasedSessionState(SessionState):
     """A cookie; clients that keep cookies, as httpx's do, need not know of it.
+
+    It is Envoy's, whose own is read as well, and so is the one that gRPC (A55) makes; gRPC does not read Envoy's.
 
     Args:
         name: of the cookie.
@@ -87,10 +99,13 @@ class CookieBasedSessionState(SessionState):
         """Return the header that sets the cookie."""
         age = f"; Max-Age={max(1, round(self.ttl))}" if self.ttl else ""
         path = f"; Path={self.path}" if self.path else ""
-        return "set-cookie", f'{self.name}="{written(address)}"{age}{path}; HttpOnly'
+        return "set-cookie", f'{self.name}="{session_cookie.written(address)}"{age}{path}; HttpOnly'
 
     def _value(self, subject: Subject) -> bytes | None:
         return cookie(subject, self.name)
+
+    def _read(self, decoded: bytes) -> str:
+        return session_cookie.read(decoded)
 
 
 @dataclass(frozen=True)
@@ -168,5 +183,5 @@ class Pinned(int):
 
 
 def written(address: str) -> str:
-    """Return the value that names an endpoint, as it stands in cookies and headers."""
+    """Return the value that names an endpoint, as it stands in headers, and in cookies of gRPC."""
     return b64encode(address.encode()).decode()
