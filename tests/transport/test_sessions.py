@@ -118,3 +118,18 @@ async def test_metadata_take_a_session_along(grpc_servers: tuple[GrpcServer, Grp
             async with service.grpc_aio_channel() as aio_channel:
                 aio_stub = pb_grpc.ProbeStub(aio_channel)
                 assert {(await aio_stub.Unary(ping(), metadata=metadata)).server for _ in range(4)} == {name}
+
+
+def test_a_header_of_that_name_that_the_server_sends_is_replaced() -> None:
+    """Two values would be sent back as one, which names nobody."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers=[("X-Session", "the server's own"), ("Set-Cookie", "other=1")])
+
+    for session, name in ((HEADER, "x-session"), (COOKIE, "set-cookie")):
+        with Mesh({"orders": ["127.0.0.1:9"]}, policy=STICKY.replace(stateful_session=session)) as mesh:
+            transport = mesh.service("orders").http_transport(inner=httpx.MockTransport(answer))
+            with httpx.Client(transport=transport) as client:
+                got = client.get("http://orders/").headers.get_list(name)
+        expected = session.session_state.header("127.0.0.1:9")[1]
+        assert got == ([expected] if name == "x-session" else ["other=1", expected])

@@ -16,9 +16,12 @@ import grpc.aio
 import grpc.experimental
 import pytest
 
+from svcmesh.discovery import poll
+from svcmesh.mesh import Mesh
 from svcmesh.policy.policy import Policy
 from svcmesh.service import Service
 from tests.servers import svcmesh_test_pb2 as pb
+from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer
 from tests.transport.grpc.kit import ping, service_over
 
@@ -240,3 +243,44 @@ async def test_a_streamed_request_beyond_the_limit_ends_with_the_status(service:
         case = CASES["a request beyond the limit"]
         told = await aio_story(prepared(mesh, "stream_stream", case), streams=True)
     assert told[2] in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL}
+
+
+UNUSABLE: dict[str, Any] = {"metadata": (("x-number", 5),)}
+STARTS: dict[str, Callable[[Any], Any]] = {
+    "future": lambda stub: stub.Unary.future(ping(), **UNUSABLE),
+    "stream": lambda stub: stub.ServerStream(ping(), **UNUSABLE),
+    "client stream": lambda stub: stub.ClientStream(iter([ping()]), **UNUSABLE),
+    "both": lambda stub: stub.BidiStream(iter([ping()]), **UNUSABLE),
+}
+
+
+@pytest.mark.parametrize("kind", STARTS)
+@pytest.mark.parametrize("heard", [False, True])
+def test_arguments_that_grpc_refuses_raise_at_the_call_as_there(grpc_servers: Servers, kind: str, heard: bool) -> None:
+    """Also where every call takes the machine, since somebody listens."""
+    address = grpc_servers[0].address
+    with grpc.insecure_channel(address) as channel, pytest.raises(TypeError) as stock:
+        STARTS[kind](pb_grpc.ProbeStub(channel))
+    with service_over([address]) as service:
+        mesh: Any = service._mesh
+        with (
+            mesh.events.subscribe(print, "call.*" if heard else "config.*"),
+            service.grpc_channel() as channel,
+            pytest.raises(TypeError) as ours,
+        ):
+            STARTS[kind](pb_grpc.ProbeStub(channel))
+    assert str(ours.value) == str(stock.value)
+
+
+def test_a_first_call_that_is_away_by_then_says_what_grpc_refused() -> None:
+    """Nobody knows an endpoint yet, so it has begun, and been handed out, before gRPC sees its arguments."""
+    with (
+        GrpcServer() as server,
+        Mesh(poll(lambda _: [server.address], 60)) as mesh,
+        mesh.service("probe").grpc_channel() as channel,
+    ):
+        call = STARTS["future"](pb_grpc.ProbeStub(channel))
+        with pytest.raises(grpc.RpcError) as caught:
+            call.result(30)
+    assert (call.code(), call.details()) == (grpc.StatusCode.UNKNOWN, str(caught.value.__cause__))
+    assert isinstance(caught.value.__cause__, TypeError)

@@ -36,6 +36,13 @@ class EndedCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg
 
     _code: grpc.StatusCode | None = None
 
+    @classmethod
+    def of(cls, error: BaseException) -> EndedCall:
+        """Return the end of a call that ``error`` prevented; it is the cause of this one."""
+        ended = cls(str(error))
+        ended.__cause__ = error
+        return ended
+
     def code(self) -> grpc.StatusCode:
         """Return the status code."""
         if self._code is not None:

@@ -59,6 +59,7 @@ class Flow:
         self._machine: Call | None = None
         self._driver: CallbackDriver | None = None
         self._disarm: Callable[[], object] | None = None
+        self._misuse: BaseException | None = None  # what gRPC says of arguments that no call can be made with
 
     @property
     def single_threaded(self) -> bool:
@@ -79,6 +80,8 @@ class Flow:
         if member is None:
             self.line.dialer.refuse_closed()
             self._drive(Call(view, self._exchange, self.began, self.deadline)).go()
+            if self._misuse is not None:
+                raise self._misuse  # where an attempt could begin at once; else the end of the call has it as its cause
             return
         account = Account(view, member, self.began, None)
         try:
@@ -200,6 +203,8 @@ class Flow:
     def machine_done(self, outcome: Outcome) -> None:
         """Take the end of the call from the machine; to the machine a stream is done when it begins to answer."""
         if outcome.error is not None:
+            if not hasattr(outcome.error, "code"):
+                self._misuse = outcome.error
             self.finish(outcome.error)
         elif self.leg is not None and not self.leg.committed:
             if self._machine is not None:
@@ -210,7 +215,7 @@ class Flow:
         """Note what the call ended with, once, and tell everybody."""
         with self.changed:
             if self.end is None:
-                self.end = end if hasattr(end, "code") else EndedCall(str(end))
+                self.end = end if hasattr(end, "code") else EndedCall.of(end)
             callbacks, self.when_over = self.when_over, []
             self.changed.notify_all()
         if self._disarm is not None:

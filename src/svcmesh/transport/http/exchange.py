@@ -141,7 +141,10 @@ class HttpExchange:
         address = member.endpoint.address
         if view.session is not None and not (isinstance(self.key, Pinned) and self.key.address == address):
             name, value = view.session.session_state.header(address)
-            response.headers = httpx.Headers([*response.headers.raw, (name.encode(), value.encode())])
+            headers = httpx.Headers(response.headers.raw)
+            if name.lower() != "set-cookie":  # of which there may be several
+                headers.pop(name, None)
+            response.headers = httpx.Headers([*headers.raw, (name.encode(), value.encode())])
 
 
 def _single(member: Member, seconds: float) -> CallInfo:

@@ -69,3 +69,41 @@ async def test_a_call_that_ended_with_an_interceptor_s_error_raises_it_when_aske
             await call
         with pytest.raises(KeyError, match="mine"):
             await getattr(call, question)()
+
+
+async def ended(step: Any) -> Any:
+    """Return what a step of a stream came to."""
+    try:
+        return await step()
+    except asyncio.CancelledError:
+        return "cancelled"
+    except grpc.RpcError as error:
+        return error.code()
+
+
+async def styles(channel: Any) -> list[Any]:
+    """Return what streams that fail, end or are cancelled say to those who both iterate and read."""
+    stub = pb_grpc.ProbeStub(channel)
+    failing = stub.ServerStream(ping(count=2), metadata=(("x-fail-at", "DATA_LOSS:1"),))
+    found = [await ended(lambda: every(failing)), await ended(failing.read), await ended(failing.read)]
+    well = stub.ServerStream(ping(count=1))
+    found += [len(await every(well)), await well.read()]
+    dropped = stub.ServerStream(ping(count=1), metadata=(("x-hang", "1"),))
+    dropped.cancel()
+    return [*found, await ended(dropped.read), await ended(lambda: every(dropped))]
+
+
+async def every(call: Any) -> list[Any]:
+    return [message async for message in call]
+
+
+async def test_a_stream_that_has_ended_says_how_in_whatever_style_it_is_asked(grpc_servers: Servers) -> None:
+    """A failure does not look like a good end because somebody else has seen it first."""
+    address = grpc_servers[0].address
+    async with grpc.aio.insecure_channel(address) as channel:
+        stock = await styles(channel)
+    with service_over([address]) as service:
+        async with service.grpc_aio_channel() as channel:
+            ours = await styles(channel)
+    assert ours == stock
+    assert stock == [grpc.StatusCode.DATA_LOSS] * 3 + [1, grpc.aio.EOF, "cancelled", "cancelled"]

@@ -153,6 +153,21 @@ class AioCall(grpc.aio.Call):
         if self._flow.error is not None:
             raise self._flow.error
 
+    async def _raise_status(self) -> None:
+        """Raise what a call that is over ended with, unless it ended well."""
+        self._raise()
+        leg = self._flow.leg
+        if self._flow.cancelled:
+            raise asyncio.CancelledError
+        if leg is not None and await leg.stock.code() is not grpc.StatusCode.OK:
+            raise grpc.aio.AioRpcError(
+                await leg.stock.code(),
+                await leg.stock.initial_metadata(),
+                await leg.stock.trailing_metadata(),
+                details=await leg.stock.details(),
+                debug_error_string=await leg.stock.debug_error_string(),
+            )
+
     def __str__(self) -> str:
         state = "over" if self._flow.over else "running"
         return f"<{type(self).__name__} of {self._flow.line.name}, {state}>"
@@ -205,6 +220,9 @@ class StreamedResponse(AioCall):
         """Await the next message, or `grpc.aio.EOF` after the last."""
         if not self.done():
             self._choose(reads=True)
+        elif self._reads is False:
+            await self._raise_status()  # it was iterated over, to its end
+            return EOF
         leg = self._flow.leg
         if leg is not None and leg.committed:
             return await self._read_of(leg)
@@ -299,25 +317,11 @@ class StreamedRequests(AioCall):
             raise grpc.aio.UsageError(_MIXED)
         return self.writer
 
-    async def _raise_status(self) -> None:
-        """Raise the end of a call that ended before a message could be sent, unless it ended well."""
-        self._raise()
-        leg = self._flow.leg
-        if self._flow.cancelled:
-            raise asyncio.CancelledError
-        if leg is not None and await leg.stock.code() is not grpc.StatusCode.OK:
-            raise grpc.aio.AioRpcError(
-                await leg.stock.code(),
-                await leg.stock.initial_metadata(),
-                await leg.stock.trailing_metadata(),
-                details=await leg.stock.details(),
-                debug_error_string=await leg.stock.debug_error_string(),
-            )
-
 
 async def _messages(call: StreamedResponse, flow: AioFlow) -> AsyncIterator[Any]:
     message = await call.next_message()
     if message is EOF:
+        await call._raise_status()  # noqa: SLF001 - of the same file; somebody may have read the end before
         return
     yield message
     leg = flow.leg
