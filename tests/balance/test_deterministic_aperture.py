@@ -91,6 +91,27 @@ def test_the_order_of_the_list_does_not_matter():
     assert aperture(config, ring) == aperture(config, random.Random(1).sample(ring, 30))
 
 
+def test_weights_whose_sum_is_no_float_are_as_good_as_others():
+    for number in range(2):
+        config = DeterministicAperture(number, 2, 1)
+        assert list(aperture(config, pool([1e308] * 3)).values()) == list(aperture(config, pool([1] * 3)).values())
+        assert config.picker(pool([1e308] * 3)).pick() is not None
+
+
+@pytest.mark.parametrize("least", [1, 12])
+@pytest.mark.parametrize(
+    "weights", [[2**64, 1e-320, 1], [1e-320, 2**64, 1], [1, 2**64, 5e-324], [5e-324, 5e-324, 5e-324]]
+)
+def test_a_server_whose_arc_is_but_a_point_is_somebodys(weights, least):
+    """And each client has somebody, as with weights of any other size."""
+    ring, called = pool(weights), set()
+    for number in range(3):
+        config = DeterministicAperture(number, 3, least)
+        called |= aperture(config, ring).keys()
+        assert config.picker(ring, rng=random.Random(1)).pick() is not None
+    assert called == set(ring)
+
+
 @pytest.mark.parametrize("child", [Random(), WeightedRoundRobin()])
 def test_a_server_in_part_gets_that_part_of_the_calls(child):
     ring = pool([1, 1, 1, 1])

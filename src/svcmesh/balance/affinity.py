@@ -85,7 +85,11 @@ def normalized(cells: Sequence[Cell]) -> list[float]:
     shares = [share for cell in cells if (share := share_of(cell)) is not None]
     if shares:
         return shares
-    weights = [cell.endpoint.weight for cell in cells]
+    return parts_of([cell.endpoint.weight for cell in cells])
+
+
+def parts_of(weights: Sequence[float]) -> list[float]:
+    """Return weights as parts of 1."""
     total = sum(weights)
     if total == float("inf"):  # floats near the end of their range
         most = max(weights)

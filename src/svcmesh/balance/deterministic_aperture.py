@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from svcmesh.balance.affinity import parts_of
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.least_request import LeastRequest
 from svcmesh.balance.picker import LoadBalancer, Picker, Rng
@@ -74,7 +75,7 @@ class DeterministicAperture(Wrapping):
         parts = list(self.aperture(serving(cells)))
         if all(part == 1 for _, part in parts):
             return self.child_policy.over([cell for cell, _ in parts] if parts else cells, rng, clock)
-        weighed = [Weighed(cell, cell.endpoint.weight * part) for cell, part in parts]
+        weighed = [Weighed(cell, cell.endpoint.weight * part or cell.endpoint.weight) for cell, part in parts]
         return Unweighed(self.child_policy.over(as_cells(weighed), rng, clock))
 
     def width(self, endpoints: int) -> float:
@@ -88,12 +89,10 @@ class DeterministicAperture(Wrapping):
             return
         begin = self.instance_id / self.total_instances
         end = begin + self.width(len(cells))
-        whole = sum(cell.endpoint.weight for cell in cells)
+        ring = sorted(cells, key=_ring_order)
         place = 0.0
-        for cell in sorted(cells, key=_ring_order):
-            arc = cell.endpoint.weight / whole
-            faced = _overlap(place, place + arc, begin, end) + _overlap(place, place + arc, begin - 1, end - 1)
-            part = faced / arc
+        for cell, arc in zip(ring, parts_of([cell.endpoint.weight for cell in ring]), strict=True):
+            part = _faced(place, arc, begin, end) + _faced(place, arc, begin - 1, end - 1)
             place += arc
             if part > ROUNDING:
                 yield cell, part if part < 1 - ROUNDING else 1.0
@@ -104,5 +103,8 @@ def _ring_order(cell: Cell) -> tuple[int, str]:
     return xxh64(cell.endpoint.address), cell.endpoint.address
 
 
-def _overlap(begin: float, end: float, first: float, last: float) -> float:
-    return max(0.0, min(end, last) - max(begin, first))
+def _faced(place: float, arc: float, begin: float, end: float) -> float:
+    """Return what part of an arc is faced; of one too short for a float, which is a point, all or nothing."""
+    if place + arc == place:
+        return float(begin <= place % 1 < end)
+    return max(0.0, min(place + arc, end) - max(place, begin)) / arc
