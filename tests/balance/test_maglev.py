@@ -125,6 +125,7 @@ def test_a_key_that_is_no_int_is_named(key):
         ({"table_size": 1}, "table_size"),
         ({"table_size": 5_000_077}, "table_size must be at most 5,000,011"),
         ({"table_size": "13"}, "table_size"),
+        ({"table_size": 10**5000}, "at most 5,000,011, not a number of 16,610 bits"),
         ({"hash_balance_factor": 99}, "hash_balance_factor"),
     ],
 )

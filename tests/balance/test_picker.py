@@ -112,6 +112,9 @@ def test_an_empty_list_gives_none(config):
         ([Endpoint("a:1"), Endpoint("a:1", weight=2)], None, "twice"),
         (["a:1"], None, "Endpoint"),
         ([Endpoint("a:1")], 42, "rng"),
+        (None, None, "endpoints must be a list of Endpoint objects, not None"),
+        ("a:1", None, "endpoints must be a list of Endpoint objects, not 'a:1'"),
+        (5, None, "endpoints must be a list of Endpoint objects, not 5"),
     ],
 )
 def test_bad_input_is_refused(config, pool, rng, says):

@@ -161,10 +161,19 @@ def test_a_key_that_is_no_int_is_named(key, exclude):
         ({"maximum_ring_size": 8_388_609}, "maximum_ring_size must be at most 8,388,608"),
         ({"minimum_ring_size": 9, "maximum_ring_size": 8}, "minimum_ring_size 9 is above maximum_ring_size 8"),
         ({"hash_function": "MD5"}, "hash_function must be one of XX_HASH, MURMUR_HASH_2, not 'MD5'"),
+        ({"hash_function": []}, r"hash_function must be one of XX_HASH, MURMUR_HASH_2, not \[\]"),
         ({"hash_balance_factor": 99}, "hash_balance_factor"),
+        ({"hash_balance_factor": ""}, "hash_balance_factor must be a whole number of at least 100, not ''"),
+        ({"hash_balance_factor": False}, "hash_balance_factor must be a whole number of at least 100, not False"),
+        ({"minimum_ring_size": 10**5000}, "at most 8,388,608, not a number of 16,610 bits"),
         ({"minimum_ring_size": 10.5}, "minimum_ring_size"),
     ],
 )
 def test_bad_configuration_is_refused(wrong, told):
     with pytest.raises(ConfigError, match=told):
         RingHash(**wrong)
+
+
+@pytest.mark.parametrize("none", [None, 0])
+def test_no_bound_is_said_in_two_ways(none):
+    assert RingHash(hash_balance_factor=none).picker(THREE).pick(7) == RingHash().picker(THREE).pick(7)

@@ -40,6 +40,16 @@ def test_a_whole_number_is_an_int_in_range(value):
         checks.whole("field", value, 1)
 
 
+@pytest.mark.parametrize("value", [2**2000, -(2**2000), 10**5000], ids=["large", "below", "beyond text"])
+def test_a_number_of_hundreds_of_digits_is_told_by_its_size(value):
+    """Nobody reads them, and of more than 4,300 Python makes no text."""
+    told = f"not a number of {value.bit_length():,} bits$"
+    with pytest.raises(ConfigError, match=told):
+        checks.number("field", value)
+    with pytest.raises(ConfigError, match=told):
+        checks.whole("field", -abs(value), 1)
+
+
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_between_includes_its_ends(value):
     if 0 <= value <= 1:

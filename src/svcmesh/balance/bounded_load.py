@@ -23,7 +23,7 @@ _LOW = 0xFFFFFFFF
 
 def check(factor: int | None) -> None:
     """Check ``hash_balance_factor``: None and 0 for no bound, else at least 100 (percent of an even share)."""
-    if factor:
+    if factor is not None and (factor != 0 or isinstance(factor, bool)):
         checks.whole("hash_balance_factor", factor, 100)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from svcmesh.balance.cell import Cell
@@ -36,8 +36,11 @@ class Configuration(ABC):
             clock: for pickers that measure time; None for the system's.
 
         Raises:
-            ConfigError: an address is listed twice, something is no endpoint, or ``rng`` has no ``random``.
+            ConfigError: an address is listed twice, something is no endpoint or no list of them, or ``rng`` has no
+                ``random``.
         """
+        if isinstance(endpoints, str | bytes) or not isinstance(endpoints, Iterable):
+            raise ConfigError(f"endpoints must be a list of Endpoint objects, not {endpoints!r}")
         if rng is not None and not callable(getattr(rng, "random", None)):
             raise ConfigError(f"rng must have a method random(), as random.Random has, not {rng!r}")
         owner = object()

@@ -60,7 +60,7 @@ class Maglev(Configuration):
         """Check every field."""
         checks.whole("table_size", self.table_size, 2)
         if self.table_size > LARGEST:
-            raise ConfigError(f"table_size must be at most {LARGEST:,}, not {self.table_size!r}")
+            raise ConfigError(f"table_size must be at most {LARGEST:,}, not {checks.shown(self.table_size)}")
         if not _is_prime(self.table_size):
             raise ConfigError(f"table_size must be a prime number, not {self.table_size!r}")
         bounded_load.check(self.hash_balance_factor)

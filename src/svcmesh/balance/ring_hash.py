@@ -71,12 +71,12 @@ class RingHash(Configuration):
         for name, size in (("minimum_ring_size", self.minimum_ring_size), ("maximum_ring_size", most)):
             checks.whole(name, size, 1)
             if size > LARGEST:
-                raise ConfigError(f"{name} must be at most {LARGEST:,}, not {size!r}")
+                raise ConfigError(f"{name} must be at most {LARGEST:,}, not {checks.shown(size)}")
         if self.minimum_ring_size > most:
             raise ConfigError(
                 f"minimum_ring_size {self.minimum_ring_size} is above maximum_ring_size {self.maximum_ring_size}"
             )
-        if self.hash_function not in HASHES:
+        if not isinstance(self.hash_function, str) or self.hash_function not in HASHES:
             raise ConfigError(f"hash_function must be one of {', '.join(HASHES)}, not {self.hash_function!r}")
         bounded_load.check(self.hash_balance_factor)
 

@@ -15,6 +15,16 @@ from svcmesh.core.errors import ConfigError
 LARGEST = sys.float_info.max
 """The largest number that is finite."""
 
+LONGEST = 320
+"""Bits of numbers whose digits are still shown."""
+
+
+def shown(value: object) -> str:
+    """Return ``value`` as errors show it: of a number of a hundred digits and more only how large it is."""
+    if isinstance(value, int) and value.bit_length() > LONGEST:
+        return f"a number of {value.bit_length():,} bits"
+    return repr(value)
+
 
 def seconds(field: str, value: float | None, *, zero: bool = False) -> float | None:
     """Return ``value`` as a float of seconds, or None for None.
@@ -48,7 +58,7 @@ def number(field: str, value: float) -> float:
         ConfigError: not a number, or NaN or infinite.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= LARGEST:
-        raise ConfigError(f"{field} must be a finite number, not {value!r}")
+        raise ConfigError(f"{field} must be a finite number, not {shown(value)}")
     return float(value)
 
 
@@ -93,7 +103,7 @@ def whole(field: str, value: int, low: int) -> int:
         ConfigError: otherwise.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ConfigError(f"{field} must be a whole number of at least {low}, not {value!r}")
+        raise ConfigError(f"{field} must be a whole number of at least {low}, not {shown(value)}")
     return value
 
 
