@@ -59,7 +59,7 @@ def test_picking_is_a_peek() -> None:
         service = mesh.service("service")
         assert {service.pick() for _ in range(20)} == {A, B}
         assert all(member.started == 0 for member in service.view.cluster.members.values())
-        with pytest.raises(NoEndpoints, match="wait_ready"):
+        with pytest.raises(NoEndpoints, match="its discovery lists none. Is the name right"):
             mesh.service("nobody").pick()
 
 
@@ -268,3 +268,31 @@ def test_static_and_class_methods_may_be_guarded_from_above() -> None:
         assert Client.plain(7).startswith("127.0.0.1:")
         assert Client.of_class(7) == (Client, 7)  # type: ignore[call-arg, comparison-overlap]
         assert sum(member.finished for member in mesh.service("s").view.cluster.members.values()) == 3
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "said"),
+    [
+        (
+            Endpoint("127.0.0.1:9", health=Health.UNHEALTHY),
+            "its only endpoint may take no traffic, discovery calls 1 unhealthy",
+        ),
+        (Endpoint("127.0.0.1:9", weight=0), "its only endpoint may take no traffic, 1 has weight 0"),
+    ],
+)
+def test_who_picks_is_told_why_there_is_nobody(endpoint: Endpoint, said: str) -> None:
+    """And not to wait for what is there, nor to look for a name that is right."""
+    with Mesh({"orders": [endpoint]}, policy=Policy()) as mesh:  # without a panic, in which all may be called
+        service = mesh.service("orders")
+        with pytest.raises(NoEndpoints) as picked:
+            service.pick()
+        with pytest.raises(NoEndpoints) as called, service.attempt():
+            pass
+        if endpoint.health is Health.UNHEALTHY:
+            with pytest.raises(NoEndpoints, match="discovery calls all of them unhealthy"):
+                service.wait_ready(0)
+    assert (
+        str(picked.value)
+        == str(called.value)
+        == f"service 'orders' has no endpoint: {said}. Mesh.explain tells of each"
+    )

@@ -90,6 +90,8 @@ class Service(LivesHere):
         if peek.view is not view:
             peek = self._peek = Peek(view)
         cell = peek.choose(checks.hashed("key", key))
+        if cell is None and self._cluster.ready:
+            raise refusal.no_endpoints(self._cluster, len(view.failing()), view.selection.lacking)
         if cell is None:
             raise NoEndpoints(f"service {self.name!r} has no endpoint to pick now; wait_ready(timeout) waits for one")
         return cell.endpoint
@@ -128,7 +130,8 @@ class Service(LivesHere):
         return until, until - now
 
     def _not_ready(self, seconds: float) -> NoEndpoints:
-        why = "discovery lists none" if self._cluster.ready else "discovery has not answered"
+        listed = "discovery calls all of them unhealthy" if self._cluster.members else "discovery lists none"
+        why = listed if self._cluster.ready else "discovery has not answered"
         failure = f"; discovery fails: {self._cluster.failure}" if self._cluster.failure else ""
         advice = "" if self._cluster.ready else self._cluster.advice
         return NoEndpoints(f"service {self.name!r} had no endpoint after {seconds:.3g} s: {why}{failure}{advice}")

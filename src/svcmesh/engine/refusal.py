@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from svcmesh.balance.stateful_session import Pinned
-from svcmesh.core.endpoint import PICKED
+from svcmesh.core.endpoint import PICKED, Health
 from svcmesh.core.errors import CircuitOpen, ConfigError, DeadlineExceeded, DiscoveryError, NoEndpoints
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.exchange import Attempt
@@ -75,10 +76,21 @@ def no_endpoints(cluster: Cluster, failing: int = 0, lacking: str = "") -> NoEnd
     if known == 1:
         why = f"its only endpoint lacks {lacking}" if lacking else "its only endpoint may take no traffic"
     why += f", {failing} fail{'s its' if failing == 1 else ' their'} health check" if failing else ""
+    why += "".join(_kept_away(cluster)) if known and not lacking else ""
     failure = f"; discovery fails: {cluster.failure}" if cluster.failure else ""
-    return NoEndpoints(
-        f"service {cluster.name!r} has no endpoint: {why}{failure}. Is the name right, and does an instance run?"
-    )
+    advice = "Mesh.explain tells of each" if known else "Is the name right, and does an instance run?"
+    return NoEndpoints(f"service {cluster.name!r} has no endpoint: {why}{failure}. {advice}")
+
+
+def _kept_away(cluster: Cluster) -> Iterator[str]:
+    """Yield what the registry says of endpoints that take no traffic for it."""
+    endpoints = [member.endpoint for member in list(cluster.members.values())]
+    unhealthy = sum(endpoint.health is Health.UNHEALTHY for endpoint in endpoints)
+    idle = sum(not endpoint.weight for endpoint in endpoints)
+    if unhealthy:
+        yield f", discovery calls {unhealthy} unhealthy"
+    if idle:
+        yield f", {idle} {'has' if idle == 1 else 'have'} weight 0"
 
 
 def out_of_time(cluster: Cluster, waited: float) -> DeadlineExceeded:
