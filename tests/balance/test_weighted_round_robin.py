@@ -123,3 +123,12 @@ def test_the_few_that_are_left_of_many_keep_their_shares_too():
     picks = Counter(picker.pick(exclude=endpoints[2:]) for _ in range(400))
 
     assert picks == {endpoints[0]: 100, endpoints[1]: 300}
+
+
+@pytest.mark.parametrize("light", [1, 100, 5_000, 10_000, 100_000])
+def test_a_step_for_each_of_many_light_ones_takes_a_17th_of_the_calls_at_most(light):
+    """Nobody starves, and the price that a heavy one pays for it is bounded."""
+    heavy, *others = whole([1e9] + [1] * light)
+
+    assert set(others) == {1}
+    assert heavy / (heavy + light) >= 1e9 / (1e9 + light) - 1 / 17

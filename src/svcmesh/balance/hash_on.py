@@ -150,7 +150,8 @@ class Computed(Rule):
 
     Args:
         fn: called with the `httpx.Request`, with the message of a gRPC call (not of one that streams its requests), or
-            with the arguments of a guarded function. It must be quick, and may not block: it runs in each call.
+            with the arguments of a guarded function, of a method with its object first. It must be quick, and may not
+            block: it runs in each call.
         terminal: as in `Header`.
 
     Raises:

@@ -43,10 +43,10 @@ class PeakEwma(Configuration):
         decay_time: seconds in which a latency loses all but 37 % of its weight, more than 0; default 10.
         failure_penalty: seconds that a failed call counts for, at least, more than 0; default 1. A failure that comes
             fast would otherwise look like a fast answer and attract calls; each counts for at least twice the cost so
-            far, and for 60 s at most.
+            far, but not for more than 60 s, or than the penalty where that is longer.
 
-    With unequal weights, candidates are drawn by weight. An endpoint that nothing is known of gets one call at once,
-    and others only when that has ended.
+    With unequal weights, candidates are drawn by weight. An endpoint that nothing is known of gets one call at once;
+    until that has ended it gets others only where no other is drawn, or one that is as unknown.
 
     Raises:
         ConfigError: a value outside its range.

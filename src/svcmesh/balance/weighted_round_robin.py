@@ -33,8 +33,10 @@ class WeightedRoundRobin(Configuration):
     """Each endpoint in its turn, the heavier ones more often; from a random start, so that first picks are fair too.
 
     Shares are exact over every period when the weights have small ratios: when, divided by what they have in common,
-    they add up to 65,536 or less (16 per endpoint if that is more). Other weights are rounded to such ones, and the
-    lightest endpoint gets one step in each period. A weight of 0 takes no traffic.
+    they add up to 65,536 or less (16 per endpoint if that is more). Other weights are rounded to whole steps
+    of a period of about that length, and each endpoint gets one step in it at least: very light ones get more than
+    their part, and so thousands of them take up to 1/17 of the calls from the heavy ones. A weight of 0 takes no
+    traffic.
 
     Cost: a pick is O(1), one step of a C iterator, which threads share without a lock. Building is
     O(steps * log(steps)).
