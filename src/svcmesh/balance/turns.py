@@ -44,7 +44,7 @@ def turns(shares: Sequence[float], slots: int) -> Iterator[int]:
 
 
 def _round(target: float, share: float, missed: int, last: int) -> int | None:
-    """Return the first round after ``missed`` whose product comes up to ``target``; None where it is far past ``last``."""
+    """Return the first round after ``missed`` whose product comes up to ``target``; None: far past ``last``."""
     if not share or target / share > last + 1:
         return None
     found = max(int(target / share), missed + 1)
