@@ -5,7 +5,7 @@ takes a plain address only where that happens to be no such message, which 10.0.
 none any more. So its message is what we write: cookies of HTTP clients pass Envoys. gRPC writes and reads the plain
 address and, after a semicolon, the cluster; its cookies are metadata, which we read and never set.
 
-The end is neither set nor heeded: Envoys count it by different clocks (1.40 by Unix time, those before it by the time
+The end is neither set nor heeded: Envoys count it by different clocks (1.40 by Unix time, older ones by the time
 since their host was booted), and Max-Age, with which they set it, tells the client the same.
 
 Source: Envoy, stateful_session/cookie/cookie.h and cookie.proto; gRPC, stateful_session_filter.cc (gRFC A55, A75).
