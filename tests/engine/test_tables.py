@@ -1,4 +1,4 @@
-"""Tables are built on the worker, for the newest state; until then those in force are walked past who has gone."""
+"""Tables are built beside the worker, for the newest state; until then who has gone is walked past."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Event, Thread, current_thread
+from threading import enumerate as enumerate_threads
+
+import pytest
 
 from svcmesh.balance import Maglev, hash_key
 from svcmesh.balance.cell import Cell
@@ -15,10 +18,11 @@ from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.runtime import Runtime
+from svcmesh.engine.tables import Narrowed
 from svcmesh.engine.view import View
 from svcmesh.policy import OutlierDetection, Policy
 from svcmesh.testing import FakeClock
-from tests.engine.scripted import Stage, lost
+from tests.engine.scripted import Stage, lost, turn
 from tests.transport.grpc.kit import eventually
 
 FIVE = tuple(Endpoint(f"10.0.0.{n}:80") for n in range(1, 6))
@@ -33,10 +37,13 @@ class Watched(Maglev):
     table_size: int = 1009
     built: list[tuple[list[str], Thread]] = field(default_factory=list, compare=False)
     gate: Event = field(default_factory=Event, compare=False)
+    broken: Event = field(default_factory=Event, compare=False)
 
     def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:
         if self.built and cells:
             assert self.gate.wait(PATIENCE)
+        if self.broken.is_set():
+            raise ValueError("out of slots")
         if cells:
             self.built.append(([cell.endpoint.address for cell in cells], current_thread()))
         return super().over(cells, rng, clock)
@@ -202,6 +209,60 @@ def test_a_whole_new_set_is_waited_for_as_there_is_nobody_else() -> None:
         assert scene.owners() == table_of(*others)
         scene.set()
         assert set(scene.owners()) == {None}
+
+    played(play)
+
+
+def test_a_table_that_takes_long_holds_up_neither_the_worker_nor_its_end() -> None:
+    """Heartbeats and watches of other services go on; who closes a mesh does not wait for what nobody will ask."""
+
+    def play(scene: Scene) -> None:
+        scene.set(*FIVE[1:])
+        turn(scene.runtime)
+        assert len(scene.balancer.built) == 1, "it is held back"
+
+        scene.runtime.close()
+        scene.runtime.worker.join()
+        assert not scene.runtime.worker.running
+        assert len(scene.balancer.built) == 1, "it still is"
+
+        scene.balancer.gate.set()
+        scene.set(*FIVE[1:3])
+        assert scene.owners() == table_of(*FIVE[1:3])
+
+    played(play)
+
+
+def test_tables_of_several_services_are_built_one_at_a_time() -> None:
+    def play(scene: Scene) -> None:
+        other = Cluster("other", scene.runtime, timers=False)
+        other.apply(Snapshot(FIVE, authoritative=True))
+        view = View(other, Policy(load_balancer=Watched(gate=scene.balancer.gate)))
+        scene.set(*FIVE[1:])
+        other.apply(Snapshot(FIVE[1:], authoritative=True))
+        turn(scene.runtime)
+        assert [thread.name for thread in enumerate_threads()].count("svcmesh-table") == 1
+
+        scene.balancer.gate.set()
+        eventually(lambda: scene.owners() == table_of(*FIVE[1:]), "the new table is not in force")
+        eventually(lambda: len(view.picker.cells) == 4 and type(view.picker) is not Narrowed, "nor that of the other")
+
+    played(play)
+
+
+def test_after_a_table_that_failed_the_next_change_tries_again(caplog: pytest.LogCaptureFixture) -> None:
+    """A balancer need not be ours; what it raised is logged, and the table in force stays."""
+
+    def play(scene: Scene) -> None:
+        scene.balancer.gate.set()
+        scene.balancer.broken.set()
+        scene.set(*FIVE[1:])
+        eventually(lambda: "no new table" in caplog.text and "out of slots" in caplog.text, "nothing was logged")
+        assert scene.offered() == {endpoint.address for endpoint in FIVE[1:]}
+
+        scene.balancer.broken.clear()
+        scene.set(*FIVE[2:])
+        eventually(lambda: scene.owners() == table_of(*FIVE[2:]), "the new table is not in force")
 
     played(play)
 

@@ -26,6 +26,7 @@ class Runtime:
 
     Attributes:
         cache: where what is known outlives the process; None: nowhere.
+        one_table: held on the worker while a table is being built.
         asker: makes what asks the endpoints of a service whether they are well.
     """
 
@@ -38,6 +39,7 @@ class Runtime:
         self.worker = Worker("svcmesh-worker")
         self.reapers = Reapers(self.clock)
         self.cache: Cache | None = None
+        self.one_table = asyncio.Lock()
         self.asker: Callable[[HealthCheck, str], Asker] = _no_asker
         self.closed = False
 
@@ -68,6 +70,7 @@ class Runtime:
         self.worker.reset_after_fork()
         self.reapers.reset_after_fork()
         self.events.reset_after_fork()
+        self.one_table = asyncio.Lock()
         if self.cache is not None:
             self.cache.reset_after_fork()
         if self._own_rng:

@@ -2,15 +2,21 @@
 
 A table for hashing takes some fifty milliseconds, and endpoints come and go, are ejected and return by the second. So
 a change is put in force at once by leaving out of the table in force whoever is to be called no more: their keys walk
-on along their own paths. The table for those who are left, and for those who came, is built on the worker, one at a
-time and always for the newest state: of changes that follow each other faster than tables are built, most get none.
+on along their own paths. The table for those who are left, and for those who came, is built later and always for the
+newest state: of changes that follow each other faster than tables are built, most get none.
+
+A table of millions of slots takes many seconds, and the worker has heartbeats to send meanwhile. So each is built on a
+thread that ends with it; one at a time, since threads that compute only keep each other waiting. The worker orders
+them and puts them in force, and when it closes it waits for none.
 
 Only where nothing of the table in force is left, the first time above all, somebody has to wait for one.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from threading import RLock
 
 from svcmesh.balance.affinity import AffinityPicker, host_key, weights
@@ -18,6 +24,7 @@ from svcmesh.balance.cell import Cell
 from svcmesh.balance.picker import LoadBalancer, Picker, addresses
 from svcmesh.balance.redraw import EmptyPicker
 from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.own_thread import on_own_thread
 from svcmesh.engine.runtime import Runtime
 
 _Wanted = tuple[tuple[Cell, ...], tuple[str, ...], tuple[float, ...]]
@@ -57,7 +64,7 @@ class Tables:
             return self._table
         known = set(self._table.cells)
         staying = [cell for cell in cells if cell in known]
-        if not staying or not (self._building or self._runtime.worker.call(lambda _: self._build())):
+        if not staying or not (self._building or self._runtime.worker.submit(self._build())):
             self._table, self._made = self._make(wanted), wanted
             return self._table
         self._building = True
@@ -66,17 +73,32 @@ class Tables:
     def _make(self, wanted: _Wanted) -> Picker:
         return self._balancer.over(wanted[0], self._runtime.rng, self._runtime.clock)
 
-    def _build(self) -> None:
-        """Build tables until one is of the newest state; runs on the worker."""
-        while True:
-            wanted = self._wanted
-            table = self._make(wanted)
+    async def _build(self) -> None:
+        """Build tables until one is of the newest state, and put it in force; runs on the worker."""
+        try:
+            while not await self._built():
+                pass
+        except BaseException as error:
+            # the worker ends, or a balancer that is not ours has failed; the next change tries again
             with self._lock():
-                if wanted is not self._wanted and wanted != self._wanted:
-                    continue
-                self._table, self._made, self._building = table, wanted, False
+                self._building = False
+            if not isinstance(error, Exception):
+                raise
+            asyncio.get_running_loop().call_exception_handler({"message": "no new table", "exception": error})
+        else:
             self._publish()
-            return
+
+    async def _built(self) -> bool:
+        """Build one, when it is its turn; return whether it is of the newest state."""
+        async with self._runtime.one_table:
+            wanted = self._wanted
+            make = partial(self._make, wanted)
+            table = await on_own_thread(make, name="svcmesh-table", exit_as=RuntimeError)
+        with self._lock():
+            if wanted is not self._wanted and wanted != self._wanted:
+                return False
+            self._table, self._made, self._building = table, wanted, False
+            return True
 
 
 class Narrowed(Picker):
