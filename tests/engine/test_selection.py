@@ -404,8 +404,8 @@ def test_the_only_endpoint_is_spoken_of_as_one() -> None:
     (first,) = versions(("a", "1"))
     subset = Policy(load_balancer=Subset({"version": "9"}))
     lacking, ill = stage([first], policy=subset).perform().error, stage(some(1, ill=1), policy=Policy()).perform().error
-    assert "its only endpoint lacks the metadata {'version': '9'}. Is" in str(lacking)
-    assert "its only endpoint may take no traffic. Is" in str(ill)
+    assert "its only endpoint lacks the metadata {'version': '9'}. Mesh.explain" in str(lacking)
+    assert "its only endpoint may take no traffic, discovery calls 1 unhealthy" in str(ill)
 
 
 def test_views_of_a_service_have_subsets_of_their_own_and_one_state() -> None:
