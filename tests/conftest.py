@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+
 import hypothesis
+import pytest
+
+import svcmesh.discovery.pace
+import svcmesh.discovery.strand
+import svcmesh.engine.watch
+import svcmesh.policy.heartbeat
+from svcmesh.policy.watch_backoff import WatchBackoff
 
 pytest_plugins = ["pytester", "tests.leak_check"]
 
@@ -15,3 +24,21 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.register_profile("svcmesh", hypothesis.settings.get_profile("explore"), derandomize=True)
 hypothesis.settings.load_profile("svcmesh")
+
+
+def pytest_configure():
+    """Have Ctrl-C work, in tests and the processes that they start, where a shell in the background has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def come_back(monkeypatch):
+    """Come back soon to a registry that failed: users' clients are many, and take up to 5 s, not to come together.
+
+    Tests of just that have a fixture of this name that does nothing.
+    """
+    monkeypatch.setattr(svcmesh.discovery.pace, "SPREAD", 0.1)
+    monkeypatch.setattr(svcmesh.policy.heartbeat, "LONGEST", 0.5)
+    for module in (svcmesh.engine.watch, svcmesh.discovery.strand):
+        monkeypatch.setattr(module, "WATCHES", WatchBackoff(base=0.1, cap=0.5))

@@ -66,8 +66,7 @@ def cache(tmp_path):
 
 @pytest.mark.parametrize("away", ["killed", "frozen"])
 def test_a_process_calls_a_live_server_by_name_while_the_registry_is(away, server, cache):
-    consul = ConsulProcess()
-    try:
+    with ConsulProcess() as consul:
         consul.register("orders", server.port)
         assert call(consul.uri, cache)["answer"] == 200
         consul.kill() if away == "killed" else consul.freeze()
@@ -82,10 +81,6 @@ def test_a_process_calls_a_live_server_by_name_while_the_registry_is(away, serve
 
         without = call(consul.uri, None, timeout=1.0)
         assert "with Mesh(cache=DIRECTORY) a process starts" in without["answer"]
-    finally:
-        if away == "frozen":
-            consul.thaw()
-        consul.kill()
 
 
 def test_so_it_does_while_the_registry_answers_500(server, cache):

@@ -9,7 +9,6 @@ import copy
 import os
 import pickle
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import pytest
 import svcmesh
 from tests.servers.grpc_process import GrpcServer
 from tests.servers.http_process import HttpServer
+from tests.servers.ports import HeldPort
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {
@@ -319,9 +319,8 @@ async def app(scope, receive, send):
 def test_uvicorn_with_two_workers(tmp_path: Path) -> None:
     """Both register the port that they share; both have left when the server has ended, at one SIGTERM."""
     (tmp_path / "app.py").write_text(APP)
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port = held.getsockname()[1]
     registry = f"local://{tmp_path}/registry"
+    port = HeldPort()
     command = [
         sys.executable,
         "-m",
@@ -330,12 +329,13 @@ def test_uvicorn_with_two_workers(tmp_path: Path) -> None:
         "--workers",
         "2",
         "--port",
-        str(port),
+        str(port.number),
         "--log-level",
         "error",
     ]
-    environment = ENVIRONMENT | {"REGISTRY": registry, "PORT": str(port)}
+    environment = ENVIRONMENT | {"REGISTRY": registry, "PORT": str(port.number)}
     with (
+        port,
         subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as server,
         svcmesh.Mesh(registry) as mesh,
     ):

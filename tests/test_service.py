@@ -96,6 +96,12 @@ def test_picking_steers_no_call(balancer: LoadBalancer, zoned: bool) -> None:
     assert took[0] == took[1]
 
 
+def test_what_an_endpoint_is_hashed_by_may_be_any_text_that_json_holds() -> None:
+    odd = Endpoint(B.address, metadata={"hash_key": "\ud800"})
+    with Mesh({"service": [A, odd]}, policy=Policy(load_balancer=RingHash())) as mesh:
+        assert {mesh.service("service").pick(key) for key in range(0, 2**64, 2**60)} == {A, odd}
+
+
 def _where(*, endpoint: Endpoint = PICKED) -> str:
     return endpoint.address
 

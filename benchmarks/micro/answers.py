@@ -21,6 +21,7 @@ from svcmesh.discovery.consul.client import Answer
 from svcmesh.discovery.consul.entries import decode_service
 from svcmesh.discovery.consul.question import Question
 from svcmesh.discovery.consul.watch import Reader as ConsulReader
+from svcmesh.discovery.elements import Known
 from svcmesh.discovery.etcd.answers import decode_range
 from svcmesh.discovery.etcd.watch import Reader as EtcdReader
 from svcmesh.discovery.file import decode
@@ -99,8 +100,13 @@ def _instance(number: int, version: int) -> dict[str, Any]:
 
 
 def _consul_reader() -> Read:
-    reader, agent = ConsulReader(silent, SERVICE), Agent("http://127.0.0.1:8500")
-    return lambda body: reader.read(Answer(body, {}, agent), decode_service(body), 1, Question(), SERVICE)
+    reader, agent, question = ConsulReader(silent, SERVICE), Agent("http://127.0.0.1:8500"), Question()
+    known = Known()
+
+    def read(body: bytes) -> Snapshot | None:
+        return reader.read(Answer(body, {}, agent), decode_service(body, known=known), 1, question)
+
+    return read
 
 
 def etcd(count: int, version: int) -> bytes:
@@ -130,7 +136,8 @@ def _key(number: int, version: int) -> dict[str, str]:
 
 def _etcd_reader() -> Read:
     reader = EtcdReader(f"{SERVICE}/".encode(), silent, SERVICE)
-    return lambda body: reader.read(decode_range(body).items, None, 1)
+    known = Known()
+    return lambda body: reader.read(decode_range(body, known).items, None, 1)
 
 
 def kubernetes(count: int, version: int) -> bytes:
@@ -172,7 +179,8 @@ def _pod(number: int, version: int) -> dict[str, Any]:
 
 def _kubernetes_reader() -> Read:
     reader = KubernetesReader(silent, SERVICE, USUAL)
-    return lambda body: reader.read(decode_page(body).slices, "1")
+    known = Known()
+    return lambda body: reader.read(decode_page(body, known).slices, "1")
 
 
 def rest(count: int, version: int) -> bytes:
@@ -210,6 +218,7 @@ def stream(count: int, version: int) -> bytes:
 
 def _xds_reader(dialect: Dialect, before: bytes = b"") -> Read:
     reader = XdsReader(silent, SERVICE)
+    dialect.ask(Kind.ENDPOINTS, [SERVICE])
 
     def read(body: bytes) -> Snapshot | None:
         (decoded,) = dialect.hear(before + body).found
@@ -234,8 +243,10 @@ def file(count: int, version: int) -> bytes:
 
 
 def _file_reader() -> Read:
+    known = Known()
+
     def read(body: bytes) -> Snapshot:
-        listing = decode(body, "mesh.json")
+        listing = decode(body, "mesh.json", known)
         assert isinstance(listing, Mapping), "the file maps services to lists"
         found = listing[SERVICE]
         return found if isinstance(found, Snapshot) else Snapshot(found, authoritative=True)

@@ -3,11 +3,19 @@
 A nanosecond means little on somebody else's machine, so everything is a multiple of calling an empty bound method
 with the signature of `Picker.pick`, timed in turns with it in the same run. Of many short batches the fastest counts:
 what is slower was disturbed; and only time on the processor counts. The loop around the calls is part of both sides, as
-with `timeit`; ``net`` is the ratio without it, which is higher and depends more on the machine.
+with `timeit`; ``net`` is the ratio without it, which is higher and depends more on the machine. ``growth`` is the ratio
+to that of the fewest endpoints, which take their turns in the same run; a `pick` may take 1.3 times as long among
+10,000, except by `RingHash`.
 
 ``choose`` is what the engine calls, ``pick`` what users call, ``call`` is pick, started and finished together; pickers
-with affinity are given a key that they have not seen before, and so is the empty method beside them. Below that stands
-what building takes, and how much memory a picker has for each endpoint, the endpoints themselves not counted.
+with affinity are given a key that they have not seen before, and so is the empty method beside them. Endpoints lie in
+memory in another order than in the list, as they do after some have come and gone; most of 10,000 are in no cache near
+the processor. Whoever knows beforehand whose turn it is has fetched them by then (`svcmesh.balance.blocks`). Where
+chance or a key says who it is, a pick waits for that one's count of references. Those of 10,000 take 640 KiB; next to
+a core of this machine are 512, and the wait was of 30 to 100 nanoseconds, by what else the machine was doing: `Random`
+took 1.2 to 1.8 times as long as among 3, and `Maglev` 1.3 to 1.7. To draw ahead and fetch a block of those who were
+drawn took longer than to wait. Below that stands what building takes, and how much memory a picker has for each
+endpoint, the endpoints themselves not counted.
 """
 
 from __future__ import annotations
@@ -28,6 +36,7 @@ from svcmesh.balance import (
     Maglev,
     OrcaWeightedRoundRobin,
     PeakEwma,
+    Picker,
     PickFirst,
     Random,
     RingHash,
@@ -75,6 +84,8 @@ TARGETS = {
     ("LeastRequest", "call"): 10,
     ("PeakEwma", "call"): 25,
 }
+GROWTH = 1.3
+GROWING = {"RingHash"}
 
 
 class Empty:
@@ -87,23 +98,33 @@ class Empty:
 def rows(sizes: Sequence[int] = SIZES, rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
     """Yield one row for each picker, operation and number of endpoints.
 
-    Keys: picker, operation, endpoints, ratio, net (without the loop), nanoseconds (with it), target (None: there is
-    none), ok.
+    Keys: picker, operation, endpoints, ratio, growth, net (without the loop), nanoseconds (with it), target (of the
+    ratio; None: there is none), ok.
     """
     for name, (config, weighted) in PICKERS.items():
         keyed = getattr(config, "affinity", False)
-        for size in sizes:
-            picker = config.picker(endpoints(size, weighted=weighted), rng=random.Random(1))
-            reported: Callable[[Endpoint, LoadReport], None] | None = getattr(picker, "reported", None)
-            for number, cell in enumerate(picker.cells):  # latencies and loads are known, as they soon are
-                picker.started(cell.endpoint)
-                picker.finished(cell.endpoint, 0.01, False)
-                if reported is not None:
-                    reported(cell.endpoint, LoadReport(100 * (1 + number % 3), cpu_utilization=0.5))
-            context = {"picker": picker, "choose": picker.choose}
-            for operation, statement in (KEYED if keyed else STATEMENTS).items():
-                timer = timed(statement, context, keyed=keyed)
-                yield row(name, operation, size, fastest({**yardsticks(keyed=keyed), operation: timer}, rounds))
+        found = {size: used(config.picker(endpoints(size, weighted=weighted), rng=random.Random(1))) for size in sizes}
+        best: dict[tuple[int, str], dict[str, float]] = {}
+        for operation, statement in (KEYED if keyed else STATEMENTS).items():
+            timers = {
+                str(size): timed(statement, {"picker": picker, "choose": picker.choose}, keyed=keyed)
+                for size, picker in found.items()
+            }
+            times = fastest({**yardsticks(keyed=keyed), **timers}, rounds)
+            best |= {(size, operation): {**times, operation: times[str(size)]} for size in sizes}
+        for (size, operation), times in sorted(best.items(), key=lambda item: item[0][0]):
+            yield row(name, operation, size, times, times[operation] / times[str(sizes[0])])
+
+
+def used(picker: Picker) -> Picker:
+    """Return the picker with latencies and loads known, as they soon are."""
+    reported: Callable[[Endpoint, LoadReport], None] | None = getattr(picker, "reported", None)
+    for number, cell in enumerate(picker.cells):
+        picker.started(cell.endpoint)
+        picker.finished(cell.endpoint, 0.01, False)
+        if reported is not None:
+            reported(cell.endpoint, LoadReport(100 * (1 + number % 3), cpu_utilization=0.5))
+    return picker
 
 
 def timed(statement: str, context: dict[str, Any], *, keyed: bool = False) -> timeit.Timer:
@@ -141,8 +162,10 @@ def memory(config: LoadBalancer, given: list[Endpoint]) -> int:
 
 
 def endpoints(size: int, *, weighted: bool) -> list[Endpoint]:
-    """Return endpoints of weight 1 or, weighted, of 1 to 3."""
-    return [Endpoint(f"10.0.{n // 250}.{n % 250}:80", weight=1 + n % 3 if weighted else 1) for n in range(size)]
+    """Return endpoints of weight 1 or, weighted, of 1 to 3, in an order that is not that of memory."""
+    made = [Endpoint(f"10.0.{n // 250}.{n % 250}:80", weight=1 + n % 3 if weighted else 1) for n in range(size)]
+    random.Random(size).shuffle(made)
+    return made
 
 
 def yardsticks(*, keyed: bool = False) -> dict[str, timeit.Timer]:
@@ -160,30 +183,32 @@ def fastest(timers: dict[str, timeit.Timer], rounds: int) -> dict[str, float]:
     return best
 
 
-def row(name: str, operation: str, size: int, best: dict[str, float]) -> dict[str, Any]:
+def row(name: str, operation: str, size: int, best: dict[str, float], growth: float) -> dict[str, Any]:
     """Return the row of one operation."""
     ratio = best[operation] / best["empty"]
     target = TARGETS.get((name, operation))
+    flat = operation != "pick" or target is None or name in GROWING or growth <= GROWTH
     return {
         "picker": name,
         "operation": operation,
         "endpoints": size,
         "ratio": round(ratio, 2),
+        "growth": round(growth, 2),
         "net": round((best[operation] - best["loop"]) / (best["empty"] - best["loop"]), 2),
         "nanoseconds": round(best[operation] * 1e9, 1),
         "target": target,
-        "ok": target is None or ratio <= target,
+        "ok": flat and (target is None or ratio <= target),
     }
 
 
 def main() -> None:
     """Print the tables."""
-    print(f"{'picker':24}{'operation':11}{'endpoints':>9}{'ratio':>8}{'net':>8}{'ns':>8}{'target':>8}")
+    print(f"{'picker':24}{'operation':11}{'endpoints':>9}{'ratio':>8}{'growth':>8}{'net':>8}{'ns':>8}{'target':>8}")
     for found in rows():
-        target = "" if found["target"] is None else f"{found['target']}{'' if found['ok'] else ' !'}"
+        target = f"{found['target'] or ''}{'' if found['ok'] else ' !'}"
         print(
             f"{found['picker']:24}{found['operation']:11}{found['endpoints']:9,}{found['ratio']:8.2f}"
-            f"{found['net']:8.2f}{found['nanoseconds']:8.1f}{target:>8}"
+            f"{found['growth']:8.2f}{found['net']:8.2f}{found['nanoseconds']:8.1f}{target:>8}"
         )
     print(f"\n{'picker':24}{'endpoints':>9}{'ms to build':>14}{'bytes each':>12}")
     for found in building():

@@ -10,14 +10,13 @@ import gc
 import json
 import statistics
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
 from itertools import cycle
 from typing import Any
 
 from benchmarks.micro import answers
+from benchmarks.micro.beside import working
 from benchmarks.micro.under_load import Times
 from svcmesh import Mesh, Policy, Snapshot
 from svcmesh.core import address
@@ -141,7 +140,7 @@ def stalls(seconds: float = SECONDS) -> Iterator[dict[str, Any]]:
         seconds: for how long each is observed.
     """
     bodies = [answers.consul(ENDPOINTS, version) for version in (0, 1)]
-    with _loading(bodies[0]):
+    with working(lambda: json.loads(bodies[0]), EVERY):
         yield _waits("stall, json.loads alone", _nothing, seconds)
     with Mesh(Answering(bodies)) as mesh:
         service = mesh.service(answers.SERVICE)
@@ -152,24 +151,6 @@ def stalls(seconds: float = SECONDS) -> Iterator[dict[str, Any]]:
 
 def _nothing() -> None:
     """Do nothing."""
-
-
-@contextmanager
-def _loading(body: bytes) -> Iterator[None]:
-    """Have a thread do nothing but `json.loads`, as often as answers come."""
-    done = threading.Event()
-
-    def work() -> None:
-        while not done.wait(EVERY):
-            json.loads(body)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def _waits(what: str, call: Callable[[], object], seconds: float) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Locality
 from svcmesh.core.errors import ConfigError
 from svcmesh.core.here import LivesHere
+from svcmesh.core.loop import running_loop
 from svcmesh.directory import Directory
 from svcmesh.discovery.base import Discovery
 from svcmesh.discovery.opened import Source, opened
@@ -58,11 +59,13 @@ class Mesh(LivesHere):
         services: settings by service name: a `Policy`, or a discovery URI and a `Policy`.
         cache: a directory where what a registry said last outlives the process, so that another one can start while
             the registry is down; it is made if need be, and must be private to this user. Default None: nowhere.
+        max_stale: seconds for which what a registry said last is used while it cannot be asked, more than 0; calls
+            fail after that until it answers. Default None: for ever, as Envoy and gRPC do.
         clock: what every wait and deadline reads; default the system's. rng: what every draw uses.
 
     Raises:
         ConfigError: a bad URI or address, something that is no policy, a cache that cannot be made or that others may
-            enter. Nothing is dialled or read here.
+            enter, a limit that is no number of seconds. Nothing is dialled or read here.
 
     A mesh can be used as ``with`` or ``async with`` block, or closed, or just dropped. Threads and event loops: any.
     After a fork the child starts afresh: own worker, own connections, own counts.
@@ -75,6 +78,7 @@ class Mesh(LivesHere):
         policy: Policy | None = None,
         services: Mapping[str, ServiceSettings] | None = None,
         cache: str | os.PathLike[str] | None = None,
+        max_stale: float | None = None,
         clock: Clock | None = None,
         rng: Rng | None = None,
     ) -> None:
@@ -87,7 +91,8 @@ class Mesh(LivesHere):
         source = opened(discovery, clock=clock, emit=emit)
         self._discovery = source.discovery
         settings = read_settings(services, clock=clock, emit=emit)
-        self._runtime.cache = open_cache(cache, emit)
+        self._runtime.max_stale = checks.seconds("max_stale", max_stale)
+        self._runtime.cache = open_cache(cache, emit, self._runtime.max_stale)
         self._clusters: dict[str, Cluster] = {}
         self._directory = Directory(
             self, self._runtime, self._clusters, discovery=source, policy=policy, settings=settings
@@ -218,7 +223,7 @@ class Mesh(LivesHere):
 
     def state(self) -> dict[str, Any]:
         """Return the state now, as values that JSON can hold: services, endpoints, health, breakers, budgets."""
-        self._runtime.reapers.forget_closed()
+        self._runtime.settle()
         return {"services": {service.name: describe(service.view.current) for service in self._directory.all()}}
 
     def explain(self, name: str) -> str:
@@ -233,6 +238,7 @@ class Mesh(LivesHere):
         if service is None:
             known = ", ".join(sorted({each.name for each in self._directory.all()})) or "none"
             raise ConfigError(f"service {redacted(name)!r} has not been used in this mesh; used are: {known}")
+        self._runtime.settle()
         return explain(describe(service.view.current))
 
     # -- the end ---------------------------------------------------------------------------------------------------
@@ -253,7 +259,8 @@ class Mesh(LivesHere):
             self._runtime.join()
 
     async def aclose(self) -> None:
-        """Close without blocking the event loop."""
+        """Close without blocking the event loop, which must be asyncio's; elsewhere `close` on a thread."""
+        running_loop()
         await asyncio.to_thread(self.close)
 
     def __enter__(self) -> Self:
@@ -267,7 +274,8 @@ class Mesh(LivesHere):
         self.close()
 
     async def __aenter__(self) -> Self:
-        """Return the mesh."""
+        """Return the mesh; refuse here what could not be closed in the end."""
+        running_loop()
         return self
 
     async def __aexit__(

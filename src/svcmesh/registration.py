@@ -15,6 +15,7 @@ from svcmesh.core.address import join_address, parse_address, parse_port
 from svcmesh.core.clock import SYSTEM, wait_for
 from svcmesh.core.endpoint import Locality
 from svcmesh.core.errors import ConfigError
+from svcmesh.core.loop import running_loop
 from svcmesh.core.wakeup import wakeup
 from svcmesh.discovery.announced import LONGEST_TTL, check_locality, check_size, text_by_text, texts
 from svcmesh.discovery.base import Announcement, Discovery, Particular, Registrar
@@ -94,7 +95,8 @@ class Registration:
         self.deregister()
 
     async def __aenter__(self) -> Self:
-        """Return the registration."""
+        """Return the registration; refuse here what could not be awaited in the end."""
+        running_loop()
         return self
 
     async def __aexit__(

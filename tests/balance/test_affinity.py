@@ -22,8 +22,14 @@ def cells(*weights: float) -> list[Cell]:
 
 @pytest.mark.parametrize(
     ("weights", "parts"),
-    [([1, 3], [0.25, 0.75]), ([1e308, 1e308], [0.5, 0.5]), ([1.5e308, 0.5e308], [0.75, 0.25])],
-    ids=["small", "their sum is no float", "nor is this"],
+    [
+        ([1, 3], [0.25, 0.75]),
+        ([1e308, 1e308], [0.5, 0.5]),
+        ([1.5e308, 0.5e308], [0.75, 0.25]),
+        ([10**308, 10**308, 0.0], [0.5, 0.5, 0]),
+        ([10**308] * 8, [0.125] * 8),
+    ],
+    ids=["small", "their sum is no float", "nor is this", "nor that of whole ones, with a float", "nor without"],
 )
 def test_parts_add_up_to_one(weights: list[float], parts: list[float]) -> None:
     """Weights come from registries, and may be as large as a float can be."""

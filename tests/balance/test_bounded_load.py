@@ -95,6 +95,7 @@ def test_overflow_goes_where_envoys_does(config, owners):
     """Envoy shuffles the hosts as they were listed, whatever the order in its table is.
 
     The numbers are of a model of its own: table or ring, std::mt19937 and the sums, written after Envoy's sources.
+    In tests/beside_envoy a real one is asked.
     """
     listed = [Endpoint(f"10.0.0.{n}:80", weight=weight) for n, weight in [(7, 1), (1, 2), (5, 1), (3, 3), (2, 1)]]
     picker, found = config.picker(listed), []

@@ -69,7 +69,9 @@ def test_a_locality_that_is_not_named_has_no_weight():
     config = LocalityWeighted({X: 1, Y: 3, Z: 0})
 
     assert [config.weight_of(where) for where in (X, Y, Z, Locality("us"), None)] == [1, 3, 0, 0, 0]
-    assert config.normalized(Y) == 0.75
+    assert config.normalized([X, Y, Z, Locality("us")]) == {X: 0.25, Y: 0.75}
+    assert config.normalized([Y, Z]) == {Y: 1.0}
+    assert config.normalized([Z]) == {}
     assert LocalityWeighted({Locality(): 2}).weight_of(None) == 2
 
 

@@ -63,6 +63,16 @@ def test_every_key_goes_where_envoy_sends_it(weights, least, more, function, key
         assert picker.pick(key) == ring[bisect_left(places, key % 2**64) % len(ring)][1]
 
 
+def test_a_ring_of_many_points_is_in_order():
+    """Which is sorted in parts: keys on a point and next to one still go where Envoy sends them."""
+    config = RingHash(minimum_ring_size=20_000, maximum_ring_size=20_000)
+    picker, ring = config.picker(THREE), envoys(THREE, config)
+    places = [place for place, _ in ring]
+    keys = [0, 2**64 - 1, *places[::7], *(place + 1 for place in places[::11])]
+
+    assert [picker.pick(key) for key in keys] == [ring[bisect_left(places, key) % len(ring)][1] for key in keys]
+
+
 @given(KEYS, st.integers(1, 3))
 def test_what_is_excluded_sends_a_key_to_the_next_on_the_circle(key, how_many):
     picker = RingHash().picker(THREE)
@@ -136,6 +146,17 @@ def test_weights_far_apart_do_not_fill_the_memory(light):
     picker = RingHash().picker(endpoints)
 
     assert {picker.pick(key) for key in map(hash_key, map(str, range(100)))} == {endpoints[0]}
+
+
+def test_who_owns_nothing_comes_after_all_others():
+    """Better than to call once more who has failed; but for those that take no traffic."""
+    owner, off, *others = [Endpoint(f"10.0.0.{n}:80", weight=weight) for n, weight in enumerate((2**32, 0, 1, 1))]
+    picker = RingHash().picker([owner, off, *others])
+
+    assert picker.pick(5) == owner
+    assert {picker.pick(key, exclude=[owner]) for key in range(9)} == {*others}
+    assert picker.pick(5, exclude=[owner, others[0]]) == others[1]
+    assert picker.pick(5, exclude=[owner, *others]) is None
 
 
 def test_each_of_many_endpoints_owns_something():

@@ -18,7 +18,7 @@ def endpoints(size):
     return [Endpoint(f"10.0.{n // 250}.{n % 250}:80") for n in range(size)]
 
 
-@given(st.integers(1, 30), st.integers(1, 5), st.randoms(use_true_random=False))
+@given(st.integers(1, 30) | st.integers(250, 1200), st.integers(1, 3), st.randoms(use_true_random=False))
 def test_every_lap_visits_each_once_in_the_order_of_the_list(size, laps, rng):
     ring = endpoints(size)
     picker = RoundRobin().picker(ring, rng=rng)

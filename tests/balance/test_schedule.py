@@ -22,15 +22,23 @@ def one_lap(new_lap):
     return list(new_lap())
 
 
-@given(st.integers(2, 600), st.data(), st.randoms(use_true_random=False))
-def test_a_lap_is_fair_at_every_place(size, data, rng):
-    """In one lap every cell is first equally often, and second, and third; and candidates always differ."""
-    together = data.draw(st.integers(2, min(size, 5)))
-    lap = one_lap(laps(cells(size), rng, together))
+def one_round(new_lap, size):
+    """Return what makes up a round, or with few cells several: with many a lap is a block of one."""
+    found = one_lap(new_lap)
+    while len(found) < size:
+        found += one_lap(new_lap)
+    return found
 
-    assert all(len(set(group)) == together for group in lap)
+
+@given(st.integers(2, 1200), st.data(), st.randoms(use_true_random=False))
+def test_a_round_is_fair_at_every_place(size, data, rng):
+    """In one round every cell is first equally often, and second, and third; and candidates always differ."""
+    together = data.draw(st.integers(2, min(size, 5)))
+    found = one_round(laps(cells(size), rng, together), size)
+
+    assert all(len(set(group)) == together for group in found)
     for place in range(together):
-        counts = Counter(group[place] for group in lap)
+        counts = Counter(group[place] for group in found)
         assert len(counts) == size
         assert len(set(counts.values())) == 1
 
@@ -44,13 +52,29 @@ def test_with_few_cells_everybody_meets_everybody_equally_often(size):
 
 
 @pytest.mark.parametrize("size", [256, 1000])
-def test_with_many_cells_partners_change_from_lap_to_lap(size):
+def test_with_many_cells_partners_change_from_round_to_round(size):
     new_lap = laps(cells(size), random.Random(1), 2)
-    partners = [dict(one_lap(new_lap)) for _ in range(20)]
+    partners = [dict(one_round(new_lap, size)) for _ in range(20)]
 
     someone = next(iter(partners[0]))
 
     assert len({partner[someone] for partner in partners}) == 20
+
+
+@pytest.mark.parametrize("size", [26, 60, 100])
+def test_with_some_dozens_of_cells_everybody_meets_everybody_in_time(size):
+    """One round of the table has other partners in each lap, and no lap has anybody twice in a place of a round."""
+    new_lap = laps(cells(size), random.Random(1), 2)
+    seen = set(one_lap(new_lap))
+    assert len(seen) == 24 * size
+
+    for lap in range(1, size - 24):
+        found = one_lap(new_lap)
+        assert len(set(found) - seen) == size, lap
+        assert all(one is not other for one, other in found)
+        assert set(Counter(one for one, _ in found).values()) == set(Counter(other for _, other in found).values())
+        seen.update(found)
+    assert len(seen) == size * (size - 1)
 
 
 @pytest.mark.parametrize("size", [3, 100, 300])
@@ -62,5 +86,14 @@ def test_laps_differ(size):
     assert len({tuple(one_lap(new_lap)[:8]) for _ in range(10)}) > 5
 
 
-def test_short_laps_would_cost_and_are_not_made():
-    assert len(one_lap(laps(cells(2), random.Random(1), 2))) >= LONG
+@pytest.mark.parametrize("size", [2, 255, 256, 300, 511, 1000])
+def test_short_laps_would_cost_and_are_not_made(size):
+    new_lap = laps(cells(size), random.Random(1), 2)
+
+    assert all(len(one_lap(new_lap)) >= LONG for _ in range(10))
+
+
+def test_a_lap_of_many_is_short_enough_to_be_at_hand_when_it_is_walked():
+    new_lap = laps(cells(10_000), random.Random(1), 2)
+
+    assert all(len(one_lap(new_lap)) < 2 * LONG for _ in range(50))

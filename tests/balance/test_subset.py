@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from svcmesh import ConfigError, Endpoint
-from svcmesh.balance import RoundRobin, Subset
+from svcmesh.balance import RoundRobin, Subset, SubsetSelector
 from svcmesh.balance.cell import Cell
 
 E1, E2, E3, E4 = POOL = [
@@ -51,6 +51,23 @@ def test_fallbacks():
     assert picked(Subset(nobody, RoundRobin(), "ANY_ENDPOINT"), []) == {None}
 
 
+def test_fallbacks_by_the_names_that_are_looked_for():
+    """Less and less, until somebody has it; the selector of what was looked for last says who is called otherwise."""
+    both, stage = {"stage": "prod", "version": "9"}, SubsetSelector(["stage"], "ANY_ENDPOINT")
+    less = SubsetSelector(["version", "stage"], "KEYS_SUBSET", ["stage"])
+    assert picked(Subset(both, RoundRobin(), subset_selectors=[less, stage])) == {E1, E2}
+    assert picked(Subset(both | {"stage": "qa"}, RoundRobin(), subset_selectors=[stage, less])) == set(POOL)
+    assert picked(Subset(both | {"stage": "qa"}, RoundRobin(), subset_selectors=[less])) == {None}
+    config = Subset(both, RoundRobin(), "DEFAULT_SUBSET", {"stage": "dev"}, [SubsetSelector(["version", "stage"])])
+    assert picked(config) == {E3}
+
+    three = SubsetSelector(["type", "version", "stage"], "KEYS_SUBSET", ["version", "stage"])
+    config = Subset(both | {"type": "new"}, RoundRobin(), subset_selectors=[three, less, stage])
+    assert picked(config) == {E1, E2}
+    assert str(config).count(" or ") == 2
+    assert hash(config) == hash(Subset(both | {"type": "new"}, RoundRobin(), subset_selectors=(three, less, stage)))
+
+
 def test_a_fallback_is_for_nobody_at_all():
     """One endpoint is enough, even if it takes no traffic."""
     off = Endpoint("off:1", weight=0, metadata={"stage": "qa"})
@@ -79,6 +96,12 @@ def test_who_matches_is_who_has_it_all(pool, criteria):
         ("fallback_policy", {"fallback_policy": "ANY"}),
         ("default_subset", {"default_subset": {"stage": "dev"}}),
         ("default_subset", {"fallback_policy": "DEFAULT_SUBSET"}),
+        ("default_subset", {"subset_selectors": [SubsetSelector(["stage"], "DEFAULT_SUBSET")]}),
+        ("subset_selectors", {"subset_selectors": None}),
+        ("subset_selectors", {"subset_selectors": SubsetSelector(["stage"])}),
+        ("subset_selectors", {"subset_selectors": ["stage"]}),
+        ("subset_selectors.*two", {"subset_selectors": [SubsetSelector(["a"]), SubsetSelector(("a", "a"))]}),
+        ("subset_selectors.*stage", {"subset_selectors": [SubsetSelector(["stage", "version"])]}),
     ],
 )
 def test_what_cannot_be_is_refused_by_its_name(field, wrong):

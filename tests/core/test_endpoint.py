@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import pickle
 from types import MappingProxyType
 
 import pytest
 
 from svcmesh import ConfigError, Endpoint, Locality
-from svcmesh.core.endpoint import PICKED, Health, locality_of
+from svcmesh.core.endpoint import PICKED, Health, assembled, locality_of, with_known_keys
 
 FULL = Endpoint(
     "10.0.0.1:80",
@@ -50,6 +51,11 @@ def test_equality_is_by_all_fields_and_the_hash_by_address():
     assert dataclasses.replace(FULL) == FULL
 
 
+def test_all_that_one_has_is_in_one_place_in_memory():
+    """A dict beside it would double the time that making takes, and every look at its counts would wait for memory."""
+    assert not hasattr(FULL, "__dict__")
+
+
 @pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
 @pytest.mark.parametrize("endpoint", [FULL, PICKED])
 def test_copies_are_equal_and_read_only(endpoint, twin):
@@ -59,6 +65,19 @@ def test_copies_are_equal_and_read_only(endpoint, twin):
     assert copied == endpoint
     with pytest.raises(TypeError):
         copied.metadata["x"] = 1
+
+
+@pytest.mark.parametrize("endpoint", [FULL, PICKED])
+def test_what_is_assembled_of_checked_fields_is_what_the_constructor_makes(endpoint):
+    """Backends, which have looked at every field, need not have them looked at again."""
+    metadata = with_known_keys(dict(endpoint.metadata))
+    fields = endpoint.address, endpoint.weight, endpoint.locality, endpoint.priority, metadata, endpoint.health
+    found = assembled(*fields)
+
+    assert found == endpoint
+    assert (type(found), hash(found)) == (Endpoint, hash(endpoint))
+    with pytest.raises(TypeError):
+        found.metadata["x"] = 1
 
 
 def test_it_is_frozen_and_keeps_no_reference_to_the_callers_dict():
@@ -112,3 +131,10 @@ def test_one_place_is_one_object():
     assert locality_of("eu", "eu-1") is locality_of("eu", "eu-1")
     assert locality_of("eu", "eu-1") == Locality("eu", "eu-1")
     assert locality_of() is None
+
+
+def test_keys_of_metadata_are_in_memory_once():
+    """Each endpoint of a registry's answer has key texts of its own, and thousands have the same few."""
+    one, other = (Endpoint("a:1", metadata=json.loads('{"version": "1"}')) for _ in range(2))
+
+    assert next(iter(one.metadata)) is next(iter(other.metadata))

@@ -30,6 +30,11 @@ def test_text_is_utf_8():
     assert hash_key("Grüße") == hash_key(b"Gr\xc3\xbc\xc3\x9fe")
 
 
+def test_text_that_utf_8_has_no_bytes_for_is_hashed_all_the_same():
+    assert hash_key("\ud800") == hash_key(b"\xed\xa0\x80")
+    assert murmur2("a\udfff") != murmur2("b\udfff")
+
+
 def test_murmur2_of_one_word_and_a_rest():
     assert murmur2("10.0.0.1:8080_0") == 2887472326060304709
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +64,12 @@ def test_a_grpc_channel_is_refused() -> None:
                 question.send(None)
         with pytest.raises(ConfigError, match="asyncio"):
             channel.get_state()
+
+
+def test_a_mesh_and_a_registration_are_refused_where_they_begin(tmp_path: Path) -> None:
+    """At their end they would have to be awaited. Without `async` they work under any loop."""
+    with Mesh(f"local://{tmp_path}") as mesh, mesh.register("orders", port=1) as registration:
+        for beginning in (mesh.__aenter__(), registration.__aenter__(), mesh.aclose()):
+            with pytest.raises(ConfigError, match="asyncio"):
+                beginning.send(None)
+        mesh.service("orders").wait_ready(60)

@@ -54,8 +54,9 @@ def test_applying_a_difference_to_the_old_gives_the_new(old, new):
 def test_a_snapshot_that_shares_is_the_same_one_with_known_objects(old, new):
     """Equal endpoints are the very objects of before, so that whoever compares again compares by identity."""
     before, after = Snapshot(old, version=1), Snapshot(new, version=2, authoritative=True)
-    shared = sharing(before, after)
+    shared, change = sharing(before, after)
 
     assert shared == after
+    assert change == difference(old, new)
     assert {id(e) for e in shared.endpoints} >= {id(e) for e in old if e in new}
     assert after.endpoints == tuple(new), "the one that was given stays as it is"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -14,12 +15,18 @@ from svcmesh.core.emit import silent
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.discovery import first, union
+from svcmesh.discovery.base import Lag
 from svcmesh.discovery.combined import joined
 from svcmesh.discovery.uri_parts import Surroundings
 from svcmesh.testing.sim import run, virtual_clock
 from tests.discovery.scripted import Scripted, addresses, listed
 
 A, B, NONE = listed("10.0.0.1:80"), listed("10.0.0.2:80"), listed()
+
+
+@pytest.fixture(autouse=True)
+def come_back():
+    """Do so as users' clients do."""
 
 
 def opened(combined, emit=silent):
@@ -71,7 +78,7 @@ def test_a_source_that_fails_is_waited_for_and_gone_back_to():
         one.say("down")
         task = await pending(watch, 4.9)
         assert [e.address for e in (await task).endpoints] == ["10.0.0.2:80"]
-        assert 5.0 <= virtual_clock().now() < 5.1
+        assert 5.0 <= virtual_clock().now() <= 10.0
         one.say(A)
         assert await addresses(watch) == ["10.0.0.1:80"]
         await watch.aclose()
@@ -80,20 +87,63 @@ def test_a_source_that_fails_is_waited_for_and_gone_back_to():
     assert run(main()) == (0, 0)
 
 
-def test_a_short_failure_changes_nothing():
+@pytest.fixture
+def drawn(monkeypatch):
+    """Have strands draw what a test says."""
+
+    def draw(number):
+        monkeypatch.setattr("svcmesh.discovery.strand.Random", lambda: SimpleNamespace(random=lambda: number))
+
+    return draw
+
+
+@pytest.mark.parametrize("draw", [0.0, 0.1, 0.199, 0.201, 0.9, 1.0 - 2**-53])
+@pytest.mark.parametrize("seconds", [0.01, 1.0, 4.99])
+def test_a_failure_shorter_than_the_patience_changes_nothing(drawn, draw, seconds):
+    """Whenever in that time the source happens to be asked again."""
+
     async def main():
         one, two = Scripted(A), Scripted(B)
         watch = opened(first(one, two)).watch("web")
         await anext(watch)
         one.say("down")
-        task = await pending(watch, 1.0)
+        task = await pending(watch, seconds)
         one.say(listed("10.0.0.1:80"))
-        await after(10.0)
         found = (await task).endpoints
         await watch.aclose()
         return [endpoint.address for endpoint in found]
 
+    drawn(draw)
     assert run(main()) == ["10.0.0.1:80"]
+
+
+def test_without_patience_a_failure_passes_the_source_over_at_once():
+    async def main():
+        one = Scripted(A)
+        watch = opened(first(one, Scripted(B), patience=0)).watch("web")
+        await anext(watch)
+        one.say("down")
+        found = await addresses(watch), virtual_clock().now()
+        await watch.aclose()
+        return found
+
+    assert run(main()) == (["10.0.0.2:80"], 0)
+
+
+def test_a_source_that_is_silent_after_a_failure_is_waited_for_no_longer(drawn):
+    async def main():
+        one = Scripted(A)
+        watch = opened(first(one, Scripted(B))).watch("web")
+        await anext(watch)
+        one.say("down")
+        task = await pending(watch, 1.0)
+        one.say(None)
+        found = [endpoint.address for endpoint in (await task).endpoints], virtual_clock().now()
+        await watch.aclose()
+        return found
+
+    drawn(0.9)
+    assert run(main()) == (["10.0.0.2:80"], 10)
 
 
 def test_nothing_is_no_answer_while_another_source_fails():
@@ -190,6 +240,46 @@ def test_after_a_failure_of_all_what_they_said_still_counts():
         one.say(A)
         again = both.watch("web")
         assert await addresses(again) == ["10.0.0.1:80", "10.0.0.2:80"]
+        await again.aclose()
+
+    run(main())
+
+
+def test_since_when_a_part_of_a_union_fails_is_known_until_it_answers():
+    async def main():
+        one, two = Scripted(A), Scripted(B)
+        both = opened(union(one, two))
+        watch = both.watch("web")
+        await anext(watch)
+        assert both.lag("web") is None
+        one.say("down")
+        task = await pending(watch, 60.0)
+        assert both.lag("web") == Lag(0.0, "1 of 2 sources: down")
+        assert both.lag("other") is None
+        one.say(listed("10.0.0.3:80"))
+        await task
+        assert both.lag("web") is None
+        await watch.aclose()
+
+    run(main())
+
+
+def test_what_was_out_of_date_before_a_failure_of_all_still_is():
+    async def main():
+        one, two = Scripted(A), Scripted(B)
+        both = opened(union(one, two))
+        watch = both.watch("web")
+        await anext(watch)
+        one.say("down")
+        task = await pending(watch, 60.0)
+        two.say("down")
+        with pytest.raises(DiscoveryError, match="of 2 sources"):
+            await task
+        assert both.lag("web") is None, "nobody watches: that the watch fails is known elsewhere"
+        two.say(B)
+        again = both.watch("web")
+        await anext(again)
+        assert both.lag("web") == Lag(0.0, "1 of 2 sources: down")
         await again.aclose()
 
     run(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 from pathlib import Path
@@ -15,6 +16,7 @@ from svcmesh.core.emit import silent
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery import file as module
 from svcmesh.discovery import file_watched
+from svcmesh.discovery.elements import Known
 from svcmesh.discovery.file import FileDiscovery, decode
 from svcmesh.discovery.file_watched import LARGEST, POLL, SELDOM, SMALL
 from svcmesh.engine.watch import watch as care
@@ -274,9 +276,9 @@ def test_all_services_of_a_file_share_one_look_and_one_parse_per_content(tmp_pat
     parsed, looks, seen = [], [], []
     stat = Path.stat
 
-    def counted(content, where):
+    def counted(content, where, known):
         parsed.append(content)
-        return decode(content, where)
+        return decode(content, where, known)
 
     def looked(self, **how):
         looks.append(self)
@@ -368,16 +370,31 @@ def test_a_broken_content_is_warned_of_once_and_the_good_one_after_it_is_told(tm
     assert [name for name, _, _ in told_of(file, script, emitted)] == ["config.warning", "config.reloaded"]
 
 
+@pytest.mark.parametrize("form", ["%s", '{"orders": %s}'])
+def test_an_endpoint_that_is_as_before_is_the_very_same(form):
+    known = Known()
+
+    def read(*listed):
+        found = decode((form % json.dumps(listed)).encode(), "x.json", known)
+        return found if isinstance(found, tuple) else found["orders"]
+
+    one, two, three = ({"address": f"{name}:1", "metadata": {"x": name}} for name in "abc")
+    before = read(one, two)
+    assert read(three, two)[1] is before[1]
+    with pytest.raises(DiscoveryError, match=r"x.json, line 1, (orders)?\[1\]: address 'b:1' is listed twice"):
+        read(two, two)
+
+
 def test_a_large_content_is_parsed_beside_the_loop(tmp_path, monkeypatch):
     """The loop has heartbeats to send meanwhile; a small one is parsed on the loop, which costs less than a thread."""
     path = tmp_path / "x.json"
     threads, may_end = [], threading.Event()
 
-    def slow(content, where):
+    def slow(content, where, known):
         threads.append(threading.current_thread())
         if len(threads) == 2:
             assert may_end.wait(30)
-        return decode(content, where)
+        return decode(content, where, known)
 
     async def main():
         path.write_text('["a:1"]')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from svcmesh.core.errors import ConfigError, DiscoveryError
@@ -27,6 +29,28 @@ def test_what_no_header_can_hold_is_refused_and_not_repeated(content, tmp_path):
 def test_a_file_that_is_missing_is_named():
     with pytest.raises(DiscoveryError, match="/nowhere/token: No such file"):
         token_in("/nowhere/token", "the oracle's")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "device"])
+def test_what_is_no_file_is_refused_and_not_waited_for(kind, tmp_path):
+    """A pipe without a writer would hold up the worker, and with it all watches and heartbeats."""
+    path = tmp_path / "token"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(DiscoveryError, match="token: it is (not a regular file|a directory)"):
+        token_in(str(path), "the oracle's")
+
+
+def test_a_link_to_a_file_is_followed(tmp_path):
+    """As to the secrets of a pod."""
+    (tmp_path / "data").write_text("one")
+    (tmp_path / "token").symlink_to("data")
+
+    assert token_in(str(tmp_path / "token"), "the oracle's") == "one"
 
 
 def test_where_a_token_stands_is_told():

@@ -3,6 +3,9 @@
 A block is a program of its own, run in a fresh interpreter with warnings as errors, in an empty directory. One that
 cannot run (it needs a registry, say) is opened with ```` ```python no-run ```` and starts with a comment that says why.
 A file that later blocks of the page use is opened with ```` ```python save=name.py ````: it is put beside them.
+
+The examples of balancers and policies are small, and there are many: those of a folder share an interpreter, one after
+the other, since to start it takes longer than they do.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FOLDERS = ("docs/reference/balancing/", "docs/reference/policies/")
 SECONDS = 180
 REASON = re.compile(r"#\s*not run: \S+")
 FENCE = re.compile(r"^( *)```+(\S*) *(.*)$")
@@ -66,7 +70,11 @@ def blocks_of(page: str, text: str) -> list[Block]:
 ALL = [block for page in PAGES for block in blocks_of(str(page.relative_to(ROOT)), page.read_text())]
 
 
-@pytest.mark.parametrize("block", ALL, ids=lambda block: f"{block.page}:{block.line}")
+@pytest.mark.parametrize(
+    "block",
+    [block for block in ALL if not (block.runs and block.page.startswith(FOLDERS))],
+    ids=lambda block: f"{block.page}:{block.line}",
+)
 def test_block(block: Block, tmp_path: Path) -> None:
     """A block runs to its end without an error or a warning, or says why it is not run."""
     unknown = [word for word in block.words if word not in ("no-run", f"save={block.file}")]
@@ -85,6 +93,21 @@ def test_block(block: Block, tmp_path: Path) -> None:
         (tmp_path / (file.file or program.name)).write_text("\n" * (file.line - 1) + file.code)
     done = run(program)
     assert done.returncode == 0, f"{block.page}:{block.line}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_blocks_of_a_folder(folder: str, tmp_path: Path) -> None:
+    """Each runs to its end without an error or a warning, whatever ran before it."""
+    blocks = [block for block in ALL if block.runs and block.page.startswith(folder)]
+    assert not [block for block in blocks if block.words]
+    names = [f"{Path(block.page).stem}_{block.line}.py" for block in blocks]
+    for name, block in zip(names, blocks, strict=True):
+        (tmp_path / name).write_text("\n" * (block.line - 1) + block.code)
+    (tmp_path / "all.py").write_text(
+        f"import runpy\nfor name in {names}:\n    runpy.run_path(name, run_name='__main__')\n"
+    )
+    done = run(tmp_path / "all.py")
+    assert done.returncode == 0, f"{folder}\n{done.stdout}{done.stderr}"
 
 
 def test_a_broken_block_fails(tmp_path: Path) -> None:

@@ -134,6 +134,19 @@ def test_what_is_older_than_a_day_is_not_used(disk):
     assert str(disk.file()) in error
 
 
+@pytest.mark.parametrize(("limit", "used"), [(60.0, False), (120.0, True), (10 * MAX_AGE, True)])
+def test_a_mesh_may_want_nothing_that_is_older(disk, limit, used):
+    disk.write(A)
+    disk.now += 90
+    disk.cache.oldest = Cache(str(disk.directory), disk.emit, oldest=limit).oldest
+
+    assert (disk.read() is not None) == used
+    assert ["90 seconds old, and not used after 60 seconds" in error for _, error in disk.warnings] == [True] * (
+        not used
+    )
+    assert disk.cache.oldest <= MAX_AGE
+
+
 def make_fifo(path):
     path.unlink()
     os.mkfifo(path)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from svcmesh.balance import RoundRobin
+from svcmesh.balance import PickFirst, RoundRobin
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.picker import Picker, Rng
 from svcmesh.core.clock import Clock
@@ -45,6 +45,18 @@ def test_the_same_list_again_is_no_change() -> None:
     stage.set(C, B, A)
 
     assert stage.events == []
+
+
+def test_another_order_is_heeded_by_who_goes_by_order() -> None:
+    """It sticks to whom it has, and goes on to who is next by now."""
+    stage = Stage(STANDARD.replace(load_balancer=PickFirst()))
+    found = []
+    for listed in ([A, B, C], [C, B, A], [C, B]):
+        stage.set(*listed)
+        cell = stage.view.choose()
+        found.append(cell and cell.endpoint)
+
+    assert found == [A, A, C]
 
 
 def test_an_endpoint_that_left_and_came_back_starts_afresh() -> None:

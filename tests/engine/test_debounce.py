@@ -16,9 +16,10 @@ from svcmesh.engine.debounce import Debouncer, DebounceTimes
 from svcmesh.testing.sim import run, virtual_clock
 
 
-def snapshot(text, *, sure=False, policy=None):
+def snapshot(text, *, sure=False, policy=None, ordered=False):
     """Return a snapshot of one endpoint per letter."""
-    return Snapshot(tuple(Endpoint(f"{letter}:1") for letter in text), authoritative=sure, policy=policy)
+    endpoints = tuple(Endpoint(f"{letter}:1") for letter in text)
+    return Snapshot(endpoints, authoritative=sure, policy=policy, ordered=ordered)
 
 
 def text(found):
@@ -66,6 +67,18 @@ def test_even_the_first_empty_one():
 
 def test_nothing_new_is_not_published():
     assert published((1, "ab"), (2, "ab"), (3, "ba")) == [(1, "ab")]
+
+
+def test_another_order_is_news_where_the_source_says_that_it_means_something():
+    near = [(instant, snapshot(letters, ordered=True)) for instant, letters in [(1, "ab"), (2, "ba"), (3, "ba")]]
+
+    assert published(*near) == [(1, "ab"), (2.05, "ba")]
+
+
+def test_an_order_that_changed_and_changed_back_is_none():
+    near = [(instant, snapshot(letters, ordered=True)) for instant, letters in [(1, "ab"), (2, "ba"), (2.01, "ab")]]
+
+    assert published(*near) == [(1, "ab")]
 
 
 def test_another_policy_is_news():

@@ -75,6 +75,26 @@ def test_a_watch_starts_at_the_first_need_and_only_once(runtime: Runtime) -> Non
     assert registry.watches == 1
 
 
+def test_a_watch_that_could_not_start_starts_at_the_next_need(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was out of files at its first call would wait for endpoints for ever."""
+    cluster, registry = Cluster("service", runtime), Registry(A)
+    Follower(cluster, registry, "service").prime()
+
+    def refuse() -> None:
+        raise OSError("Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncio, "new_event_loop", refuse)
+        with pytest.raises(OSError, match="Too many"):
+            cluster.need()
+    cluster.need()
+    until(lambda: cluster.ready)
+
+    assert registry.watches == 1
+
+
 def test_a_failure_is_known_until_a_snapshot_comes(runtime: Runtime) -> None:
     cluster, registry = Cluster("service", runtime), Registry()
     Follower(cluster, registry, "service")

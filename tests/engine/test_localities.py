@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from svcmesh.balance import LocalityFailover, LocalityWeighted, Maglev, RoundRobin, ZoneAware, hash_key
+from svcmesh.balance import LocalityFailover, LocalityWeighted, Maglev, RingHash, RoundRobin, ZoneAware, hash_key
 from svcmesh.policy import Policy
 from tests.engine.hosts import FAR, HERE, NEAR, PANICKING, near, shares, some, stage, where
 
@@ -42,6 +42,15 @@ def test_a_locality_without_a_weight_gets_nothing_but_in_a_panic() -> None:
 
     found.set(*some(3, zone=HERE, ill=3), *some(3, zone=NEAR, ill=2))
     assert set(shares(found, where)) == {HERE, NEAR}
+
+
+def test_with_keys_a_locality_without_a_weight_gets_nothing_in_a_panic_either() -> None:
+    """As in Envoy, whose tables are of weights in a panic, too."""
+    policy = PANICKING.replace(load_balancer=Maglev(1009), locality=LocalityWeighted({HERE: 1}))
+    found = stage(some(3, zone=HERE, ill=3), some(3, zone=NEAR, ill=2), policy=policy)
+
+    assert found.view.panicking
+    assert {where(cell.endpoint) for cell in found.view.picker.cells} == {HERE}
 
 
 def test_zones_keep_their_calls_as_far_as_their_servers_allow() -> None:
@@ -87,3 +96,18 @@ def test_shares_of_localities_are_shares_of_keys() -> None:
 
     assert set(picks) == {HERE, NEAR}
     assert picks[HERE] / 40 == pytest.approx(75, abs=4)
+
+
+def test_a_ring_does_not_depend_on_the_order_of_localities() -> None:
+    """Nor on weights of those that nobody is in; those in which nobody is well count."""
+    weights = {HERE: 1, NEAR: 2, FAR: 5}
+    here, near_, far = some(2, zone=HERE), some(3, zone=NEAR, weight=3), some(1, zone=FAR)
+
+    def owners(*groups, weights=weights) -> list[str]:
+        policy = Policy(load_balancer=RingHash(9, 20), locality=LocalityWeighted(weights))
+        found = stage(*groups, policy=policy)
+        return [found.view.choose_from(hash_key(str(n)), (), ()).endpoint.address for n in range(200)]
+
+    assert owners(here, near_, far) == owners(far, near_, here)
+    assert owners(here, near_) == owners(near_, here, weights={HERE: 1, NEAR: 2})
+    assert owners(here, near_) != owners(here, near_, some(1, zone=FAR, ill=1))

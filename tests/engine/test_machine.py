@@ -440,6 +440,41 @@ def test_an_answer_that_another_replaces_is_discarded() -> None:
     assert exchange.discarded == [first]
 
 
+def test_an_answer_is_discarded_before_the_attempt_that_replaces_it() -> None:
+    """It may hold the only connection; one that may still be the caller's, since no other may follow, is kept."""
+    stage = Stage(Policy(retry=Retry(wait=lambda _: 1.0, budget=None)))
+    call = stage.call()
+    first = call.poll(0.0)
+    assert isinstance(first, Start)
+    replaced = Outcome(Kind.STATUS, value="503", reason="503", blames=True)
+    call.ended(first.attempt, replaced, 0.0)
+    assert isinstance(call.poll(0.0), Wait)
+
+    assert call.poll(1.0) == Discard(replaced)
+    second = call.poll(1.0)
+    assert isinstance(second, Start)
+
+    call.ended(second.attempt, success("200"), 1.0)
+    assert call.poll(1.0) == Done(success("200"))
+
+
+def test_a_caller_who_leaves_while_an_answer_is_discarded_leaves_nothing() -> None:
+    """The attempt that was to follow was counted, and is settled."""
+    stage = Stage(RETRY)
+    call = stage.call()
+    first = call.poll(0.0)
+    assert isinstance(first, Start)
+    call.ended(first.attempt, Outcome(Kind.STATUS, value="503", reason="503", blames=True), 0.0)
+    wait = call.poll(0.0)
+    assert isinstance(wait, Wait)
+    assert isinstance(call.poll(wait.until), Discard)
+
+    call.abandon(wait.until)
+
+    assert isinstance(call.poll(wait.until), Done)
+    assert stage.in_flight == {}
+
+
 def test_an_answer_held_for_a_retry_is_discarded_when_the_caller_leaves() -> None:
     stage = Stage(Policy(retry=Retry(wait=lambda _: 1.0, budget=None)))
     call = stage.call()
@@ -456,22 +491,16 @@ def test_an_answer_held_for_a_retry_is_discarded_when_the_caller_leaves() -> Non
 
 
 def test_an_answer_that_was_won_and_never_handed_over_is_discarded() -> None:
-    """The caller left while the answer that it replaces was being released."""
+    """The caller left before it was told that the call is over."""
     stage = Stage(RETRY)
     call = stage.call()
-    loser, winner = Outcome(Kind.STATUS, value="503", reason="503", blames=True), success("200")
-    for outcome in (loser, winner):
-        effect = call.poll(stage.clock.now())
-        while isinstance(effect, Wait):
-            stage.clock.advance(effect.until - stage.clock.now())
-            effect = call.poll(stage.clock.now())
-        assert isinstance(effect, Start)
-        call.ended(effect.attempt, outcome, stage.clock.now())
-    assert call.poll(stage.clock.now()) == Discard(loser)
+    start = call.poll(0.0)
+    assert isinstance(start, Start)
+    call.ended(start.attempt, winner := success("200"), 0.0)
 
-    call.abandon(stage.clock.now())
+    call.abandon(0.0)
 
-    assert call.poll(stage.clock.now()) == Discard(winner)
+    assert call.poll(0.0) == Discard(winner)
 
 
 def test_what_a_function_returns_is_left_as_it_is() -> None:

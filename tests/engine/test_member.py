@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from svcmesh.engine.member import MOST_REPLACED, NEVER, Member
+from svcmesh.engine.member import MOST_REPLACED, NEVER, Commons, Member
 from tests.engine.scripted import A
 
 
@@ -26,7 +26,7 @@ def never(now: float) -> float:
 
 
 def test_successes_are_ends_that_were_not_unsuccessful() -> None:
-    member = Member(A, never)
+    member = Member(A, Commons(never))
     member.started, member.finished, member.unsuccessful = 5, 4, 1
 
     assert member.succeeded == 3
@@ -34,9 +34,11 @@ def test_successes_are_ends_that_were_not_unsuccessful() -> None:
 
 
 def test_successes_of_the_past_are_known_to_within_a_tick() -> None:
-    member = Member(A, never)
+    commons = Commons(never)
+    member = Member(A, commons)
     assert member.due == NEVER
-    member.keep_timeline(10.0, 1.0)
+    commons.horizon, commons.tick = 10.0, 1.0
+    member.restart_timeline()
     for second in range(20):
         if second >= member.due:
             member.roll(float(second))
@@ -48,17 +50,19 @@ def test_successes_of_the_past_are_known_to_within_a_tick() -> None:
 
 def test_the_next_look_is_the_sooner_of_sample_and_cluster() -> None:
     looked: list[float] = []
-    member = Member(A, lambda now: looked.append(now) or 7.5)  # type: ignore[func-returns-value]
+    commons = Commons(lambda now: looked.append(now) or 7.5)  # type: ignore[func-returns-value]
+    member = Member(A, commons)
 
     member.roll(7.0)
     assert (looked, member.due) == ([7.0], 7.5)
-    member.keep_timeline(1.0, 0.1)
+    commons.horizon, commons.tick = 1.0, 0.1
+    member.restart_timeline()
     member.roll(7.0)
     assert member.due == 7.1
 
 
 def test_what_is_kept_is_made_once_by_many_threads_and_closed_once() -> None:
-    member = Member(A, never)
+    member = Member(A, Commons(never))
     made: list[Kept] = []
     barrier = threading.Barrier(8)
 
@@ -82,7 +86,7 @@ def test_what_is_kept_is_made_once_by_many_threads_and_closed_once() -> None:
 
 
 def test_one_that_cannot_be_closed_does_not_keep_the_others_open() -> None:
-    member = Member(A, never)
+    member = Member(A, Commons(never))
     broken = member.attachment("broken", lambda: Kept(lambda: 1 / 0))
     other = member.attachment("other", Kept)
 
@@ -92,7 +96,7 @@ def test_one_that_cannot_be_closed_does_not_keep_the_others_open() -> None:
 
 
 def test_after_the_end_a_new_one_is_handed_out_and_not_kept() -> None:
-    member = Member(A, never)
+    member = Member(A, Commons(never))
     member.close()
 
     assert member.attachment("key", Kept) is not member.attachment("key", Kept)
@@ -100,7 +104,7 @@ def test_after_the_end_a_new_one_is_handed_out_and_not_kept() -> None:
 
 
 def test_what_is_taken_back_is_not_closed() -> None:
-    member = Member(A, never)
+    member = Member(A, Commons(never))
     kept = member.attachment("key", Kept)
 
     assert member.detach("key") == [kept]
@@ -122,7 +126,7 @@ class Renewed(Kept):
 @pytest.mark.parametrize("end", ["close", "detach"])
 def test_what_was_made_anew_ends_with_the_rest_while_calls_are_in_flight(end: str) -> None:
     """They may run on it: a server that leaves ends its streams on a connection that no new call gets."""
-    member = Member(A, never)
+    member = Member(A, Commons(never))
     member.started = 1
     made = [member.attachment("key", Renewed)]
     member.renew()
@@ -139,7 +143,7 @@ def test_what_was_made_anew_ends_with_the_rest_while_calls_are_in_flight(end: st
 
 def test_what_was_made_anew_is_let_go_of_when_nothing_runs_on_it() -> None:
     """At the next look, and in the long run even below calls that never end."""
-    member = Member(A, never)
+    member = Member(A, Commons(never))
     member.started = 1
     made = []
     for _ in range(MOST_REPLACED + 3):
@@ -159,7 +163,7 @@ def test_what_was_made_anew_is_let_go_of_when_nothing_runs_on_it() -> None:
 
 def test_idle_connections_are_closed_below_calls_and_what_carries_calls_stays() -> None:
     """Later ones are not kept, and the rest ends with `close`."""
-    member = Member(A, never)
+    member = Member(A, Commons(never))
     member.started = 1
     pooled, channel = member.attachment("pool", Kept), member.attachment("channel", Renewed)
     member.close_idle()
@@ -182,7 +186,7 @@ def test_a_host_that_answers_again_needs_no_back_off() -> None:
 
         def retire(self) -> None: ...
 
-    member = Member(A, never)
+    member = Member(A, Commons(never))
     stale = member.attachment("stale", lambda: Waiting(lambda: True))
     others = {
         "well": member.attachment("well", lambda: Waiting(lambda: False)),

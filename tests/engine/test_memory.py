@@ -76,8 +76,9 @@ class FakeSlot:
 class Run:
     """What a watch with a cache did in ``seconds`` of virtual time."""
 
-    def __init__(self, discovery, slot, seconds=100.0, state=None):
-        self.published, self.events, self.ages = [], [], []
+    def __init__(self, discovery, slot, seconds=100.0, state=None, max_stale=None):
+        self.max_stale = max_stale
+        self.published, self.events, self.ages, self.failures = [], [], [], []
         self.state = WatchState() if state is None else state
         self.slot = slot
         run(self._main(discovery, seconds))
@@ -93,8 +94,10 @@ class Run:
                 rng=random.Random(1),
                 publish=lambda s: self.published.append((round(clock.now(), 3), hosts(s.endpoints))),
                 emit=self._emit,
+                failed=self.failures.append,
                 state=self.state,
                 memory=memory,
+                max_stale=self.max_stale,
             )
         )
         await sleep_until(clock, seconds)
@@ -131,6 +134,18 @@ def test_a_registry_that_hangs_is_waited_for_a_second():
     assert result.published == [(PATIENCE, "ab")]
     assert result.names() == ["discovery.cached"]
     assert result.age == 3600.0 + 99.0
+
+
+def test_what_a_cache_knew_is_dropped_when_it_is_too_old_and_kept_on_disk():
+    """Its age counts, also where the registry says nothing at all; the file is for processes with other limits, too."""
+    result = Run(Scripted([FOREVER]), FakeSlot("ab", age=50.0), max_stale=60.0)
+
+    (_, first), (dropped, nobody) = result.published
+    assert (first, nobody) == ("ab", "")
+    assert PATIENCE + 10.0 <= dropped <= PATIENCE + 10.1
+    assert result.names() == ["discovery.cached", "discovery.expired"]
+    assert result.failures == ["no answer yet; what was known is not used any more (max_stale)"]
+    assert result.slot.writes == []
 
 
 def test_a_registry_that_answers_in_time_needs_no_cache():

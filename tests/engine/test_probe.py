@@ -16,13 +16,14 @@ from svcmesh.engine import resolve as resolving
 from svcmesh.engine.probe import FIRST_WAIT, LONGEST_WAIT, answers, probe
 from svcmesh.testing import FakeClock
 from svcmesh.testing.sim import run
+from tests.servers.ports import HeldPort
 
 
 async def test_a_listening_socket_answers_and_a_closed_one_does_not(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-        assert await answers(Endpoint(address))
-    assert not await answers(Endpoint(address))
+    with HeldPort() as port:
+        with socket.create_server((port.host, port.number)):
+            assert await answers(Endpoint(port.address))
+        assert not await answers(Endpoint(port.address))
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "s"))
         server.listen()
@@ -33,10 +34,11 @@ async def test_a_listening_socket_answers_and_a_closed_one_does_not(tmp_path: Pa
 async def test_a_name_is_asked_without_a_thread() -> None:
     """At any of its addresses; a scope of IPv6, which only the system's resolver reads, is not asked."""
     before = threading.active_count()
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        endpoint = Endpoint(f"localhost:{server.getsockname()[1]}")
-        assert await answers(endpoint)
-    assert not await answers(endpoint)
+    with HeldPort() as port:
+        endpoint = Endpoint(f"localhost:{port.number}")
+        with socket.create_server((port.host, port.number)):
+            assert await answers(endpoint)
+        assert not await answers(endpoint)
     assert not await answers(Endpoint("[fe80::1%lo]:1"))
     assert threading.active_count() == before
 

@@ -133,6 +133,21 @@ def test_weights_count_where_they_are_asked_for(weighted: bool, first: int) -> N
     assert [level.load for level in found.view.selection.plan.levels] == [first, 100 - first]
 
 
+@pytest.mark.parametrize("weight", [5e-324, 1.7e308, 10**308], ids=["least", "float", "whole"])
+@pytest.mark.parametrize("locality", [None, LocalityWeighted({HERE: 10**400, NEAR: 1})])
+@pytest.mark.parametrize("balancer", [RoundRobin(), RingHash(64), Maglev(101)])
+def test_weights_may_be_as_large_as_they_can_be(weight: float, locality: LocalityWeighted | None, balancer) -> None:
+    """Their sums, and those with the room of hosts, are numbers that no float holds."""
+    weighed = Priorities(weighted_priority_health=True)
+    policy = PANICKING.replace(priorities=weighed, locality=locality, load_balancer=balancer)
+    first, light = some(10, zone=HERE, weight=weight, ill=4), some(1, zone=HERE, weight=0.5)
+    found = stage(first, some(1, priority=1, zone=NEAR, weight=weight), policy=policy)
+    assert [level.load for level in found.view.selection.plan.levels] == [84, 16]
+
+    found.set(*first, *(replace(each, address="light:80") for each in light))
+    assert found.view.choose() is not None
+
+
 def test_the_room_of_hosts_is_the_policys() -> None:
     policy = PANICKING.replace(priorities=Priorities(overprovisioning_factor=100))
 
@@ -268,6 +283,19 @@ def test_a_key_chooses_its_priority_by_its_last_two_digits(balancer) -> None:
         cell = found.view.picker.choose_from(key, ())
         assert cell is not None
         assert cell.endpoint.address == expected.address
+
+
+def test_a_ring_in_a_panic_is_that_of_the_list_whoever_is_ill() -> None:
+    """Fractions of points carry over to the next endpoint, so a ring depends on their order: Envoy's is the list's."""
+    policy = PANICKING.replace(load_balancer=RingHash(5, 10))
+    hosts = [replace(host, weight=weight) for host, weight in zip(some(6), [1, 2, 1, 1, 2, 7], strict=True)]
+    well = RingHash(5, 10).picker(hosts)
+    ill = [replace(host, health=ILL) if number in {0, 1, 3, 5} else host for number, host in enumerate(hosts)]
+    found = stage(ill, policy=policy)
+
+    assert found.view.panicking
+    for key in map(hash_key, map(str, range(200))):
+        assert found.view.choose_from(key, (), ()).endpoint.address == well.pick(key).address
 
 
 def test_keys_know_no_degraded_endpoints_while_others_are_there() -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Event, Thread, current_thread
 from threading import enumerate as enumerate_threads
 
 import pytest
 
+from svcmesh import Mesh, deadline
 from svcmesh.balance import Maglev, hash_key
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.picker import Picker, Rng
 from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.errors import DeadlineExceeded
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.runtime import Runtime
@@ -97,6 +100,84 @@ def test_the_first_table_is_there_at_once() -> None:
         assert not scene.runtime.worker.running
 
     played(play)
+
+
+@dataclass(frozen=True)
+class Held(Watched):
+    """One whose first table is held back, too; ``begun``: it is being built."""
+
+    begun: Event = field(default_factory=Event, compare=False)
+
+    def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:
+        if cells:
+            self.begun.set()
+            assert self.gate.wait(PATIENCE)
+        return super().over(cells, rng, clock)
+
+
+class Five:
+    """Discovery that lists five endpoints for whatever is asked for."""
+
+    async def watch(self, service: str) -> AsyncIterator[Snapshot]:
+        yield Snapshot(FIVE)
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_calls_that_wait_for_the_first_table_end_by_their_deadlines(colour: str) -> None:
+    """Those that waited when it was begun, and those that come meanwhile; an event loop goes on."""
+    held = Held()
+    policy = Policy(load_balancer=held, outlier_detection=OutlierDetection())
+    with Mesh(Five(), policy=policy) as mesh:
+        orders = mesh.service("orders")
+
+        async def ask() -> str:
+            return "answer"
+
+        plain, awaited = orders.guard(lambda: "answer"), orders.guard(ask)
+        ended: list[BaseException | str] = []
+
+        def call(seconds: float) -> None:
+            with deadline(seconds):
+                try:
+                    ended.append(plain() if colour == "sync" else asyncio.run(awaited()))
+                except DeadlineExceeded as error:
+                    ended.append(error)
+
+        callers = [Thread(target=call, args=(0.2,))]
+        callers[0].start()
+        assert orders.endpoints == ()  # which begins to follow discovery, should the call come too late to
+        assert held.begun.wait(PATIENCE)
+        callers.append(Thread(target=call, args=(0.05,)))
+        callers[1].start()
+        for caller in callers:
+            caller.join(10)
+        in_time = list(ended)
+        held.gate.set()
+        for caller in callers:
+            caller.join()
+        assert [type(end) for end in in_time] == [DeadlineExceeded] * 2
+        call(PATIENCE)
+        assert ended[2:] == ["answer"]
+
+
+def test_a_first_table_under_another_policy_keeps_no_failing_call_of_the_others() -> None:
+    """Whoever asks for the service under it waits, and holds no lock that others need."""
+    stage, held = Stage(Policy(outlier_detection=OutlierDetection()), FIVE), Held()
+    asking = Thread(target=View, args=(stage.cluster, Policy(load_balancer=held)))
+    failing = Thread(target=stage.fail, args=(FIVE[0], 5))
+    asking.start()
+    assert held.begun.wait(PATIENCE)
+    failing.start()
+    failing.join(10)
+    in_time = not failing.is_alive()
+    ejected = [*stage.view.ejections()] if in_time else []
+    held.gate.set()
+    asking.join()
+    failing.join()
+
+    assert in_time
+    assert ejected == [FIVE[0].address]
 
 
 def test_who_leaves_is_called_no_more_although_its_table_is_still_in_force() -> None:

@@ -11,13 +11,18 @@ from svcmesh.core.clock import sleep_until
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.core.snapshot import Snapshot
-from svcmesh.engine.watch import BACKOFF, watch
+from svcmesh.engine.watch import watch
 from svcmesh.engine.watch_state import WatchState
 from svcmesh.testing.sim import run, virtual_clock
 
 
 def snapshot(text):
     return Snapshot(tuple(Endpoint(f"{letter}:1") for letter in text))
+
+
+@pytest.fixture(autouse=True)
+def come_back():
+    """Do so as users' clients do."""
 
 
 class Scripted:
@@ -53,7 +58,8 @@ class Scripted:
 class Run:
     """What a watch of ``discovery`` did in ``seconds`` of virtual time."""
 
-    def __init__(self, discovery, seconds=100.0, seed=1, cancel=True):
+    def __init__(self, discovery, seconds=100.0, seed=1, cancel=True, max_stale=None):
+        self.max_stale = max_stale
         self.published = []
         self.events = []
         self.failures = []
@@ -74,6 +80,7 @@ class Run:
                 emit=lambda name, service, **fields: self.events.append((name, service, fields)),
                 failed=self.failures.append,
                 state=self.state,
+                max_stale=self.max_stale,
             )
         )
         await asyncio.wait([task, asyncio.ensure_future(sleep_until(clock, seconds))], return_when="FIRST_COMPLETED")
@@ -104,7 +111,7 @@ def test_a_failure_takes_nothing_away_and_is_told():
     assert result.published == [(0, "ab")]
     ((name, service, fields),) = result.events
     assert (name, service, fields["error"]) == ("discovery.failed", "orders", "registry down")
-    assert 0 <= fields["retry_in"] <= 0.1, "the first retry is quick"
+    assert 0 <= fields["retry_in"] <= 5.0
     assert result.failures == ["registry down"]
     assert result.age == 90.0, "since the watch broke"
 
@@ -118,6 +125,34 @@ def test_recovery_is_told_and_ends_the_age():
     assert result.age == 0.0
 
 
+def test_what_is_known_is_dropped_when_it_is_too_old_and_comes_back_with_the_next_answer():
+    """Once per outage, at the instant, although nothing is asked just then; what calls are told says why."""
+    result = Run(Scripted(["ab", 10, DOWN], [60, DOWN], ["ab", 1000]), seconds=300, max_stale=20)
+
+    (_, first), (dropped, nobody), (back, again) = result.published
+    assert (first, nobody, again) == ("ab", "", "ab")
+    assert 30 <= dropped <= 30.1, "20 s after the watch broke"
+    assert back >= 70
+    assert result.names() == ["discovery.failed", "discovery.expired", "discovery.failed", "discovery.recovered"]
+    assert result.events[1] == ("discovery.expired", "orders", {"age": 20.0})
+    too_old = "registry down; what was known is not used any more (max_stale)"
+    assert result.failures == ["registry down", too_old, too_old, None]
+    assert not result.state.expired
+
+
+def test_an_outage_that_is_shorter_than_the_limit_drops_nothing():
+    """Nor do many of them together: each answer begins anew."""
+    discovery = Scripted(*[["ab", 10, DOWN], [5, DOWN]] * 10, ["ab", 1000])
+    result = Run(discovery, seconds=400, max_stale=30)
+
+    assert result.published == [(0, "ab")]
+    assert "discovery.expired" not in result.names()
+
+
+def test_without_an_answer_nothing_can_be_too_old():
+    assert Run(Scripted([DOWN]), max_stale=5).published == []
+
+
 def test_before_the_first_answer_there_is_no_age():
     assert Run(Scripted([DOWN])).age is None
 
@@ -127,37 +162,76 @@ def test_back_off_grows_and_is_capped_at_five_seconds():
     result = Run(discovery, seconds=600.0)
     waits = [fields["retry_in"] for _, _, fields in result.events]
 
-    assert all(wait <= BACKOFF.ceiling(number) for number, wait in enumerate(waits, 1))
-    assert max(waits) > 4.5
-    assert 600 / 5 < len(waits) < 600 / 2.5 * 1.3, "half of 5 s on average"
+    assert all(wait <= min(5.0, 0.1 * 2 ** (number - 1)) for number, wait in enumerate(waits, 1))
+    assert min(waits[7:]) > 4.5
 
 
 def test_back_off_starts_again_after_a_watch_that_held():
-    discovery = Scripted(*[[DOWN]] * 8, ["ab", 10, DOWN], [1000])
-    result = Run(discovery)
+    """With a moment of this client's own, since others have lost the registry in the same one."""
+    waits = [Run(Scripted(*[[DOWN]] * 8, ["ab", 10, DOWN], [1000]), seed=seed).events[-1] for seed in range(40)]
 
-    assert result.events[-1][2]["retry_in"] <= 0.1
+    assert min(fields["retry_in"] for *_, fields in waits) < 1.0
+    assert 4.0 < max(fields["retry_in"] for *_, fields in waits) <= 5.0
 
 
 def test_a_backend_that_answers_and_breaks_at_once_is_not_asked_without_pause():
     discovery = Scripted(["ab", DOWN])
     Run(discovery, seconds=600.0)
 
-    assert len(discovery.watches) < 600 / 2.5 * 1.3
+    assert len(discovery.watches) < 600 / 5 * 1.1
 
 
-def test_a_registry_may_ask_for_more_time_up_to_the_cap():
-    patient = DiscoveryError("busy", retry_after=3.0)
-    hour = DiscoveryError("busy", retry_after=3600.0)
+@pytest.mark.parametrize(("asked_for", "earliest"), [(3.0, 3.0), (3600.0, 5.0)])
+def test_a_registry_may_ask_for_more_time_and_those_whom_it_asks_do_not_come_together(asked_for, earliest):
+    """A loaded one, and one that took a token's rights, tell all of their clients the same in one moment."""
+    script = [DiscoveryError("busy", retry_after=asked_for)]
+    waits = [Run(Scripted(script, [1000]), seed=seed).events[0][2]["retry_in"] for seed in range(40)]
 
-    assert Run(Scripted([patient], [1000])).events[0][2]["retry_in"] == 3.0
-    assert Run(Scripted([hour], [1000])).events[0][2]["retry_in"] == 5.0
+    assert earliest <= min(waits) < earliest + 0.5
+    assert earliest + 3.5 < max(waits) <= earliest + 4.0
 
 
-def test_clients_do_not_come_back_together():
-    first = {Run(Scripted([DOWN], [1000]), seed=seed).events[0][2]["retry_in"] for seed in range(20)}
+def test_a_backend_that_asks_for_nonsense_is_watched_on():
+    nonsense = DiscoveryError("busy", retry_after="soon")
+    result = Run(Scripted([nonsense], ["ab", 1000]))
 
-    assert len(first) == 20
+    assert [name for name, *_ in result.events] == ["discovery.failed", "discovery.recovered"]
+
+
+@pytest.mark.parametrize("away", [0.0, 0.5, 2.0, 30.0])
+def test_a_thousand_clients_do_not_come_back_together(away):
+    """They lose the registry in one moment; at most 5 % of them ask it in any tenth of a second once it is back."""
+    lost, back = 60.0, 60.0 + away
+    instants = []
+
+    class Registry:
+        async def watch(self, service):
+            clock = virtual_clock()
+            now = clock.now()
+            if lost <= now < back:
+                raise DOWN
+            if now >= back:
+                instants.append(now)
+            yield snapshot("ab")
+            await sleep_until(clock, lost if now < lost else 1e9)
+            raise DOWN
+
+    async def main():
+        clock = virtual_clock()
+        common = {"clock": clock, "publish": lambda _: None, "emit": lambda *_, **__: None}
+        clients = [
+            asyncio.ensure_future(watch(Registry(), "orders", rng=random.Random(number), **common))
+            for number in range(1000)
+        ]
+        await sleep_until(clock, back + 20.0)
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+
+    run(main())
+    assert len(instants) == 1000
+    instants.sort()
+    assert all(later - first > 0.1 for first, later in zip(instants, instants[50:], strict=False))
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,35 @@ def test_what_comes_after_the_end_is_dropped_without_a_warning() -> None:
     assert not worker.running
 
 
+@pytest.mark.parametrize("lacking", ["files", "threads"])
+def test_one_that_could_not_start_starts_the_next_time(lacking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system may have had no file or no thread left for it just then. Nothing is left behind, and nobody warned."""
+    worker = Worker("test")
+
+    async def work() -> str:
+        return "done"
+
+    def refuse(*_: object) -> None:
+        raise OSError("Too many open files") if lacking == "files" else RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if lacking == "files":
+            patched.setattr(asyncio, "new_event_loop", refuse)
+        else:
+            patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises((OSError, RuntimeError), match="Too many|can't start"):
+            worker.submit(work())
+        with pytest.raises((OSError, RuntimeError), match="Too many|can't start"):
+            worker.call(lambda _: pytest.fail("called"))
+        gc.collect()
+    assert not worker.running
+    future = worker.submit(work())
+    assert future is not None
+    assert future.result(30) == "done"
+    ended(worker)
+
+
 def test_submitting_while_it_closes_never_raises() -> None:
     """A call in flight sets timers while another thread closes the mesh."""
     for _ in range(30):

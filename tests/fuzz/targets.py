@@ -80,6 +80,10 @@ def consul_answers(data: bytes) -> None:
                 used(decode(data, reading).endpoints)
     with suppress(DiscoveryError):
         consul.decode_services(data)
+    with suppress(DiscoveryError):
+        consul.decode_nodes(data)
+    with suppress(DiscoveryError):
+        consul.decode_allowed(data, 2)
     str(consul_errors.error_of(500, data, asked="GET /"))
 
 

@@ -13,6 +13,7 @@ DESIGN = {
     "discovery.failed": {"error", "retry_in"},
     "discovery.recovered": set(),
     "discovery.cached": {"age"},
+    "discovery.expired": {"age"},
     "endpoint.ejected": {"endpoint", "reason", "seconds"},
     "endpoint.restored": {"endpoint"},
     "endpoint.unhealthy": {"endpoint", "reason", "first"},

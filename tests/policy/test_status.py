@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from svcmesh.core.errors import ConfigError
-from svcmesh.policy.status import GRPC_TO_HTTP, code_name, http_status, http_to_grpc
+from svcmesh.policy.status import GRPC_TO_HTTP, code_name, http_status, http_to_grpc, is_plain
 
 
 def test_every_grpc_code_has_an_http_status_in_the_order_of_the_numbers():
@@ -54,3 +54,12 @@ def test_an_enumerated_status_becomes_a_plain_int():
 def test_what_is_no_status_is_refused(wrong):
     with pytest.raises(ConfigError, match="http must be an HTTP status from 100 to 599"):
         http_status("http", wrong)
+
+
+def test_429_and_what_begins_with_5_are_failures_by_themselves():
+    assert [status for status in (200, 404, 428, 429, 430, 499, 500, 503, 599) if not is_plain(status)] == [
+        429,
+        500,
+        503,
+        599,
+    ]

@@ -34,7 +34,7 @@ def talk(client: socket.socket, context: ssl.SSLContext) -> None:
                 encrypted.sendall(ANSWER)
 
 
-def serve(certificate: str, client_ca: str) -> None:
+def serve(listen: str, certificate: str, client_ca: str) -> None:
     """Serve until standard input ends; print the port first."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
@@ -46,7 +46,8 @@ def serve(certificate: str, client_ca: str) -> None:
             client, _ = listener.accept()
             threading.Thread(target=talk, args=(client, context), daemon=True).start()
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    host, _, port = listen.rpartition(":")
+    with socket.create_server((host, int(port))) as listener:
         print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
         threading.Thread(target=accept, daemon=True).start()
         sys.stdin.buffer.read()
@@ -55,8 +56,8 @@ def serve(certificate: str, client_ca: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--name")
-    parser.add_argument("--listen")
+    parser.add_argument("--listen", default="127.0.0.1:0")
     parser.add_argument("--certificate", required=True)
     parser.add_argument("--client-ca", required=True)
     given = parser.parse_args()
-    serve(given.certificate, given.client_ca)
+    serve(given.listen, given.certificate, given.client_ca)

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,10 @@ import pytest
 
 from svcmesh.testing import FakeConsul
 from tests.servers.frozen import freeze
+from tests.servers.ports import HeldPort
+
+NO_CONSUL = "no Consul: set SVCMESH_TEST_CONSUL to its path, or put it into PATH"
+"""Why a test or a measurement leaves the real one out."""
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,6 +45,8 @@ def fake_consul(directory: Path) -> Path:
     program.write_text(
         f"#!{sys.executable}\n"
         "import signal, sys\n"
+        "if '-help' in sys.argv:\n"
+        "    sys.exit()\n"
         f"sys.path.insert(0, {str(ROOT / 'src')!r})\n"
         "from svcmesh.testing import FakeConsul\n"
         "flags = dict(flag.split('=') for flag in sys.argv if '=' in flag)\n"
@@ -58,6 +63,7 @@ class Api:
     def __init__(self, address: str, dns_address: str = "") -> None:
         self.address = address
         self.dns_address = dns_address
+        self.token = ""
 
     def ask(self, method: str, path: str, body: Any = None, **params: Any) -> tuple[int, dict[str, str], Any]:
         """Return status, headers by lower-case name, and the body, decoded where it is JSON."""
@@ -65,7 +71,8 @@ class Api:
         try:
             query = "?" + urlencode(params, doseq=True) if params else ""
             content = None if body is None else json.dumps(body)
-            connection.request(method, path + query, content, {"Content-Type": "application/json"})
+            headers = {"Content-Type": "application/json"} | ({"X-Consul-Token": self.token} if self.token else {})
+            connection.request(method, path + query, content, headers)
             response = connection.getresponse()
             text = response.read().decode()
             headers = {name.lower(): value for name, value in response.getheaders()}
@@ -105,13 +112,15 @@ class ConsulProcess(Api):
     """A Consul in a process of its own, that a test can kill, freeze and bring back at the same address.
 
     Args:
-        binary: a real agent's, or None for the fake.
+        binary: a real agent's, or None for the fake. flags: more flags of a real agent's.
     """
 
-    def __init__(self, binary: str | None = None) -> None:
+    def __init__(self, binary: str | None = None, *flags: str) -> None:
         self._binary = binary
-        self._port, self._dns_port = _free_port(), _free_port()
-        super().__init__(f"127.0.0.1:{self._port}", f"127.0.0.1:{self._dns_port}")
+        self._flags = flags
+        self._ports = [HeldPort() for _ in range(5)]
+        self._port, self._dns_port = (port.number for port in self._ports[:2])
+        super().__init__(*(port.address for port in self._ports[:2]))
         self.start()
 
     @property
@@ -147,24 +156,29 @@ class ConsulProcess(Api):
         self._process.send_signal(signal.SIGCONT)
 
     def __enter__(self) -> Self:
-        """Return self; the process is ended on the way out."""
+        """Return self; on the way out the process is ended and its ports are given up."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the process."""
+        """End the process, and give its ports up."""
         self.kill()
+        for port in self._ports:
+            port.close()
 
     def _command(self) -> list[str]:
         if self._binary is None:
             ports = ["--port", str(self._port), "--dns-port", str(self._dns_port)]
             return [sys.executable, "-m", "svcmesh.testing.consul", *ports]
-        ports = [_free_port() for _ in range(3)]
+        ports = [port.number for port in self._ports[2:]]
+        known = subprocess.run((self._binary, "agent", "-help"), capture_output=True, text=True, check=False).stdout
         return [
             *(self._binary, "agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=error"),
-            *(f"-http-port={self._port}", "-grpc-port=-1", "-grpc-tls-port=-1", f"-dns-port={self._dns_port}"),
-            *(f"-server-port={ports[0]}", f"-serf-lan-port={ports[1]}", f"-serf-wan-port={ports[2]}"),
+            *(f"-http-port={self._port}", f"-dns-port={self._dns_port}", f"-server-port={ports[0]}"),
+            *(f"-serf-lan-port={ports[1]}", f"-serf-wan-port={ports[2]}", "-grpc-port=-1"),
+            *(("-grpc-tls-port=-1",) if "-grpc-tls-port" in known else ()),  # Consul 1.14 and later
+            *self._flags,
         ]
 
     def _ready(self) -> bool:
@@ -185,7 +199,7 @@ def fake_or_real(which: str) -> Generator[Api]:
         return
     binary = real_consul()
     if binary is None:
-        pytest.skip("no Consul: set SVCMESH_TEST_CONSUL to its path, or put it into PATH")
+        pytest.skip(NO_CONSUL)
     with ConsulProcess(binary) as agent:
         yield agent
 
@@ -211,9 +225,3 @@ def until(done: Any, seconds: float = 30.0) -> None:
     while not done():
         assert time.monotonic() < end, "it did not come about in time"
         time.sleep(0.005)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

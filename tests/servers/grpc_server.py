@@ -47,11 +47,13 @@ class Probe(pb_grpc.ProbeServicer):
         self.lock = threading.Lock()
         self.counts: Counter[str] = Counter()
         self.metadata: dict[str, str] = {}
+        self.peers: set[str] = set()
 
     def Unary(self, request: pb.Ping, context: grpc.ServicerContext) -> pb.Pong:
         """Answer with the text of the request."""
         if request.text == "?stats":
-            return pb.Pong(text=json.dumps({"counts": self.counts, "metadata": self.metadata}), server=self.name)
+            stats = {"counts": self.counts, "metadata": self.metadata, "connections": len(self.peers)}
+            return pb.Pong(text=json.dumps(stats), server=self.name)
         self._begin("Unary", context)
         return pb.Pong(text=request.text, server=self.name, number=1)
 
@@ -90,6 +92,7 @@ class Probe(pb_grpc.ProbeServicer):
         asked = {str(key): str(value) for key, value in context.invocation_metadata()}
         with self.lock:
             self.counts[method] += 1
+            self.peers.add(context.peer())
             self.metadata = asked | {"x-remaining": str(context.time_remaining())}
         done: Callable[[], Any] = lambda: self._ended(method)  # noqa: E731 - grpc wants a callable without arguments
         if not context.add_callback(done):

@@ -84,6 +84,10 @@ class Connection:
             SEEN["goodbye"] += 1
         elif isinstance(event, h2.events.PingAckReceived):
             SEEN["pong"] += 1
+        self.tell()
+
+    def tell(self) -> None:
+        """Let all look again that wait for something."""
         self.changed.set()
         self.changed = asyncio.Event()
 
@@ -93,6 +97,7 @@ class Connection:
         SEEN["open"] += 1
         self.open += 1
         SEEN["most"] = max(SEEN["most"], self.open)
+        self.tell()
         try:
             with contextlib.suppress(h2.exceptions.ProtocolError, KeyError):  # the client has reset the stream
                 await self.act(stream, path, path.partition("?")[0].strip("/").partition("/"), headers)

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.servers.frozen import freeze
+from tests.servers.ports import HeldPort
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,7 +23,8 @@ class HttpServer:
     """One server process.
 
     Attributes:
-        name: what its answers carry in ``x-server``. address: where it listens, as an endpoint's address.
+        name: what its answers carry in ``x-server``. address: where it listens, as an endpoint's address. Of port 0 it
+            has one that stays its own until it is closed.
     """
 
     def __init__(
@@ -35,7 +37,9 @@ class HttpServer:
     ) -> None:
         self.name = name
         self._module = module
-        self._listen = listen
+        host, _, port = listen.rpartition(":")
+        self._held = HeldPort(host.strip("[]")) if port == "0" else None
+        self._listen = listen if self._held is None else self._held.address
         self._arguments = tuple(arguments)
         self.start()
 
@@ -60,7 +64,14 @@ class HttpServer:
         line = self.process.stdout.readline()
         assert line, f"server {self.name} ended before it listened, with status {self.process.wait()}"
         if not self._listen.startswith("unix:"):
-            self._listen = f"{self._listen.rpartition(':')[0]}:{json.loads(line)['port']}"
+            self._take(json.loads(line)["port"])
+
+    def _take(self, port: int) -> None:
+        """Go by the port that the server says: some choose one themselves."""
+        if port != self.port:
+            assert self._held is not None, f"{self._listen} was wanted, and {port} is what it listens on"
+            self._held.close()
+            self._held, self._listen = None, f"{self._listen.rpartition(':')[0]}:{port}"
 
     def kill(self) -> None:
         """End it at once, with SIGKILL."""
@@ -69,6 +80,12 @@ class HttpServer:
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()
+
+    def close(self) -> None:
+        """End it, and give its port up; harmless when it has ended."""
+        self.kill()
+        if self._held is not None:
+            self._held.close()
 
     def freeze(self) -> None:
         """Stop it from running, without closing its connections (SIGSTOP)."""
@@ -99,5 +116,5 @@ class HttpServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the process; harmless when it has ended."""
-        self.kill()
+        """End the process."""
+        self.close()

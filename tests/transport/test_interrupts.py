@@ -23,14 +23,6 @@ HANG = (("x-hang", "1"),)
 KEPT = "grpcio itself keeps the connection of a blocking call that was interrupted, on its own channels as on ours"
 
 
-@pytest.fixture(autouse=True)
-def interruptible() -> Iterator[None]:
-    """Have SIGINT raise KeyboardInterrupt, even where a shell has had it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture(scope="module")
 def web() -> Iterator[HttpServer]:
     with HttpServer("web") as server:

@@ -20,6 +20,7 @@ import pytest
 from svcmesh import CircuitOpen, DeadlineExceeded, NoEndpoints
 from svcmesh.core.outcome import CONNECT_FAILURE, PER_TRY_TIMEOUT, RESET, Kind, Outcome
 from svcmesh.transport.plain_outcome import classify
+from tests.servers.ports import HeldPort
 
 
 def refused() -> OSError:
@@ -115,6 +116,12 @@ def test_what_says_nothing_of_the_network_blames_nobody(error: Exception) -> Non
     assert (outcome.kind, outcome.blames) == (Kind.ERROR, False)
 
 
+def test_a_host_that_has_no_file_left_blames_nobody() -> None:
+    """Whatever it was that could not be opened."""
+    outcome = classify(urllib.error.URLError(OSError(errno.EMFILE, "Too many open files")))
+    assert (outcome.kind, outcome.blames) == (Kind.ERROR, False)
+
+
 @pytest.mark.parametrize("error", [NoEndpoints(), CircuitOpen(), DeadlineExceeded()])
 def test_a_call_inside_has_been_retried_there(error: Exception) -> None:
     """Though a `DeadlineExceeded` is a `TimeoutError`, it is not one of this endpoint."""
@@ -172,10 +179,8 @@ def test_a_status_raised_as_an_error_is_an_answer(status: int, blames: bool) -> 
 
 
 def test_the_real_urllib_is_read_right() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    with pytest.raises(urllib.error.URLError) as caught:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30)
+    with HeldPort() as gone, pytest.raises(urllib.error.URLError) as caught:
+        urllib.request.urlopen(f"http://{gone.address}/", timeout=30)
     assert classify(caught.value).kind is Kind.UNSENT
 
 

@@ -22,6 +22,7 @@ import svcmesh
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer
 from tests.servers.http_process import HttpServer
+from tests.servers.ports import HeldPort
 from tests.transport.grpc.kit import eventually, in_flight, ping
 from tests.transport.pki import Pair, Pki
 
@@ -127,7 +128,7 @@ class Servers:
 
     def close(self) -> None:
         for server in self._running.values():
-            server.kill()
+            server.close()
 
 
 @pytest.fixture(scope="module")
@@ -242,13 +243,14 @@ def test_a_new_certificate_of_a_server_is_verified_anew(client: str, pki: Pki, s
     """One that comes back with another certificate of the same authority is the same; with a stranger's it is not."""
     mine = Pki(tmp_path)
     kind = "grpc_server" if client.startswith("grpc") else "http_server"
-    with getattr(mine, kind)(mine.pair("probe", file="one")) as first:
-        trust = Trust(mine)
-        assert call(client, first, trust) == "one"
-    with getattr(mine, kind)(mine.pair("probe", file="two"), port=first.port) as second:
-        assert call(client, second, trust) == "two"
-    with getattr(stranger, kind)(stranger.pair("probe", file="three"), port=first.port) as third:
-        failure(client, third, trust)
+    with HeldPort() as port:
+        with getattr(mine, kind)(mine.pair("probe", file="one"), port=port.number) as first:
+            trust = Trust(mine)
+            assert call(client, first, trust) == "one"
+        with getattr(mine, kind)(mine.pair("probe", file="two"), port=port.number) as second:
+            assert call(client, second, trust) == "two"
+        with getattr(stranger, kind)(stranger.pair("probe", file="three"), port=port.number) as third:
+            failure(client, third, trust)
 
 
 def test_a_server_that_never_shakes_hands_is_given_up(client: str, pki: Pki) -> None:

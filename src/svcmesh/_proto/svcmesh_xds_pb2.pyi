@@ -148,12 +148,20 @@ class ApiListener(_message.Message):
     def __init__(self, api_listener: _Optional[_Union[_any_pb2.Any, _Mapping]] = ...) -> None: ...
 
 class HttpConnectionManager(_message.Message):
-    __slots__ = ("rds", "route_config")
+    __slots__ = ("rds", "route_config", "common_http_protocol_options")
     RDS_FIELD_NUMBER: _ClassVar[int]
     ROUTE_CONFIG_FIELD_NUMBER: _ClassVar[int]
+    COMMON_HTTP_PROTOCOL_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     rds: Rds
     route_config: RouteConfiguration
-    def __init__(self, rds: _Optional[_Union[Rds, _Mapping]] = ..., route_config: _Optional[_Union[RouteConfiguration, _Mapping]] = ...) -> None: ...
+    common_http_protocol_options: HttpProtocolOptions
+    def __init__(self, rds: _Optional[_Union[Rds, _Mapping]] = ..., route_config: _Optional[_Union[RouteConfiguration, _Mapping]] = ..., common_http_protocol_options: _Optional[_Union[HttpProtocolOptions, _Mapping]] = ...) -> None: ...
+
+class HttpProtocolOptions(_message.Message):
+    __slots__ = ("max_stream_duration",)
+    MAX_STREAM_DURATION_FIELD_NUMBER: _ClassVar[int]
+    max_stream_duration: _duration_pb2.Duration
+    def __init__(self, max_stream_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Rds(_message.Message):
     __slots__ = ("route_config_name",)
@@ -170,18 +178,20 @@ class RouteConfiguration(_message.Message):
     def __init__(self, name: _Optional[str] = ..., virtual_hosts: _Optional[_Iterable[_Union[VirtualHost, _Mapping]]] = ...) -> None: ...
 
 class VirtualHost(_message.Message):
-    __slots__ = ("name", "domains", "routes", "retry_policy", "retry_policy_typed_config")
+    __slots__ = ("name", "domains", "routes", "retry_policy", "hedge_policy", "retry_policy_typed_config")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DOMAINS_FIELD_NUMBER: _ClassVar[int]
     ROUTES_FIELD_NUMBER: _ClassVar[int]
     RETRY_POLICY_FIELD_NUMBER: _ClassVar[int]
+    HEDGE_POLICY_FIELD_NUMBER: _ClassVar[int]
     RETRY_POLICY_TYPED_CONFIG_FIELD_NUMBER: _ClassVar[int]
     name: str
     domains: _containers.RepeatedScalarFieldContainer[str]
     routes: _containers.RepeatedCompositeFieldContainer[Route]
     retry_policy: RetryPolicy
+    hedge_policy: Unread
     retry_policy_typed_config: Unread
-    def __init__(self, name: _Optional[str] = ..., domains: _Optional[_Iterable[str]] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., retry_policy_typed_config: _Optional[_Union[Unread, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., domains: _Optional[_Iterable[str]] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., hedge_policy: _Optional[_Union[Unread, _Mapping]] = ..., retry_policy_typed_config: _Optional[_Union[Unread, _Mapping]] = ...) -> None: ...
 
 class Route(_message.Message):
     __slots__ = ("match", "route")
@@ -192,7 +202,7 @@ class Route(_message.Message):
     def __init__(self, match: _Optional[_Union[RouteMatch, _Mapping]] = ..., route: _Optional[_Union[RouteAction, _Mapping]] = ...) -> None: ...
 
 class RouteMatch(_message.Message):
-    __slots__ = ("prefix", "path", "safe_regex", "connect_matcher", "path_separated_prefix", "path_match_policy", "headers", "query_parameters", "runtime_fraction")
+    __slots__ = ("prefix", "path", "safe_regex", "connect_matcher", "path_separated_prefix", "path_match_policy", "headers", "query_parameters", "grpc", "runtime_fraction", "tls_context", "dynamic_metadata", "filter_state")
     PREFIX_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     SAFE_REGEX_FIELD_NUMBER: _ClassVar[int]
@@ -201,7 +211,11 @@ class RouteMatch(_message.Message):
     PATH_MATCH_POLICY_FIELD_NUMBER: _ClassVar[int]
     HEADERS_FIELD_NUMBER: _ClassVar[int]
     QUERY_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    GRPC_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_FRACTION_FIELD_NUMBER: _ClassVar[int]
+    TLS_CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    DYNAMIC_METADATA_FIELD_NUMBER: _ClassVar[int]
+    FILTER_STATE_FIELD_NUMBER: _ClassVar[int]
     prefix: str
     path: str
     safe_regex: Unread
@@ -210,15 +224,25 @@ class RouteMatch(_message.Message):
     path_match_policy: Unread
     headers: _containers.RepeatedCompositeFieldContainer[Unread]
     query_parameters: _containers.RepeatedCompositeFieldContainer[Unread]
-    runtime_fraction: Unread
-    def __init__(self, prefix: _Optional[str] = ..., path: _Optional[str] = ..., safe_regex: _Optional[_Union[Unread, _Mapping]] = ..., connect_matcher: _Optional[_Union[Unread, _Mapping]] = ..., path_separated_prefix: _Optional[str] = ..., path_match_policy: _Optional[_Union[Unread, _Mapping]] = ..., headers: _Optional[_Iterable[_Union[Unread, _Mapping]]] = ..., query_parameters: _Optional[_Iterable[_Union[Unread, _Mapping]]] = ..., runtime_fraction: _Optional[_Union[Unread, _Mapping]] = ...) -> None: ...
+    grpc: Unread
+    runtime_fraction: RuntimeFractionalPercent
+    tls_context: Unread
+    dynamic_metadata: _containers.RepeatedCompositeFieldContainer[Unread]
+    filter_state: _containers.RepeatedCompositeFieldContainer[Unread]
+    def __init__(self, prefix: _Optional[str] = ..., path: _Optional[str] = ..., safe_regex: _Optional[_Union[Unread, _Mapping]] = ..., connect_matcher: _Optional[_Union[Unread, _Mapping]] = ..., path_separated_prefix: _Optional[str] = ..., path_match_policy: _Optional[_Union[Unread, _Mapping]] = ..., headers: _Optional[_Iterable[_Union[Unread, _Mapping]]] = ..., query_parameters: _Optional[_Iterable[_Union[Unread, _Mapping]]] = ..., grpc: _Optional[_Union[Unread, _Mapping]] = ..., runtime_fraction: _Optional[_Union[RuntimeFractionalPercent, _Mapping]] = ..., tls_context: _Optional[_Union[Unread, _Mapping]] = ..., dynamic_metadata: _Optional[_Iterable[_Union[Unread, _Mapping]]] = ..., filter_state: _Optional[_Iterable[_Union[Unread, _Mapping]]] = ...) -> None: ...
+
+class RuntimeFractionalPercent(_message.Message):
+    __slots__ = ("default_value",)
+    DEFAULT_VALUE_FIELD_NUMBER: _ClassVar[int]
+    default_value: FractionalPercent
+    def __init__(self, default_value: _Optional[_Union[FractionalPercent, _Mapping]] = ...) -> None: ...
 
 class Unread(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class RouteAction(_message.Message):
-    __slots__ = ("cluster", "cluster_header", "weighted_clusters", "cluster_specifier_plugin", "timeout", "retry_policy", "max_grpc_timeout", "grpc_timeout_offset", "retry_policy_typed_config", "max_stream_duration")
+    __slots__ = ("cluster", "cluster_header", "weighted_clusters", "cluster_specifier_plugin", "metadata_match", "prefix_rewrite", "host_rewrite_literal", "timeout", "retry_policy", "max_grpc_timeout", "idle_timeout", "hedge_policy", "grpc_timeout_offset", "request_mirror_policies", "regex_rewrite", "retry_policy_typed_config", "max_stream_duration")
     class MaxStreamDuration(_message.Message):
         __slots__ = ("max_stream_duration", "grpc_timeout_header_max", "grpc_timeout_header_offset")
         MAX_STREAM_DURATION_FIELD_NUMBER: _ClassVar[int]
@@ -232,23 +256,37 @@ class RouteAction(_message.Message):
     CLUSTER_HEADER_FIELD_NUMBER: _ClassVar[int]
     WEIGHTED_CLUSTERS_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_SPECIFIER_PLUGIN_FIELD_NUMBER: _ClassVar[int]
+    METADATA_MATCH_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_REWRITE_FIELD_NUMBER: _ClassVar[int]
+    HOST_REWRITE_LITERAL_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     RETRY_POLICY_FIELD_NUMBER: _ClassVar[int]
     MAX_GRPC_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    IDLE_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    HEDGE_POLICY_FIELD_NUMBER: _ClassVar[int]
     GRPC_TIMEOUT_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_MIRROR_POLICIES_FIELD_NUMBER: _ClassVar[int]
+    REGEX_REWRITE_FIELD_NUMBER: _ClassVar[int]
     RETRY_POLICY_TYPED_CONFIG_FIELD_NUMBER: _ClassVar[int]
     MAX_STREAM_DURATION_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     cluster_header: str
     weighted_clusters: WeightedCluster
     cluster_specifier_plugin: str
+    metadata_match: Unread
+    prefix_rewrite: str
+    host_rewrite_literal: str
     timeout: _duration_pb2.Duration
     retry_policy: RetryPolicy
     max_grpc_timeout: _duration_pb2.Duration
+    idle_timeout: _duration_pb2.Duration
+    hedge_policy: Unread
     grpc_timeout_offset: _duration_pb2.Duration
+    request_mirror_policies: _containers.RepeatedCompositeFieldContainer[Unread]
+    regex_rewrite: Unread
     retry_policy_typed_config: Unread
     max_stream_duration: RouteAction.MaxStreamDuration
-    def __init__(self, cluster: _Optional[str] = ..., cluster_header: _Optional[str] = ..., weighted_clusters: _Optional[_Union[WeightedCluster, _Mapping]] = ..., cluster_specifier_plugin: _Optional[str] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., max_grpc_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., grpc_timeout_offset: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retry_policy_typed_config: _Optional[_Union[Unread, _Mapping]] = ..., max_stream_duration: _Optional[_Union[RouteAction.MaxStreamDuration, _Mapping]] = ...) -> None: ...
+    def __init__(self, cluster: _Optional[str] = ..., cluster_header: _Optional[str] = ..., weighted_clusters: _Optional[_Union[WeightedCluster, _Mapping]] = ..., cluster_specifier_plugin: _Optional[str] = ..., metadata_match: _Optional[_Union[Unread, _Mapping]] = ..., prefix_rewrite: _Optional[str] = ..., host_rewrite_literal: _Optional[str] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., max_grpc_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., hedge_policy: _Optional[_Union[Unread, _Mapping]] = ..., grpc_timeout_offset: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_mirror_policies: _Optional[_Iterable[_Union[Unread, _Mapping]]] = ..., regex_rewrite: _Optional[_Union[Unread, _Mapping]] = ..., retry_policy_typed_config: _Optional[_Union[Unread, _Mapping]] = ..., max_stream_duration: _Optional[_Union[RouteAction.MaxStreamDuration, _Mapping]] = ...) -> None: ...
 
 class RetryPolicy(_message.Message):
     __slots__ = ("retry_on", "num_retries", "per_try_timeout", "retry_priority", "retry_host_predicate", "retriable_status_codes", "retry_back_off", "retriable_headers", "retriable_request_headers", "rate_limited_retry_back_off", "retry_options_predicates", "per_try_idle_timeout")
@@ -321,12 +359,14 @@ class Typed(_message.Message):
 class WeightedCluster(_message.Message):
     __slots__ = ("clusters",)
     class ClusterWeight(_message.Message):
-        __slots__ = ("name", "weight")
+        __slots__ = ("name", "weight", "metadata_match")
         NAME_FIELD_NUMBER: _ClassVar[int]
         WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        METADATA_MATCH_FIELD_NUMBER: _ClassVar[int]
         name: str
         weight: _wrappers_pb2.UInt32Value
-        def __init__(self, name: _Optional[str] = ..., weight: _Optional[_Union[_wrappers_pb2.UInt32Value, _Mapping]] = ...) -> None: ...
+        metadata_match: Unread
+        def __init__(self, name: _Optional[str] = ..., weight: _Optional[_Union[_wrappers_pb2.UInt32Value, _Mapping]] = ..., metadata_match: _Optional[_Union[Unread, _Mapping]] = ...) -> None: ...
     CLUSTERS_FIELD_NUMBER: _ClassVar[int]
     clusters: _containers.RepeatedCompositeFieldContainer[WeightedCluster.ClusterWeight]
     def __init__(self, clusters: _Optional[_Iterable[_Union[WeightedCluster.ClusterWeight, _Mapping]]] = ...) -> None: ...

@@ -21,6 +21,7 @@ from svcmesh.balance.round_robin import RoundRobin
 from svcmesh.balance.slow_start import SlowStart
 from svcmesh.balance.stateful_session import CookieBasedSessionState, HeaderBasedSessionState, StatefulSession
 from svcmesh.balance.subset import Subset
+from svcmesh.balance.subset_selector import SubsetSelector
 from svcmesh.balance.weighted_round_robin import WeightedRoundRobin
 from svcmesh.balance.zone_aware import ZoneAware
 from svcmesh.core.hashing import hash_key
@@ -52,6 +53,7 @@ __all__ = [
     "Source",
     "StatefulSession",
     "Subset",
+    "SubsetSelector",
     "WeightedRoundRobin",
     "ZoneAware",
     "hash_key",

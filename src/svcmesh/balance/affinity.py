@@ -9,7 +9,9 @@ Endpoints are placed by their host key: the metadata ``hash_key`` if it is a tex
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
+from math import inf
 
 from svcmesh.balance.bounded_load import Bound
 from svcmesh.balance.cell import Cell
@@ -88,11 +90,14 @@ def normalized(cells: Sequence[Cell]) -> list[float]:
     return parts_of([cell.endpoint.weight for cell in cells])
 
 
-def parts_of(weights: Sequence[float]) -> list[float]:
-    """Return weights as parts of 1."""
-    total = sum(weights)
-    if total == float("inf"):  # floats near the end of their range
+def parts_of(weights: Sequence[float], whole: float = 1.0) -> list[float]:
+    """Return weights as parts of ``whole``, to the bit as Envoy does; their sum may be more than a float holds."""
+    try:
+        total = sum(weights)
+    except OverflowError:  # of whole numbers, to which a float was to be added
+        total = inf
+    if total > sys.float_info.max:
         most = max(weights)
         weights = [weight / most for weight in weights]
         total = sum(weights)
-    return [weight / total for weight in weights]
+    return [weight * whole / total for weight in weights]

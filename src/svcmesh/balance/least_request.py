@@ -77,9 +77,8 @@ class LeastRequest(Configuration):
         if self.full_scan:
             choose: Draw = lambda: least_of_all(drawn, load, rng)  # noqa: E731 - one of five ways to choose
         elif equal and together == 2:
-            new_lap = laps(drawn, rng, 2)
-            choose = _of_two(new_lap)
-            return _PairPicker(cells, new_lap, choose, excluding(drawn, choose, among))
+            choose = _of_two(laps(drawn, rng, 2))
+            return _PairPicker(cells, drawn, rng, choose, excluding(drawn, choose, among))
         elif equal:
             choose = _of_many(drawn, rng, together)
         elif together == 2 and self.active_request_bias == 1:
@@ -93,15 +92,19 @@ class _PairPicker(RedrawPicker):
     """The default, least of two equals, with `pick` written out.
 
     `pick` and `choose` have the same five lines, since a call from one to the other would cost a third of it. Each
-    walks laps of its own.
+    walks laps of its own; those of `pick` begin at the first one, since a mesh only chooses. Of two candidates it has
+    the endpoint of the first one at hand, who is chosen while few are busy.
     """
 
+    _new_lap: Callable[[], Lap[Cell]] | None = None
+
     def __init__(
-        self, cells: Sequence[Cell], new_lap: Callable[[], Lap[Cell]], choose: Draw, choose_from: ChooseFrom
+        self, cells: Sequence[Cell], drawn: Sequence[Cell], rng: Rng, choose: Draw, choose_from: ChooseFrom
     ) -> None:
         super().__init__(cells, choose, choose_from)
-        self._new_lap = new_lap
-        self._pair = new_lap()
+        self._drawn = drawn
+        self._rng = rng
+        self._pair: Lap[Cell] = iter(())
 
     def pick(
         self,
@@ -115,9 +118,17 @@ class _PairPicker(RedrawPicker):
         try:
             one, other = next(pair)
         except StopIteration:
-            self._pair = pair = self._new_lap()
-            one, other = next(pair)
+            one, other = self._begin_lap()
         return (one if one.started - one.finished <= other.started - other.finished else other).endpoint
+
+    def _begin_lap(self) -> tuple[Cell, ...]:
+        """Return the first pair of a new lap."""
+        new_lap = self._new_lap
+        if new_lap is None:
+            endpoints = [cell.endpoint for cell in self._drawn]
+            self._new_lap = new_lap = laps(self._drawn, self._rng, 2, of_first=endpoints)
+        self._pair = pair = new_lap()
+        return next(pair)
 
 
 def _of_two(new_lap: Callable[[], Lap[Cell]]) -> Draw:

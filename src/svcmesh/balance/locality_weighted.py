@@ -29,7 +29,7 @@ class LocalityWeighted:
 
     Args:
         weights: by locality, whole numbers; one of 0, or of a locality that is not named, takes no calls except in a
-            panic. An endpoint without a locality belongs to ``Locality()``.
+            panic, and with keys not even then. An endpoint without a locality belongs to ``Locality()``.
 
     Raises:
         ConfigError: something that is no locality or no weight, or weights that are all 0.
@@ -48,9 +48,15 @@ class LocalityWeighted:
         """Return the weight of a locality."""
         return dict(self.weights).get(locality or Locality(), 0)
 
-    def normalized(self, locality: Locality | None) -> float:
-        """Return the weight as a part of all weights, also of those whose localities have no host: for hashing."""
-        return self.weight_of(locality) / sum(dict(self.weights).values())
+    def normalized(self, localities: Iterable[Locality]) -> dict[Locality, float]:
+        """Return the weights of localities as parts of 1, for hashing; of one without a part none.
+
+        Args:
+            localities: where any host is, well or not; those that have none count for nothing, as in Envoy.
+        """
+        weights = {locality: self.weight_of(locality) for locality in localities}
+        total = sum(weights.values())
+        return {locality: weight / total for locality, weight in weights.items() if weight}
 
 
 def pairs(field: str, given: object) -> Weights:
@@ -84,7 +90,7 @@ def strides(weights: Sequence[Fraction], rng: Rng) -> Callable[[], int]:
     """
     counts = _whole(weights)
     size, most = len(counts), max(counts)
-    step = count(int(rng.random() * size * most)).__next__
+    step = count(int(Fraction(rng.random()) * size * most)).__next__  # of whole numbers that no float may hold
 
     def place() -> int:
         while True:

@@ -228,7 +228,7 @@ def _pairs(known: list[Latency], rng: Rng) -> Callable[[], Lap[Latency]]:
     """Return a function that starts a new lap of pairs: of all in turn, or with unequal weights drawn by these."""
     cells = [latency.cell for latency in known]
     if equal_weights(cells):
-        return laps(known, rng, 2)
+        return laps(known, rng, 2, beside=[cells, [cell.endpoint for cell in cells]])
     by_cell = dict(zip(cells, known, strict=True))
     draw = random_choice(cells, rng)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from svcmesh.core import checks
 
@@ -54,12 +55,12 @@ class Census:
         total: all, the excluded ones included. excluded: those of whom nothing is known yet, in no share.
     """
 
-    total: float
-    healthy: float
-    degraded: float = 0
-    excluded: float = 0
+    total: int | Fraction
+    healthy: int | Fraction
+    degraded: int | Fraction = 0
+    excluded: int | Fraction = 0
 
-    def percent(self, hosts: float, factor: int) -> int:
+    def percent(self, hosts: int | Fraction, factor: int) -> int:
         """Return how much of the calls so many of the hosts can take."""
         counted = self.total - self.excluded
         return min(100, int(factor * hosts // counted)) if counted > 0 else 0

@@ -13,7 +13,8 @@ from svcmesh.balance.alias import columns, draw
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.configuration import Configuration
 from svcmesh.balance.picker import Picker, Rng
-from svcmesh.balance.redraw import ChooseFrom, Draw, EmptyPicker, RedrawPicker, equal_weights, excluding, serving
+from svcmesh.balance.redraw import ChooseFrom, Draw, EmptyPicker, RedrawPicker, excluding, serving
+from svcmesh.balance.tickets import tickets
 from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
 
@@ -22,7 +23,8 @@ from svcmesh.core.endpoint import Endpoint
 class Random(Configuration):
     """A random endpoint, by weight.
 
-    Cost: O(1) and one draw, with equal weights and with unequal ones (`svcmesh.balance.alias`).
+    Cost: O(1) and one draw, with equal weights and with unequal ones (`svcmesh.balance.tickets`; where these would be
+    too many, `svcmesh.balance.alias`).
     """
 
     def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:  # noqa: ARG002 - it measures no time
@@ -30,37 +32,45 @@ class Random(Configuration):
         drawn = serving(cells)
         if not drawn:
             return EmptyPicker(cells)
-        choose = random_choice(drawn, rng)
+        hat = tickets(drawn)
+        choose = _by_column(drawn, rng) if hat is None else _by_ticket(hat, rng)
         choose_from = excluding(drawn, choose, lambda allowed: draw(columns(allowed), rng))
-        if equal_weights(drawn):
-            return _UniformPicker(cells, drawn, rng, choose, choose_from)
-        return RedrawPicker(cells, choose, choose_from)
+        if hat is None:
+            return RedrawPicker(cells, choose, choose_from)
+        return _TicketPicker(cells, hat, rng, choose, choose_from)
 
 
 def random_choice(cells: Sequence[Cell], rng: Rng) -> Draw:
     """Return a function that returns a random one of at least one cell, by weight."""
-    random, size = rng.random, len(cells)
-    if equal_weights(cells):
-        return lambda: cells[(random() * size).__trunc__()]  # int() does the same, but must look up how
-    table = columns(cells)
+    hat = tickets(cells)
+    return _by_column(cells, rng) if hat is None else _by_ticket(hat, rng)
 
-    def weighted() -> Cell:
+
+def _by_ticket(hat: Sequence[Cell], rng: Rng) -> Draw:
+    random, size = rng.random, len(hat)
+    return lambda: hat[(random() * size).__trunc__()]  # int() does the same, but must look up how
+
+
+def _by_column(cells: Sequence[Cell], rng: Rng) -> Draw:
+    random, size, table = rng.random, len(cells), columns(cells)
+
+    def choose() -> Cell:
         point = random() * size
         bound, first, second = table[point.__trunc__()]
         return first if point < bound else second
 
-    return weighted
+    return choose
 
 
-class _UniformPicker(RedrawPicker):
-    """Random choice among equals, with the draw written out and one step from it to the endpoint instead of two."""
+class _TicketPicker(RedrawPicker):
+    """Random choice among tickets, with the draw written out and one step from it to the endpoint instead of two."""
 
     def __init__(
-        self, cells: Sequence[Cell], drawn: Sequence[Cell], rng: Rng, choose: Draw, choose_from: ChooseFrom
+        self, cells: Sequence[Cell], hat: Sequence[Cell], rng: Rng, choose: Draw, choose_from: ChooseFrom
     ) -> None:
         super().__init__(cells, choose, choose_from)
-        self._endpoints = [cell.endpoint for cell in drawn]
-        self._size = len(drawn)
+        self._endpoints = [cell.endpoint for cell in hat]
+        self._size = len(hat)
         self._random = rng.random
 
     def pick(

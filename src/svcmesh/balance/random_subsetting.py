@@ -34,8 +34,8 @@ class RandomSubsetting(Wrapping):
         subset_size: how many endpoints, at least 1. Where there are no more than that, it is all of them. With 20 it is
             rare that nobody in a subset is well.
         child_policy: who chooses among them; default `LeastRequest`.
-        seed: of the hash, from 0 to 2**64 - 1: the same subset in every process, as gRPC draws it. None (default):
-            another one in each process, forked children included.
+        seed: of the hash, from 0 to 2**64 - 1: the same subset in every process, as A68 draws it; grpc-go hashes
+            another text. None (default): another one in each process, forked children included.
 
     A subset is drawn anew from those who may be called: one that is ejected is replaced, and comes back when it is no
     longer. With priorities or localities each of them has a subset of its own.

@@ -2,7 +2,8 @@
 
 Each endpoint owns points on a circle of 64-bit numbers, in proportion to its weight, and a key belongs to the next
 point. It is Envoy's ring to the bit, so that a Python process and an Envoy sidecar send a key to the same endpoint.
-`Maglev` is more even and cheaper to ask; a ring of a fixed number of points per endpoint moves fewer keys.
+`Maglev` is more even, cheaper to ask, and moves fewer keys: when an endpoint leaves, Envoy's ring gives those who stay
+more points, and so moves keys among them. Only a ring with a fixed number of points per endpoint would move none.
 
 Source: Karger et al., STOC 1997; Envoy, ring_hash_lb.cc; gRFC A42.
 """
@@ -27,6 +28,7 @@ from svcmesh.core import checks
 from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError
+from svcmesh.core.giving_way import giving_way
 from svcmesh.core.hashing import murmur2, xxh64
 
 LARGEST: Final = 8_388_608
@@ -43,7 +45,8 @@ class RingHash(Configuration):
             points per endpoint, to 10 % with 650.
         maximum_ring_size: points at most, from 1 to 8,388,608 (Envoy's default). None (default) is gRPC's 4,096, or
             the minimum, or the number of endpoints if that is more: weights come from registries, and 1 beside 2**32
-            would make a ring that fills the memory. Endpoints below their share of one point may own nothing.
+            would make a ring that fills the memory. Endpoints below their share of one point may own nothing; they
+            come last on the paths of keys.
         hash_function: ``"XX_HASH"`` (default) or ``"MURMUR_HASH_2"``, for the points; keys are hashed by the caller.
         hash_balance_factor: percent of an even share that an endpoint may have in flight, at least 100; None or 0
             (default) for no bound. See `svcmesh.balance.bounded_load`.
@@ -90,27 +93,49 @@ class RingHash(Configuration):
         return _RingPicker(cells, *self._points(placed, shares), rng, bound)
 
     def _points(self, cells: Sequence[Cell], shares: Sequence[float]) -> tuple[list[int], list[Endpoint]]:
-        """Return the points in their order, and whose they are.
+        """Return the points in their order, and whose they are."""
+        digest = HASHES[self.hash_function]
+        points: list[int] = []
+        owners: list[Endpoint] = []
+        for name, endpoint in giving_way(self._names(cells, shares)):
+            points.append(digest(name))
+            owners.append(endpoint)
+        order = _in_order(points)
+        return [points[place] for place in order], [owners[place] for place in order]
+
+    def _names(self, cells: Sequence[Cell], shares: Sequence[float]) -> Iterator[tuple[str, Endpoint]]:
+        """Yield what each point is the hash of, and whose it is.
 
         The sums are Envoy's, and their fractions carry over from one endpoint to the next.
         """
-        digest, least = HASHES[self.hash_function], min(shares)
+        least = min(shares)
         most = self.maximum_ring_size or max(USUAL, self.minimum_ring_size, len(cells))
         scale = (
             min(ceil(least * self.minimum_ring_size) / least, most) if least else most
         )  # a share too small for a float
-        points: list[int] = []
-        owners: list[Endpoint] = []
-        target = 0.0
+        made, target = 0, 0.0
         for cell, share in zip(cells, shares, strict=True):
             target += scale * share
-            prefix, index = f"{host_key(cell)}_", 0
-            while len(points) < target:
-                points.append(digest(f"{prefix}{index}"))
-                owners.append(cell.endpoint)
-                index += 1
-        order = sorted(range(len(points)), key=points.__getitem__)
-        return [points[place] for place in order], [owners[place] for place in order]
+            prefix, first = f"{host_key(cell)}_", made
+            while made < target:
+                yield f"{prefix}{made - first}", cell.endpoint
+                made += 1
+
+
+def _in_order(points: Sequence[int]) -> list[int]:
+    """Return the places of points, the lowest point first.
+
+    No other thread runs while a list is sorted, which with millions of points takes seconds. So they are put into equal
+    parts of the circle first, each sorted within a millisecond or two.
+    """
+    bits = (len(points) // SORTED).bit_length()
+    shift = 64 - bits
+    parts: list[list[int]] = [[] for _ in range(1 << bits)]
+    for place, point in enumerate(points):
+        parts[point >> shift].append(place)
+    for part in parts:
+        part.sort(key=points.__getitem__)
+    return [place for part in parts for place in part]
 
 
 class _RingPicker(AffinityPicker):
@@ -141,13 +166,16 @@ class _RingPicker(AffinityPicker):
         return arcs + [self._owners[-1]] * (count - len(arcs))
 
     def _along(self, key: int) -> Iterator[Cell]:
-        """Yield the owners of the points from the key on; Envoy's retries take the next point, too."""
+        """Yield the owners of the points from the key on, as Envoy's retries do, and then who owns none."""
         owners, begin, seen = self._owners, bisect_left(self._places, key & _MASK), set[str]()
         for place in chain(range(begin, len(owners)), range(begin)):
             endpoint = owners[place]
             if endpoint.address not in seen:
                 seen.add(endpoint.address)
                 yield self._by_address[endpoint.address]
+        rest = [cell for cell in serving(self.cells) if cell.endpoint.address not in seen]
+        for step in range(len(rest)):
+            yield rest[(key + step) % len(rest)]
 
     def pick(self, key: int | None = None, exclude: Collection[Endpoint] = ()) -> Endpoint | None:
         """Return the endpoint that the key belongs to, or the next on the circle that is not excluded, or None."""
@@ -163,4 +191,5 @@ class _RingPicker(AffinityPicker):
 
 
 _MASK = (1 << 64) - 1
+SORTED = 4096  # points at a time, at most about so many
 ARCS = 6  # for each point at least: the more, the fewer searches

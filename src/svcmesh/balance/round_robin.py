@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from itertools import count, cycle
+from itertools import chain, count, cycle
 from typing import TypeVar
 
+from svcmesh.balance.blocks import MANY, blocks
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.configuration import Configuration
 from svcmesh.balance.picker import Picker, Rng, addresses
@@ -44,14 +45,26 @@ class RotatingPicker(RedrawPicker):
     """A picker whose draws take turns, with `pick` written out: a rotation of endpoints, one step to each.
 
     `pick` and `choose` each have a rotation. With thousands of endpoints the step from a cell to its endpoint waits for
-    memory longer than the rest takes.
+    memory longer than the rest takes. That of `pick` is made at the first one: a mesh, which makes a picker at each
+    change, only chooses.
     """
+
+    _turn: Callable[[], Endpoint]
 
     def __init__(
         self, cells: Sequence[Cell], steps: Sequence[Cell], choose: Draw, choose_from: ChooseFrom, rng: Rng
     ) -> None:
         super().__init__(cells, choose, choose_from)
-        self._turn = rotation([cell.endpoint for cell in steps], rng)
+        self._steps = steps
+        self._rng = rng
+        self._begun: dict[str, Callable[[], Endpoint]] = {}
+
+    def _begin(self) -> Callable[[], Endpoint]:
+        """Return the rotation that `pick` goes by: of threads that make one at the same time, all take the same."""
+        if not self._begun:
+            self._begun.setdefault("turn", rotation([cell.endpoint for cell in self._steps], self._rng))
+        self._turn = turn = self._begun["turn"]
+        return turn
 
     def pick(
         self,
@@ -61,14 +74,17 @@ class RotatingPicker(RedrawPicker):
         """Return the endpoint whose turn it is, or the next one that is not excluded; the key is ignored."""
         if exclude:
             return self.pick_from(exclude)
-        turn = self._turn
+        try:
+            turn = self._turn
+        except AttributeError:
+            turn = self._begin()
         return turn()
 
     def pick_from(self, exclude: Collection[Endpoint]) -> Endpoint | None:
         """Return the next endpoint that is not excluded, or None when there is none."""
-        excluded = addresses(exclude)
+        excluded, turn = addresses(exclude), self._begin()
         for _ in range(DRAWS):
-            endpoint = self._turn()
+            endpoint = turn()
             if endpoint.address not in excluded:
                 return endpoint
         return super().pick_from(exclude)
@@ -77,10 +93,15 @@ class RotatingPicker(RedrawPicker):
 def rotation(cells: Sequence[T], rng: Rng) -> Callable[[], T]:
     """Return a function that returns one of them after the other, for ever, from a random start.
 
-    Threads: any. A step of `itertools.cycle` is one C call, and the GIL is not given up inside it.
+    Threads: any. A step is one C call, and the GIL is not given up inside it. With one exception: where there are many
+    (`svcmesh.balance.blocks`), CPython 3.11 may collect garbage as it begins a block, and should a finalizer then give
+    way to a thread that begins the next one, that block is left out and never freed.
     """
     start = int(rng.random() * len(cells))
-    return cycle([*cells[start:], *cells[:start]]).__next__
+    turns = [*cells[start:], *cells[:start]]
+    if len(turns) < MANY:
+        return cycle(turns).__next__
+    return chain.from_iterable(map(turns.__getitem__, cycle(blocks(len(turns))))).__next__
 
 
 def _turns() -> Among:

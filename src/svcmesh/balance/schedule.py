@@ -1,19 +1,19 @@
 """Candidates drawn together, prepared in advance: what makes a choice of two cheaper than drawing one.
 
 Drawing two different endpoints takes two random numbers and some arithmetic, more than all the rest of a pick. Here
-the draws are made ahead, as laps: lists walked in step by one C iterator. Each lap is stratified. It consists of
-rounds, and in each round every endpoint is the first candidate once, the second once, and so on; who meets whom
-changes from round to round. So shares are even not only on average, but over every few calls.
+the draws are made ahead, as laps: lists walked in step by one C iterator. They are stratified. They consist of rounds,
+and in each round every endpoint is the first candidate once, the second once, and so on; who meets whom changes from
+round to round. So shares are even not only on average, but over every few calls.
 
 A prepared sequence must not fall into step with its caller. Somebody who makes every tenth call a heavy one would, on
 a table that repeats, always offer the heavy ones to the same few endpoints. So nothing repeats:
 
 - With few endpoints there is a table of rounds over an order drawn at random, and every lap enters it at a point
-  drawn anew.
-- With many, every lap is one round made anew: a random start, and partners at a distance that changes. The order is
-  that of the list, for what is near in the list is near in memory: with 10,000 endpoints a pick in random order waits
-  for memory as long as it computes. Building takes two copies of the list, which counts where thousands of endpoints
-  change ten times a second; a lap takes as much, a few nanoseconds for each of its calls.
+  drawn anew. Where it has no room for all pairs, every lap also gives the first candidates of one round other partners:
+  an endpoint that met the same few for ever would have a share by what these are worth.
+- With many, every round is made anew, in the order of the list: a random start, and partners at a distance that
+  changes. Each lap is a block of it, which is at hand when it is walked (`svcmesh.balance.blocks`). Building takes two
+  copies of the list, which counts where thousands of endpoints change ten times a second.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from itertools import count
 from math import ceil, gcd
 from typing import TypeVar
 
+from svcmesh.balance.blocks import BLOCK, MANY, blocks
 from svcmesh.balance.picker import Rng
 
-FEW = 256  # fewer endpoints than this: one round is too short to be worth making anew, so rounds are kept in a table
-ROUNDS = 24  # of them in such a table, about
-LONG = 256  # candidates in a lap, at least: beginning one costs a microsecond, which so many calls share
+ROUNDS = 24  # in the table of those who are few: one round of theirs is too short to be worth making anew
+LONG = BLOCK  # candidates in a lap, at least: beginning one costs a microsecond, which so many calls share
 
 T = TypeVar("T")
 
@@ -37,51 +37,131 @@ Lap = Iterator[tuple[T, ...]]
 Round = list[list[T]]
 """First candidates, second candidates, and so on."""
 
+Begins = Callable[[], list[int]]
+"""Draw where a round begins for the first candidates, for the second ones, and so on."""
 
-def laps(cells: Sequence[T], rng: Rng, together: int) -> Callable[[], Lap[T]]:
+
+def laps(
+    cells: Sequence[T],
+    rng: Rng,
+    together: int,
+    *,
+    beside: Sequence[Sequence[object]] = (),
+    of_first: Sequence[object] = (),
+) -> Callable[[], Lap[T]]:
     """Return a function that starts a new lap on each call.
 
     Args:
         cells: at least ``together`` of them, or of what stands for them.
-        rng: draws where each lap begins and, with few cells, their order.
+        rng: draws where rounds and laps begin and, with few cells, their order.
         together: how many different cells are drawn at a time, at least 2.
+        beside: lists of what else is read of each candidate, in the order of cells; where these are many, it is to be
+            at hand, too.
+        of_first: what else is read of the first candidate.
 
-    Threads: any; a lap can be shared, since a step of zip() over lists is one C call.
+    Threads: any; a lap can be shared, since a step of zip() over lists is one C call. Of two that both begin a round,
+    with many cells, one loses the rest of it.
     """
-    new_round = _rounds(cells, rng, together)
-    if len(cells) >= FEW:
-        return lambda: zip(*new_round(), strict=False)
-    table = _table(new_round, len(cells))
-    random, length = rng.random, len(table[0])
+    size = len(cells)
+    shift = _shifts(size, rng)
+    begins = _begins(size, rng, together, shift)
+    if size >= MANY:
+        return _by_blocks(cells, begins, beside, of_first)
+    order = sorted(cells, key=lambda _: rng.random())
+    rounds = _rounds(size, begins)
+    table = _table(order + order, rounds)
+    new_lap = _through(table, rng)
+    if together > 2 or size - 1 <= ROUNDS:
+        return new_lap
+    return _renewed(new_lap, table[1], order + order, [firsts for firsts, _ in rounds], shift)
+
+
+def _by_blocks(
+    cells: Sequence[T], begins: Begins, beside: Sequence[Sequence[object]], of_first: Sequence[object]
+) -> Callable[[], Lap[T]]:
+    """Return a function that starts laps which are the blocks of a round, and after the last of them a new round."""
+    size, twice = len(cells), [*cells, *cells]
+    parts = blocks(size)
+    this_round = [0], iter(parts[:0])  # over: none has begun
 
     def lap() -> Lap[T]:
-        start = int(random() * length)
-        return zip(*[column[start:] + column[:start] for column in table], strict=False)
+        nonlocal this_round
+        places, rest = this_round
+        part = next(rest, None)
+        if part is None:
+            places, rest = begins(), iter(parts)
+            part = next(rest)
+            this_round = places, rest
+        length = part.stop - part.start
+        starts = [(place + part.start) % size for place in places]
+        for objects in beside:
+            _ = [objects[start : start + length] for start in starts]
+        _ = of_first[starts[0] : starts[0] + length]
+        return zip(*[twice[start : start + length] for start in starts], strict=False)
 
     return lap
 
 
-def _table(new_round: Callable[[], Round[T]], size: int) -> Round[T]:
-    """Return many rounds as one; with few cells every pair of them meets equally often in it."""
+def _through(table: Round[T], rng: Rng) -> Callable[[], Lap[T]]:
+    """Return a function that starts laps through a table, each at a random point."""
+    random, length = rng.random, len(table[0])
+
+    def lap() -> Lap[T]:
+        start = int(random() * length)
+        columns = [column[start:] for column in table]
+        for passed, column in zip(columns, table, strict=True):
+            passed.extend(column[:start])
+        return zip(*columns, strict=False)
+
+    return lap
+
+
+def _renewed(
+    new_lap: Callable[[], Lap[T]], second: list[T], twice: list[T], firsts: list[int], shift: Callable[[], int]
+) -> Callable[[], Lap[T]]:
+    """Return a function that starts laps, and before each of them draws the second candidates of one round anew.
+
+    Args:
+        new_lap: starts one. second: the second candidates in the table that it goes through.
+        twice: all, in their order, two times. firsts: where each round begins in it for the first candidates.
+        shift: says how far from the first candidates the second ones are.
+
+    Threads: any; to change the table is one C call, before and after which it is one of rounds.
+    """
+    size, turn = len(twice) // 2, count().__next__
+
+    def lap() -> Lap[T]:
+        part = turn() % len(firsts)
+        begin = (firsts[part] + shift()) % size
+        second[part * size : (part + 1) * size] = twice[begin : begin + size]
+        return new_lap()
+
+    return lap
+
+
+def _rounds(size: int, begins: Begins) -> list[list[int]]:
+    """Draw where the rounds of a table begin; with few cells every pair of them meets equally often in these."""
     meetings = min(size - 1, ROUNDS)
-    rounds = [new_round() for _ in range(meetings * ceil(ROUNDS / meetings))]
-    columns = [[cell for part in parts for cell in part] for parts in zip(*rounds, strict=True)]
+    return [begins() for _ in range(meetings * ceil(ROUNDS / meetings))]
+
+
+def _table(twice: list[T], rounds: list[list[int]]) -> Round[T]:
+    """Return rounds as one, long enough for a lap."""
+    size = len(twice) // 2
+    columns = [
+        [cell for place in places for cell in twice[place : place + size]] for places in zip(*rounds, strict=True)
+    ]
     return [column * ceil(LONG / len(column)) for column in columns]
 
 
-def _rounds(cells: Sequence[T], rng: Rng, together: int) -> Callable[[], Round[T]]:
-    """Return a function that makes rounds: rotations of one order, so that no cell ever meets itself."""
-    size = len(cells)
-    order = list(cells) if size >= FEW else sorted(cells, key=lambda _: rng.random())
-    twice = order + order
-    shift = _shifts(size, rng)
+def _begins(size: int, rng: Rng, together: int, shift: Callable[[], int]) -> Begins:
+    """Return a function that draws rounds: rotations of one order, so that no cell ever meets itself."""
 
-    def new_round() -> Round[T]:
+    def begins() -> list[int]:
         start = int(rng.random() * size)
-        begins = [start] + [(start + shift()) % size for _ in range(together - 1)]
-        return [twice[begin : begin + size] for begin in begins]
+        return [start] + [(start + shift()) % size for _ in range(together - 1)]
 
-    return new_round
+    return begins
 
 
 def _shifts(size: int, rng: Rng) -> Callable[[], int]:

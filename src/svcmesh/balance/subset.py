@@ -16,12 +16,11 @@ from typing import Any, TypeVar
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.least_request import LeastRequest
 from svcmesh.balance.picker import LoadBalancer, Picker, Rng
+from svcmesh.balance.subset_selector import FALLBACKS, KEYS_SUBSET, SubsetSelector
 from svcmesh.balance.wrapping import Wrapping
 from svcmesh.core import checks
 from svcmesh.core.clock import Clock
 from svcmesh.core.errors import ConfigError
-
-FALLBACKS = ("NO_FALLBACK", "ANY_ENDPOINT", "DEFAULT_SUBSET")
 
 Criteria = Mapping[str, Any] | Iterable[tuple[str, Any]]
 
@@ -39,13 +38,16 @@ class Subset(Wrapping):
         fallback_policy: where no endpoint has them: ``"NO_FALLBACK"`` (default) for nobody, ``"ANY_ENDPOINT"`` for all,
             ``"DEFAULT_SUBSET"`` for those that have ``default_subset``, and nobody where there are none.
         default_subset: values by name, for that fallback only.
+        subset_selectors: other fallbacks, by the names in ``metadata_match`` and in what is left of it; one
+            `SubsetSelector` for each set of names. Default none: ``fallback_policy`` it is.
 
     In a mesh priorities, panic and localities are worked out within the subset, so that what is well elsewhere does not
     count. Illness is no reason to fall back.
 
     Raises:
         ConfigError: no criteria, names that are no text, values that cannot be compared by hash, an unknown fallback, a
-            ``default_subset`` without its fallback or that without it.
+            ``default_subset`` without its fallback or that without it, selectors of the same names, or none of those in
+            ``metadata_match``.
 
     Cost: building is O(n); a pick costs what that of ``child_policy`` does.
     """
@@ -54,6 +56,7 @@ class Subset(Wrapping):
     child_policy: LoadBalancer = field(default_factory=LeastRequest)
     fallback_policy: str = "NO_FALLBACK"
     default_subset: Criteria = ()
+    subset_selectors: Iterable[SubsetSelector] = ()
 
     def __post_init__(self) -> None:
         """Check every field, and store criteria as pairs, which can be compared, hashed and pickled."""
@@ -64,13 +67,20 @@ class Subset(Wrapping):
             object.__setattr__(self, name, _criteria(name, getattr(self, name)))
         if not self.metadata_match:
             raise ConfigError("metadata_match must have at least one value")
-        if (self.fallback_policy == "DEFAULT_SUBSET") != bool(self.default_subset):
+        object.__setattr__(self, "subset_selectors", _selectors(self.subset_selectors))
+        fallbacks = [self.fallback_policy, *(selector.fallback_policy for selector in self.subset_selectors)]
+        if ("DEFAULT_SUBSET" in fallbacks) != bool(self.default_subset):
             raise ConfigError("default_subset and the fallback_policy DEFAULT_SUBSET need each other")
+        if self.subset_selectors and not self._looks()[0]:
+            names = sorted(dict(self.metadata_match))
+            raise ConfigError(
+                f"subset_selectors: none has just the names of metadata_match, {names}: nobody would match"
+            )
 
     def __str__(self) -> str:
         """Return what endpoints must have, for errors."""
-        either = f" or {dict(self.default_subset)}" if self.default_subset else ""
-        return f"{dict(self.metadata_match)}{either}"
+        looks, fallback = self._looks()
+        return " or ".join(map(str, [*looks, *([dict(self.default_subset)] if fallback == "DEFAULT_SUBSET" else [])]))
 
     def over(self, cells: Sequence[Cell], rng: Rng, clock: Clock) -> Picker:
         """Return a picker over cells that live longer than it does."""
@@ -78,19 +88,51 @@ class Subset(Wrapping):
 
     def members(self, cells: Sequence[C]) -> Sequence[C]:
         """Return those of the cells that calls may go to."""
-        found = _matching(cells, self.metadata_match)
-        if found or self.fallback_policy == "NO_FALLBACK":
-            return found
-        return cells if self.fallback_policy == "ANY_ENDPOINT" else _matching(cells, self.default_subset)
+        looks, fallback = self._looks()
+        for wanted in looks:
+            found = _matching(cells, wanted)
+            if found:
+                return found
+        if fallback == "ANY_ENDPOINT":
+            return cells
+        return _matching(cells, dict(self.default_subset)) if fallback == "DEFAULT_SUBSET" else []
+
+    def _looks(self) -> tuple[list[dict[str, Any]], str]:
+        """Return what is looked for, one after the other until somebody has it, and what follows where nobody does."""
+        wanted = dict(self.metadata_match)
+        if not self.subset_selectors:
+            return [wanted], self.fallback_policy
+        looks: list[dict[str, Any]] = []
+        selector = self._selector(wanted)
+        while selector is not None:
+            looks.append(wanted)
+            if selector.fallback_policy != KEYS_SUBSET:
+                return looks, selector.fallback_policy or self.fallback_policy
+            wanted = {name: wanted[name] for name in sorted(selector.fallback_keys_subset)}
+            selector = self._selector(wanted)
+        return looks, self.fallback_policy
+
+    def _selector(self, wanted: Mapping[str, Any]) -> SubsetSelector | None:
+        return next((selector for selector in self.subset_selectors if selector.keys == wanted.keys()), None)
 
 
-def _matching(cells: Sequence[C], criteria: Criteria) -> list[C]:
-    wanted = dict(criteria).items()
-    return [cell for cell in cells if all(_has(cell.endpoint.metadata, name, value) for name, value in wanted)]
+def _matching(cells: Sequence[C], wanted: Mapping[str, Any]) -> list[C]:
+    return [cell for cell in cells if all(_has(cell.endpoint.metadata, name, wanted[name]) for name in wanted)]
 
 
 def _has(metadata: Mapping[str, Any], name: str, value: object) -> bool:
     return name in metadata and bool(metadata[name] == value)
+
+
+def _selectors(given: Any) -> tuple[SubsetSelector, ...]:
+    several = isinstance(given, Iterable) and not isinstance(given, str | bytes)
+    found: tuple[SubsetSelector, ...] = tuple(given) if several else ()
+    if not several or not all(isinstance(selector, SubsetSelector) for selector in found):
+        raise ConfigError(f"subset_selectors must be several SubsetSelector, not {given!r}")
+    for number, selector in enumerate(found):
+        if selector.keys in [other.keys for other in found[:number]]:
+            raise ConfigError(f"subset_selectors: there are two for the names {sorted(selector.keys)}")
+    return found
 
 
 def _criteria(field: str, given: Criteria) -> tuple[tuple[str, Any], ...]:

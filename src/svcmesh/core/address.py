@@ -17,7 +17,7 @@ from svcmesh.core.errors import ConfigError
 _LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"  # RFC 1123, and the underscore of docker compose and of SRV names
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-_IPV4_AND_PORT = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}:{_PORT}")
+_ipv4_and_port = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}:{_PORT}").fullmatch
 """What nearly all addresses are: one look at it takes a tenth of the time that all other looks take together."""
 
 _HOST = re.compile(rf"(?=.{{1,254}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
@@ -45,7 +45,7 @@ class Address:
 
 def is_usual(text: str) -> bool:
     """Whether ``text`` is an IPv4 address and a port, which need not be parsed to be known as well-formed."""
-    return type(text) is str and _IPV4_AND_PORT.fullmatch(text) is not None
+    return type(text) is str and _ipv4_and_port(text) is not None
 
 
 def check_address(text: str) -> None:
@@ -54,7 +54,7 @@ def check_address(text: str) -> None:
     Raises:
         ConfigError: as `parse_address`.
     """
-    if not is_usual(text):
+    if type(text) is not str or _ipv4_and_port(text) is None:  # `is_usual`, of which there are thousands
         parse_address(text)
 
 

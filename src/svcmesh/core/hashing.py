@@ -49,7 +49,10 @@ def murmur2(data: str | bytes) -> int:
 
 def _octets(data: str | bytes) -> bytes:
     if isinstance(data, str):
-        return data.encode()
+        try:
+            return data.encode()
+        except UnicodeEncodeError:  # half of a pair, which JSON can hold; a stranger's metadata is no reason to fail
+            return data.encode(errors="surrogatepass")
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data)
     raise TypeError(f"only text and bytes are hashed, not {data!r}")

@@ -6,9 +6,10 @@ only the transport knows whether a request was sent, and whether an error blames
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 
 class Kind(Enum):
@@ -25,6 +26,16 @@ class Kind(Enum):
     CANCELLED = "cancelled"  # the caller gave up: neither good nor bad news
 
 
+class Stream(Protocol):
+    """What an attempt leaves in flight when it ends: the body of an answer, which counts its own end.
+
+    Attributes:
+        bad: the attempt counts against the endpoint, so that its end is no success when it comes.
+    """
+
+    bad: bool
+
+
 @dataclass(slots=True)
 class Outcome:
     """The end of one attempt or of one call.
@@ -37,6 +48,7 @@ class Outcome:
             ``per-try-timeout``; for a status, its code as text (``503``, ``UNAVAILABLE``).
         blames: the endpoint is at fault, so ejection and breakers count it.
         retry_after: seconds that the other side asks us to wait, or None; negative: it asks not to be asked again.
+        stream: what of it is still in flight, where that may be.
     """
 
     kind: Kind
@@ -45,6 +57,7 @@ class Outcome:
     reason: str = ""
     blames: bool = False
     retry_after: float | None = None
+    stream: Stream | None = None
 
     @property
     def refused(self) -> bool:
@@ -56,6 +69,9 @@ CONNECT_FAILURE = "connect-failure"
 RESET = "reset"
 REFUSED_STREAM = "refused-stream"
 PER_TRY_TIMEOUT = "per-try-timeout"
+
+OWN_TROUBLE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Errors of this host, which has no file or memory left for one more connection: they say nothing of the other one."""
 
 GATEWAY_STATUSES = frozenset({502, 503, 504})
 """HTTP statuses that blame the endpoint (Envoy's consecutive_gateway_failure); a 500 is the application's own."""

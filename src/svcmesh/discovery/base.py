@@ -39,6 +39,25 @@ class Refreshing(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """What a discovery goes on with although it cannot ask for it: the instant since when, and why."""
+
+    since: float
+    error: str
+
+
+@runtime_checkable
+class Lagging(Protocol):
+    """A discovery of several parts, which goes on with what a part of it said last while that one fails."""
+
+    def lag(self, service: str) -> Lag | None:
+        """Return since when some of what was said last of ``service`` may be out of date; None: it is not.
+
+        By the clock of the mesh. Never raises; asked on any thread, off the success path.
+        """
+
+
 @runtime_checkable
 class Given(Protocol):
     """A discovery whose endpoints were given and never change: nothing has to be watched, so nothing is started."""

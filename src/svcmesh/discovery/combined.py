@@ -7,9 +7,9 @@ a spare registry that is asked only in an emergency has never been tried.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
 
 from cachetools import LRUCache
 
@@ -19,11 +19,12 @@ from svcmesh.core.emit import silent
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError
 from svcmesh.core.snapshot import Snapshot
-from svcmesh.discovery.base import Discovery, Named, Refreshing
+from svcmesh.discovery.base import Discovery, Lag, Named, Refreshing
 from svcmesh.discovery.opened import identity_of
 from svcmesh.discovery.strand import News, Strand, failure, following
 from svcmesh.discovery.uri import open_discovery
 from svcmesh.discovery.uri_parts import Surroundings
+from svcmesh.policy.watch_backoff import WATCHES
 
 Source = str | Discovery | Mapping[str, Sequence[str | Endpoint]]
 """What a part may be: all that ``Mesh(discovery=…)`` takes."""
@@ -44,7 +45,9 @@ def first(*sources: Source, patience: float = PATIENCE) -> First:
     Args:
         sources: URIs, discoveries or dicts, the preferred one first.
         patience: seconds that a source is waited for before it is passed over: for its first answer, and for its
-            return when it fails after one. One that fails at once is not waited for.
+            return when it fails after one. It is asked again at intervals of up to 5 s, so that one that failed is
+            passed over when it has failed for so long and is asked the next time. One that fails at once is not
+            waited for.
 
     Raises:
         ConfigError: a source that ``Mesh(discovery=…)`` would refuse, or none; ``patience`` is negative.
@@ -55,8 +58,8 @@ def first(*sources: Source, patience: float = PATIENCE) -> First:
 def union(*sources: Source, priorities: Sequence[int] | None = None, patience: float = PATIENCE) -> Union:
     """Return a discovery that has the endpoints of all ``sources``.
 
-    A source that fails keeps what it said last. An address that several have is that of the source with the lowest
-    priority, or of the first.
+    A source that fails keeps what it said last, and `Mesh.state` says for how long it fails. An address that several
+    have is that of the source with the lowest priority, or of the first.
 
     Args:
         sources: URIs, discoveries or dicts.
@@ -105,9 +108,9 @@ class _Several:
             if isinstance(part, Refreshing):
                 part.refresh(service)
 
-    def _strands(self, service: str, said: Iterable[Snapshot | None] = ()) -> list[Strand]:
-        last: Iterator[Any] = iter(said)
-        return [Strand(part, service, self._surroundings, next(last, None)) for part in self.parts]
+    def _strands(self, service: str, before: Sequence[Strand] = ()) -> list[Strand]:
+        left: Sequence[Strand | None] = before or [None] * len(self.parts)
+        return [Strand(part, service, self._surroundings, one) for part, one in zip(self.parts, left, strict=True)]
 
     def _now(self) -> float:
         return self._surroundings.clock.now()
@@ -167,7 +170,11 @@ class First(_Several):
         """Return until when a source counts; None: it is well, and counts."""
         if strand.error is None:
             return began + self._patience if strand.said is None else None
-        return (strand.failing_since or 0.0) + self._patience if strand.said is not None else float("-inf")
+        if strand.said is None:
+            return float("-inf")
+        # It is not asked all the time: that it is still away is known when it fails again, or does not even do that.
+        late = strand.failed_at - strand.failing_since >= self._patience
+        return strand.failed_at if late else strand.failing_since + self._patience + WATCHES.cap
 
 
 class Union(_Several):
@@ -186,7 +193,8 @@ class Union(_Several):
             raise ConfigError(f"priorities needs one number for each of {len(sources)} sources, not {priorities!r}")
         for priority in self._priorities:
             checks.whole("priorities", priority, 0)
-        self._last: LRUCache[str, list[Snapshot | None]] = LRUCache(REMEMBERED)
+        self._last: LRUCache[str, list[Strand]] = LRUCache(REMEMBERED)
+        self._followed: dict[str, list[Strand]] = {}
 
     def opened(self, surroundings: Surroundings) -> Union:
         """Return the same by the clock of a mesh, and reporting to it."""
@@ -202,7 +210,7 @@ class Union(_Several):
         strands, news = self._strands(service, self._last.get(service, ())), News(clock)
         until: float | None = self._now() + self._patience
         shown: list[int] = []
-        async with following(strands, news):
+        async with self._following(service, strands, news):
             while True:
                 if until is not None and (self._now() >= until or all(strand.settled for strand in strands)):
                     until = None
@@ -216,8 +224,26 @@ class Union(_Several):
                 snapshot = joined(said, self._priorities)
                 if not snapshot.endpoints and any(s.error is not None and s.said is None for s in strands):
                     raise failure(strands)
-                self._last[service], shown = said, answers
+                self._last[service], shown = strands, answers
                 yield snapshot
+
+    def lag(self, service: str) -> Lag | None:
+        """Return what is known of the part whose word is the oldest of those that fail; None if none does."""
+        lags = [lag for strand in self._followed.get(service, ()) if (lag := strand.lag) is not None]
+        if not lags:
+            return None
+        oldest = min(lags, key=lambda lag: lag.since)
+        return replace(oldest, error=f"{len(lags)} of {len(self.parts)} sources: {oldest.error}")
+
+    @asynccontextmanager
+    async def _following(self, service: str, strands: list[Strand], news: News) -> AsyncGenerator[None]:
+        self._followed[service] = strands
+        try:
+            async with following(strands, news):
+                yield
+        finally:
+            if self._followed.get(service) is strands:
+                del self._followed[service]
 
 
 def joined(said: Sequence[Snapshot | None], priorities: Sequence[int]) -> Snapshot:
@@ -234,4 +260,5 @@ def joined(said: Sequence[Snapshot | None], priorities: Sequence[int]) -> Snapsh
     there = [snapshot for snapshot in said if snapshot is not None]
     policy = next((snapshot.policy for snapshot in there if snapshot.policy is not None), None)
     vouched = len(there) == len(said) and all(snapshot.authoritative for snapshot in there)
-    return Snapshot(endpoints, policy=policy, authoritative=vouched)
+    ordered = any(snapshot.ordered for snapshot in there)
+    return Snapshot(endpoints, policy=policy, authoritative=vouched, ordered=ordered)

@@ -50,7 +50,7 @@ def parse_document(text: str, where: str, *, is_json: bool) -> Any:
     """
     try:
         if is_json:
-            return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+            return STRICT_JSON.decode(text)
         _check_depth(text)
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - it is a safe loader with one more check
     except json.JSONDecodeError as error:
@@ -110,6 +110,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON number")
+
+
+STRICT_JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
+"""What reads JSON in which no key of an object may stand twice."""
 
 
 class _StrictLoader(_LOADER):  # type: ignore[misc]  # the base is chosen when PyYAML is imported

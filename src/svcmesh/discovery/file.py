@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -22,9 +23,10 @@ from svcmesh.core.emit import Emit, silent
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.core.snapshot import Snapshot
-from svcmesh.discovery.documents import line_of, parse_document, text_of
+from svcmesh.discovery.documents import STRICT_JSON, line_of, parse_document, text_of
+from svcmesh.discovery.elements import Known, read_elements
 from svcmesh.discovery.file_watched import POLL, SELDOM, WatchedFile
-from svcmesh.discovery.listing import ListingError, describe, endpoints_from
+from svcmesh.discovery.listing import ListingError, describe, endpoint_from, endpoints_from
 from svcmesh.discovery.names import quote_name, unquote_name
 from svcmesh.discovery.uri_parts import SERVICE, Uri, decoded, no_query
 
@@ -62,7 +64,7 @@ class FileDiscovery:
         parse: Callable[[bytes, str], Listing] | None = None,
     ) -> None:
         self._path = path
-        self._parse = decode if parse is None else parse
+        self._parse = parse
         self._clock = clock
         self._emit = emit
         self._mapped: tuple[str, ...] = ()
@@ -91,7 +93,9 @@ class FileDiscovery:
             path = path.replace("{service}", quote_name("service", service))
         document = self._documents.get(path)
         if document is None:
-            document = self._documents[path] = WatchedFile(path, self._parse, self._clock, self._emit, every)
+            known = Known()
+            parse = partial(decode, known=known) if self._parse is None else self._parse
+            document = self._documents[path] = WatchedFile(path, parse, self._clock, self._emit, every)
         self._remembered[path] = document
         version = 0
         while True:
@@ -100,14 +104,17 @@ class FileDiscovery:
             yield select(listing, service)
 
 
-def decode(content: bytes, path: str) -> Listing:
+def decode(content: bytes, path: str, known: Known | None = None) -> Listing:
     """Return all endpoints in a file's content.
+
+    Args:
+        content: of the file. path: its name. known: endpoints from before, to be used again; brought up to date.
 
     Raises:
         DiscoveryError: the first mistake, wherever in the file it stands, with path, line and field.
     """
     text = text_of(content, path)
-    document = parse_document(text, path, is_json=path.endswith(".json"))
+    document = _in_json(text, path, known) if path.endswith(".json") else parse_document(text, path, is_json=False)
     try:
         return _listing(document)
     except ListingError as error:
@@ -115,6 +122,15 @@ def decode(content: bytes, path: str) -> Listing:
         line_text = "" if line_number is None else f", line {line_number}"
         field = describe(error.path)
         raise DiscoveryError(f"{path}{line_text}{', ' + field if field else ''}: {error}") from None
+
+
+def _in_json(text: str, path: str, known: Known | None) -> Any:
+    """Return what is in a file, with endpoints already where they are right; where one is wrong, as it stands there."""
+    to_list = () if text.lstrip().startswith("[") else (None,)
+    try:
+        return read_elements(text, endpoint_from, to_list, known, STRICT_JSON)
+    except (ValueError, RecursionError):  # ConfigError is one
+        return parse_document(text, path, is_json=True)
 
 
 def path_of(uri: Uri) -> str:

@@ -120,19 +120,24 @@ class Lines:
         """Make one request, and read its answer inside the block.
 
         Raises:
-            NoAnswer: also where reading fails. Unfit: it cannot be asked. DiscoveryError: files of TLS are missing.
+            NoAnswer: also where reading fails. Unfit: it cannot be asked, or the answer is packed.
+            DiscoveryError: files of TLS are missing.
         """
         import httpx
 
         kept = self._opened[asyncio.get_running_loop()]
         try:
             async with kept.exchange(ask) as response:
+                _check_plain(response.headers)
                 yield response
-        except (httpx.TransportError, httpx.StreamError, httpx.DecodingError) as error:
+        except (httpx.TransportError, httpx.StreamError) as error:
             if isinstance(error, httpx.ConnectError):
                 kept.forget_context()  # files of TLS may have been replaced
             kind = Silence if isinstance(error, httpx.ReadTimeout) else NoAnswer
             raise kind(_text(error, ask.patience, self._whose)) from None
+        except ssl.SSLError as error:  # of a server that refuses our certificate, or the lack of one, with TLS 1.3:
+            kept.forget_context()  # it says so when the handshake is over, and httpcore knows of no such end
+            raise NoAnswer(f"TLS failed ({error}): does {self._whose} want another certificate?") from None
         except httpx.InvalidURL as error:
             raise Unfit(f"cannot be asked: {error}") from None
 
@@ -196,6 +201,17 @@ class _Kept:
         if server.url.startswith("https:"):
             self._context = context = self._context or tls_context(self._tls, self._whose)
         return OneConnection(context, server.socket)
+
+
+def _check_plain(headers: Mapping[str, str]) -> None:
+    """Refuse an answer that is packed, which nobody asked for: a few bytes of it may be any number of bytes.
+
+    Raises:
+        Unfit: it is.
+    """
+    packed = headers.get("content-encoding", "identity")
+    if packed.strip().lower() not in {"", "identity"}:
+        raise Unfit(f"answered packed ({packed[:80]!r}), which was not asked for: is a proxy in between?")
 
 
 async def body_of(response: Reply, largest: int) -> bytes:

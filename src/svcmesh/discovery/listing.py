@@ -12,7 +12,7 @@ from typing import Any
 
 from svcmesh.core import checks
 from svcmesh.core.address import check_address
-from svcmesh.core.endpoint import Endpoint, Health, Locality, locality_of
+from svcmesh.core.endpoint import Endpoint, Health, Locality, assembled, locality_of, with_known_keys
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.documents import Path
 
@@ -29,7 +29,7 @@ class ListingError(ConfigError):
 
 
 def endpoints_from(value: Any, path: Path = ()) -> tuple[Endpoint, ...]:
-    """Build the endpoints of a list; ``path`` is where in its document the list stands.
+    """Build the endpoints of a list; ``path`` is where in its document the list stands. Some may be endpoints already.
 
     Raises:
         ListingError: with the path of the first mistake.
@@ -38,7 +38,7 @@ def endpoints_from(value: Any, path: Path = ()) -> tuple[Endpoint, ...]:
         raise ListingError(f"expected a list of endpoints, not {_kind(value)}", path)
     found: dict[str, Endpoint] = {}
     for number, item in enumerate(value):
-        endpoint = _endpoint(item, (*path, number))
+        endpoint = item if isinstance(item, Endpoint) else endpoint_from(item, (*path, number))
         if endpoint.address in found:
             raise ListingError(f"address {endpoint.address!r} is listed twice", (*path, number))
         found[endpoint.address] = endpoint
@@ -51,7 +51,38 @@ def describe(path: Path) -> str:
     return text.removeprefix(".")
 
 
-def _endpoint(item: Any, path: Path) -> Endpoint:
+def endpoint_from(item: Any, path: Path = ()) -> Endpoint:
+    """Build one endpoint; ``path`` is where in its document it stands.
+
+    Raises:
+        ListingError: with the path of the first mistake.
+    """
+    try:
+        return _usual(item)
+    except (ValueError, KeyError, AttributeError, TypeError, OverflowError):  # ConfigError is a ValueError
+        return _thorough(item, path)
+
+
+def _usual(item: Any) -> Endpoint:
+    """Build an endpoint in few steps, as long as nothing in it is wrong; any error says no more than that it is."""
+    if type(item) is str:
+        return Endpoint(item)
+    address, weight, priority = item["address"], item.get("weight", 1.0), item.get("priority", 0)
+    if (
+        not _NAMES.issuperset(item)
+        or type(weight) not in _NUMBERS
+        or not 0 <= weight <= checks.LARGEST
+        or type(priority) is not int
+        or priority < 0
+    ):
+        raise ValueError
+    check_address(address)
+    locality, metadata = _locality(item.get("locality")), with_known_keys(_metadata(item.get("metadata", {})))
+    return assembled(address, float(weight), locality, priority, metadata, _HEALTHS[item.get("health", "healthy")])
+
+
+def _thorough(item: Any, path: Path) -> Endpoint:
+    """Build an endpoint field by field, so that a mistake has its place."""
     fields: dict[str, Any] = {}
     at: Path = ()
     try:
@@ -99,6 +130,8 @@ def _locality(value: Any) -> Locality | None:
     if value is None:
         return None
     known = Locality.__dataclass_fields__
+    if type(value) is dict and _PLACING.issuperset(value) and _TEXT.issuperset(map(type, value.values())):
+        return locality_of(**value) or _NOWHERE  # as nearly all are
     if not isinstance(value, dict):
         raise ListingError(f"a locality is a mapping with {', '.join(known)}, not {_kind(value)}", ())
     for key, part in value.items():
@@ -106,7 +139,7 @@ def _locality(value: Any) -> Locality | None:
             raise ListingError(f"unknown key {key!r}; known are {', '.join(known)}", (str(key),))
         if not isinstance(part, str):
             raise ListingError(f"expected text, not {_kind(part)}", (key,))
-    return locality_of(**value) or Locality()
+    return locality_of(value.get("region", ""), value.get("zone", ""), value.get("sub_zone", "")) or _NOWHERE
 
 
 def _health(value: Any) -> Health:
@@ -120,6 +153,12 @@ def _health(value: Any) -> Health:
 def _metadata(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ListingError(f"metadata is a mapping, not {_kind(value)}", ())
+    if (
+        len(value) < LARGEST_METADATA
+        and _TEXT.issuperset(map(type, value))
+        and _PLAIN.issuperset(map(type, value.values()))
+    ):
+        return value  # as nearly all are
     left = LARGEST_METADATA
     waiting: list[Any] = [value]
     while waiting:
@@ -138,6 +177,13 @@ def _metadata(value: Any) -> Mapping[str, Any]:
     return value
 
 
+_HEALTHS = {health.value: health for health in Health}
+_NOWHERE = Locality()
+_PLACING = frozenset(Locality.__dataclass_fields__)
+_NUMBERS = frozenset({int, float})
+_TEXT = frozenset({str})
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
 _FIELDS: Mapping[str, Callable[[Any], Any]] = {
     "address": _address,
     "weight": _weight,
@@ -146,6 +192,7 @@ _FIELDS: Mapping[str, Callable[[Any], Any]] = {
     "metadata": _metadata,
     "health": _health,
 }
+_NAMES = frozenset(_FIELDS)
 
 
 def _kind(value: Any) -> str:

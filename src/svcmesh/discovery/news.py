@@ -28,6 +28,7 @@ class News:
         version: str | int | None,
         authoritative: bool,
         policy: Mapping[str, Any] | None = None,
+        ordered: bool = False,
     ) -> Snapshot | None:
         """Return a snapshot, or None if that was known; say what is ``left_out`` when that is another."""
         if left_out != self._left_out:
@@ -39,4 +40,4 @@ class News:
         if known == self._known:
             return None
         self._known = known
-        return Snapshot(endpoints, version=version, policy=policy, authoritative=authoritative)
+        return Snapshot(endpoints, version=version, policy=policy, authoritative=authoritative, ordered=ordered)

@@ -1,11 +1,22 @@
 """How often a registry may be asked: a bucket of tokens. Churn makes no busy loop, a single change waits for nothing.
 
+And when those ask again who lost it in one moment: not in one moment.
+
 Source: hashicorp/consul#5358, where blocking queries of a busy service came back without a pause.
 """
 
 from __future__ import annotations
 
+from svcmesh.balance.picker import Rng
 from svcmesh.core.clock import Clock, sleep_until
+
+SPREAD = 4.0
+"""Seconds over which clients come back to a registry that was restarted."""
+
+
+async def spread(clock: Clock, rng: Rng) -> None:
+    """Wait for this client's moment to come back."""
+    await sleep_until(clock, clock.now() + SPREAD * rng.random())
 
 
 class Bucket:

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from random import Random
 
-from svcmesh.core.clock import Clock, heed_cancellation, sleep_until, wait_for
-from svcmesh.core.errors import DiscoveryError, SvcmeshError
+from svcmesh.core.clock import Clock, sleep_until, wait_for
+from svcmesh.core.errors import DiscoveryError
 from svcmesh.core.snapshot import Snapshot
-from svcmesh.discovery.base import Discovery
+from svcmesh.core.told import told
+from svcmesh.discovery.base import Discovery, Lag
+from svcmesh.discovery.snapshots import snapshots_of
 from svcmesh.discovery.uri_parts import Surroundings
-from svcmesh.policy.backoff import FullJitter
-
-BACKOFF = FullJitter(base=0.1, cap=5.0)
-"""Waits before a source is asked again; as the engine's, for it is the same question."""
+from svcmesh.policy.watch_backoff import WATCHES, told_wait
 
 _STEADY = 1.0  # seconds that a watch must have lasted for its back-off to begin anew
 
@@ -29,14 +28,22 @@ class Strand:
     """What one source says of one service.
 
     Attributes:
-        said: its last snapshot, or None. error: why it fails, None while it does not. failing_since: the instant.
+        said: its last snapshot, or None. error: why it fails, None while it does not.
+        failing_since: the instant of its first failure. failed_at: that of its last; both 0.0 while it does not fail.
+        lag: since when ``said`` may be out of date, and why; None: it is not.
+
+    Args:
+        before: what an earlier watch has left, whose word counts until there is another one.
     """
 
-    def __init__(self, discovery: Discovery, service: str, surroundings: Surroundings, said: Snapshot | None) -> None:
-        self.said = said
+    def __init__(
+        self, discovery: Discovery, service: str, surroundings: Surroundings, before: Strand | None = None
+    ) -> None:
+        self.said: Snapshot | None = None if before is None else before.said
+        self.lag: Lag | None = None if before is None else before.lag
         self.fresh = False
         self.error: str | None = None
-        self.failing_since: float | None = None
+        self.failing_since = self.failed_at = 0.0
         self._discovery = discovery
         self._service = service
         self._emit = surroundings.emit
@@ -60,33 +67,26 @@ class Strand:
                 error = caught
             now = self._clock.now()
             self._failures = 1 if self.error is None and now - began >= _STEADY else self._failures + 1
-            wait = BACKOFF.seconds(self._failures, self._rng)
-            if isinstance(error, SvcmeshError) and error.retry_after is not None:
-                wait = min(BACKOFF.cap, max(wait, error.retry_after))
+            wait = WATCHES.seconds(self._failures, self._rng, answered=self.said is not None, told=told_wait(error))
             if self.error is None:
                 self.failing_since = now
-            self.error = str(error) if isinstance(error, SvcmeshError) else f"{type(error).__name__}: {error}"
+            self.failed_at = now
+            self.error = told(error)
+            if self.said is not None:
+                self.lag = Lag(now if self.lag is None else self.lag.since, self.error)
             self._emit("discovery.failed", service=self._service, error=self.error, retry_in=wait)
             changed()
             await sleep_until(self._clock, now + wait)
 
     async def _watch(self, changed: Callable[[], object]) -> None:
-        snapshots = self._discovery.watch(self._service)
-        try:
+        async with aclosing(snapshots_of(self._discovery, self._service)) as snapshots:
             async for snapshot in snapshots:
-                heed_cancellation()
-                if not isinstance(snapshot, Snapshot):
-                    raise DiscoveryError(f"{type(self._discovery).__name__}.watch yielded {snapshot!r}, no Snapshot")
                 failed = self.error is not None
-                self.said, self.fresh, self.error, self.failing_since = snapshot, True, None, None
+                self.said, self.fresh, self.error, self.lag = snapshot, True, None, None
+                self.failing_since = self.failed_at = 0.0
                 if failed:
                     self._emit("discovery.recovered", service=self._service)
                 changed()
-        finally:
-            close = getattr(snapshots, "aclose", None)
-            if close is not None:
-                with suppress(Exception):
-                    await close()
 
 
 class News:

@@ -35,7 +35,8 @@ from svcmesh.engine.aside import Aside
 MAX_AGE = 86_400.0
 """Seconds after which what was known is not worth knowing: addresses are given to others, and a call would reach them.
 
-It is fixed: a longer one helps only where a registry is down for longer than a day and processes still start."""
+A longer one helps only where a registry is down for longer than a day and processes still start; a shorter one may
+be asked for by `Mesh(max_stale=…)`."""
 
 _ABANDONED = 3600.0  # seconds after which a file that was being written is nobody's any more
 _LONGEST_ERROR = 500
@@ -56,6 +57,7 @@ class Cache:
     Args:
         directory: absolute; made with mode 0700 unless it is there. emit: told of ``config.warning``.
         wall: the wall clock, in seconds since 1970: a file outlives the machine's monotonic clock.
+        oldest: seconds after which what was known is not used, `MAX_AGE` at most.
         aside: does what may block.
 
     Raises:
@@ -63,12 +65,19 @@ class Cache:
     """
 
     def __init__(
-        self, directory: str, emit: Emit, *, wall: Callable[[], float] = time.time, aside: Aside | None = None
+        self,
+        directory: str,
+        emit: Emit,
+        *,
+        wall: Callable[[], float] = time.time,
+        oldest: float | None = None,
+        aside: Aside | None = None,
     ) -> None:
         make_private(directory, _ROLE)
         self.directory = directory
         self.emit = emit
         self.wall = wall
+        self.oldest = MAX_AGE if oldest is None else min(oldest, MAX_AGE)
         self.aside = Aside("svcmesh-cache") if aside is None else aside
         self._swept = False
 
@@ -162,13 +171,17 @@ class Slot:
             return None
         saved = decode(content, self._path, self._subject)
         age = max(0.0, self._cache.wall() - saved.at)  # a clock that was set back says nothing of the age
-        if age > MAX_AGE:
-            raise DiscoveryError(f"it is {age / 3600:.0f} hours old, and not used after {MAX_AGE / 3600:.0f}")
+        if age > self._cache.oldest:
+            raise DiscoveryError(f"it is {_long(age)} old, and not used after {_long(self._cache.oldest)}")
         return Recalled(saved.snapshot, age) if saved.snapshot.endpoints else None
 
 
-def open_cache(directory: Any, emit: Emit) -> Cache | None:
-    """Open what ``Mesh(cache=…)`` was given; None is none.
+def _long(seconds: float) -> str:
+    return f"{seconds / 3600:.0f} hours" if seconds >= 2 * 3600 else f"{seconds:.0f} seconds"
+
+
+def open_cache(directory: Any, emit: Emit, oldest: float | None = None) -> Cache | None:
+    """Open what ``Mesh(cache=…)`` was given; None is none. ``oldest``: as of `Cache`.
 
     Raises:
         ConfigError: no path, or a directory that cannot be made or is not private to this user.
@@ -179,7 +192,7 @@ def open_cache(directory: Any, emit: Emit) -> Cache | None:
     if not isinstance(path, str) or not path or "\0" in path:
         raise ConfigError(f"cache must be the path of a directory, such as '/var/cache/app', not {directory!r}")
     try:
-        return Cache(os.path.abspath(path), emit)  # noqa: PTH100 - symlinks on the way may be moved later
+        return Cache(os.path.abspath(path), emit, oldest=oldest)  # noqa: PTH100 - symlinks on the way may be moved later
     except (DiscoveryError, OSError) as error:
         raise ConfigError(f"cache={path!r}: {error}") from None
 

@@ -78,7 +78,11 @@ class Knocker:
         """Have ``member`` dialled in the background until it answers, or ``breaker`` is open no more."""
         if breaker not in self._under_way and member.endpoint is not PICKED:
             self._under_way.add(breaker)
-            self._cluster.runtime.worker.submit(self._until_back(breaker, member))
+            try:
+                self._cluster.runtime.worker.submit(self._until_back(breaker, member))
+            except BaseException:
+                self._under_way.discard(breaker)
+                raise
 
     async def _until_back(self, breaker: Breaker, member: Member) -> None:
         cluster, runtime = self._cluster, self._cluster.runtime

@@ -15,10 +15,11 @@ from weakref import WeakSet
 from svcmesh.core.endpoint import Endpoint, Health
 from svcmesh.core.errors import ConfigError
 from svcmesh.core.snapshot import Difference, Snapshot
+from svcmesh.discovery.base import Lag
 from svcmesh.engine.draining import drain
 from svcmesh.engine.ejections import Ejections
 from svcmesh.engine.health.health_checks import HealthChecks
-from svcmesh.engine.member import NEVER, Member
+from svcmesh.engine.member import NEVER, Commons, Member
 from svcmesh.engine.runtime import Runtime
 from svcmesh.engine.watch_state import WatchState
 from svcmesh.policy.fault import Fault
@@ -55,6 +56,10 @@ class Followed(Protocol):
     @property
     def state(self) -> WatchState:
         """What is known of the watch."""
+
+    @property
+    def lag(self) -> Lag | None:
+        """What discovery goes on with although it cannot ask for it."""
 
     def doubt(self) -> None:
         """Have discovery ask again, where it can."""
@@ -105,18 +110,17 @@ class Cluster:
         self.asleep = False
         self.follower: Followed | None = None
         self.timers = timers
-        self._look = self.look  # one for all members
+        self._commons = Commons(self.look)
         self._shared: dict[Hashable, Any] = {}
         self._views: WeakSet[Subscriber] = WeakSet()
         self._waiters: set[Callable[[], object]] = set()
+        self._waiting = RLock()  # their own: `lock` is held while a first table is built, and waits must end in time
         self._reports: deque[Report] = deque()
         self._rebuilding = False
         self._stale = False
         self._panicking: set[int] = set()
         self._sent: Any = None
         self._due = NEVER
-        self._horizon = 0.0
-        self._tick = NEVER
 
     # -- what views share ------------------------------------------------------------------------------------------
 
@@ -137,11 +141,12 @@ class Cluster:
         """Let ``view`` take part; ``windows`` are the seconds back for which it wants successes remembered."""
         with self.lock:
             self._views.add(view)
-            if windows and (max(windows) > self._horizon or min(windows) / TICKS_PER_WINDOW < self._tick):
-                self._horizon = max(self._horizon, *windows)
-                self._tick = min(self._tick, min(windows) / TICKS_PER_WINDOW)
+            commons = self._commons
+            if windows and (max(windows) > commons.horizon or min(windows) / TICKS_PER_WINDOW < commons.tick):
+                commons.horizon = max(commons.horizon, *windows)
+                commons.tick = min(commons.tick, min(windows) / TICKS_PER_WINDOW)
                 for member in self.members.values():
-                    member.keep_timeline(self._horizon, self._tick)
+                    member.restart_timeline()
         self.rebuild()
 
     # -- snapshots -------------------------------------------------------------------------------------------------
@@ -156,7 +161,8 @@ class Cluster:
         with self.lock:
             age = None if self.changed_at is None else now - self.changed_at
             members, added, changed = self._members(snapshot.endpoints, now)
-            left = [m for address, m in self.members.items() if address not in members]
+            staying = len(members) - len(added)
+            left = [] if staying == len(self.members) else [m for a, m in self.members.items() if a not in members]
             change = Difference(tuple(added), tuple(member.endpoint for member in left), tuple(changed))
             self.members = members
             self.draining.update(left)
@@ -205,33 +211,24 @@ class Cluster:
 
         Most of thousands are the very objects that they were before, see `svcmesh.core.snapshot.sharing`.
         """
-        known = self.members
+        known, commons = self.members, self._commons
         members: dict[str, Member] = {}
         added: list[Endpoint] = []
         changed: list[Endpoint] = []
         for endpoint in endpoints:
             address = endpoint.address
             member = known.get(address)
-            if member is None or member.endpoint is not endpoint:
-                if member is None:
-                    added.append(endpoint)
-                elif member.endpoint != endpoint:
+            if member is None:
+                member = Member(endpoint, commons, now)
+                added.append(endpoint)
+            elif member.endpoint is not endpoint:
+                before, member.endpoint = member.endpoint, endpoint
+                if before.health is _UNHEALTHY and endpoint.health is not _UNHEALTHY:
+                    member.since = now
+                if before != endpoint:
                     changed.append(endpoint)
-                member = self._member(endpoint, now)
             members[address] = member
         return members, added, changed
-
-    def _member(self, endpoint: Endpoint, now: float) -> Member:
-        member = self.members.get(endpoint.address)
-        if member is None:
-            member = Member(endpoint, self._look)
-            member.since = now
-            if self._horizon:
-                member.keep_timeline(self._horizon, self._tick)
-        elif member.endpoint.health is _UNHEALTHY and endpoint.health is not _UNHEALTHY:
-            member.since = now
-        member.endpoint = endpoint
-        return member
 
     # -- waiting for endpoints -------------------------------------------------------------------------------------
 
@@ -240,17 +237,17 @@ class Cluster:
 
         It is called on any thread, must not block, and must not raise: those after it would not be woken.
         """
-        with self.lock:
+        with self._waiting:
             self._waiters.add(wake)
 
     def remove_waiter(self, wake: Callable[[], object]) -> None:
         """Stop calling ``wake``."""
-        with self.lock:
+        with self._waiting:
             self._waiters.discard(wake)
 
     def wake(self) -> None:
         """Wake everybody who waits for endpoints."""
-        with self.lock:
+        with self._waiting:
             self.news += 1
             waiters = list(self._waiters)
         for wake in waiters:
@@ -369,13 +366,15 @@ class Cluster:
     def reset_after_fork(self) -> None:
         """In a forked child: new locks and members, since connections and counts belong to the parent."""
         self.lock = RLock()
+        self._waiting = RLock()
         self._waiters = set()
         self._reports.clear()
         self.draining = set()
         of_parent, self.members = self.members, {}
         self.ejections, self.health, self._shared = Ejections(self), HealthChecks(self), {}
         self._due = NEVER
-        self.members = {address: self._member(old.endpoint, old.since) for address, old in of_parent.items()}
+        self._commons.guard = RLock()
+        self.members = {address: Member(m.endpoint, self._commons, m.since) for address, m in of_parent.items()}
         if self.follower is not None:
             self.follower.reset_after_fork()
         self._rebuilding = True  # no view is built while another has breakers of the parent's: their locks may be held

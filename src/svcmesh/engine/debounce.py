@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from svcmesh.core.clock import Clock, Timer
-from svcmesh.core.snapshot import Snapshot, difference, sharing
+from svcmesh.core.snapshot import Snapshot, sharing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +93,8 @@ class Debouncer:
         self._drop_pending()
 
     def _collect(self, before: Snapshot, snapshot: Snapshot, now: float) -> None:
-        snapshot = sharing(before, snapshot)
-        change = difference(before.endpoints, snapshot.endpoints)
-        if not change and before.policy == snapshot.policy:
+        snapshot, change = sharing(before, snapshot)
+        if not change and before.policy == snapshot.policy and not _reordered(before, snapshot):
             self._drop_pending()  # it changed and changed back within a burst
             return
         if self._pending is None:
@@ -140,3 +139,8 @@ class Debouncer:
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None
+
+
+def _reordered(before: Snapshot, now: Snapshot) -> bool:
+    """Whether the same endpoints stand in another order, and that says something. ``now``: shares them with before."""
+    return now.ordered and any(one is not other for one, other in zip(before.endpoints, now.endpoints, strict=True))

@@ -60,6 +60,9 @@ class Ejections:
 
     def detector(self, config: OutlierDetection) -> OutlierDetector:
         """Return the outlier detector for ``config``: views with equal settings share ejections."""
+        found = self._detectors.get(config)  # calls ask, and the lock may be held for long: see `Tables`
+        if found is not None:
+            return found
         with self._cluster.lock:
             found = self._detectors.get(config)
             return self._make(config) if found is None else found

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from threading import Lock
 
 from svcmesh.core.snapshot import Snapshot
-from svcmesh.discovery.base import Discovery, Given, Refreshing
+from svcmesh.discovery.base import Discovery, Given, Lag, Lagging, Refreshing
 from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.memory import Memory
 from svcmesh.engine.watch import watch
@@ -42,6 +42,11 @@ class Follower:
         if source is not None and cluster.runtime.cache is None:
             cluster.advice = ADVICE
 
+    @property
+    def lag(self) -> Lag | None:
+        """What discovery goes on with although it cannot ask for it, as far as it says so. Threads: any."""
+        return self._discovery.lag(self._service) if isinstance(self._discovery, Lagging) else None
+
     def prime(self) -> None:
         """Put what was given in force, since that starts nothing; a watch waits for the first need."""
         if isinstance(self._discovery, Given):
@@ -64,7 +69,11 @@ class Follower:
         if isinstance(self._discovery, Given):
             self._cluster.apply(self._discovery.given(self._service))  # listeners hear of it: no lock may be held
             return
-        self._watching = self._cluster.runtime.worker.submit(self._watch())
+        try:
+            self._watching = self._cluster.runtime.worker.submit(self._watch())
+        except BaseException:
+            self._following = False  # the next call tries again
+            raise
         if self._cluster.asleep:
             self._cluster.asleep = False
             self._cluster.rebuild()
@@ -106,6 +115,7 @@ class Follower:
             failed=self._failed,
             state=self.state,
             memory=self._memory(),
+            max_stale=runtime.max_stale,
         )
 
     def _memory(self) -> Memory | None:

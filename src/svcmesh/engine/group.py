@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from fractions import Fraction
+from operator import attrgetter
 
 from svcmesh.balance.priority import Census
 from svcmesh.core.endpoint import Endpoint, Health, Locality
@@ -11,6 +13,7 @@ from svcmesh.engine.member import Member
 IsOpen = Callable[[Member], bool]
 """Whether a breaker keeps calls from a member. One without breakers is not asked about."""
 
+_breakers = attrgetter("breakers")
 _UNHEALTHY, _DEGRADED = Health.UNHEALTHY, Health.DEGRADED  # else the slowest part of sorting thousands
 
 
@@ -41,7 +44,7 @@ class Group:
 
     def without(self, is_open: IsOpen) -> Group:
         """Return the group in which those whose breakers keep calls from them are not well."""
-        if not any(member.breakers for part in (self.healthy, self.degraded) for member in part):
+        if not any(any(map(_breakers, part)) for part in (self.healthy, self.degraded)):
             return self  # none of them ever failed, as is the rule: thousands need not be asked
         group = Group(self.priority)
         group.ill = list(self.ill)
@@ -51,18 +54,17 @@ class Group:
         return group
 
 
-def grouped(members: Iterable[Member], ejected: Collection[str], level: Callable[[Endpoint], int]) -> list[Group]:
+def grouped(members: Sequence[Member], ejected: Collection[str], level: Callable[[Endpoint], int]) -> list[Group]:
     """Return the groups of those that take traffic, the first priority first.
 
     Args:
         members: all. ejected: addresses of those that are out of rotation. level: says which priority an endpoint has.
     """
     groups: dict[int, Group] = {}
-    for member in members:
-        endpoint = member.endpoint
+    endpoints = [member.endpoint for member in members]
+    for member, endpoint, priority in zip(members, endpoints, map(level, endpoints), strict=True):
         if endpoint.weight <= 0:
             continue
-        priority = level(endpoint)
         group = groups.get(priority)
         if group is None:
             group = groups[priority] = Group(priority)
@@ -84,5 +86,9 @@ def by_locality(members: Sequence[Member]) -> dict[Locality, list[Member]]:
     return found
 
 
-def _size(members: Sequence[Member], *, weighted: bool) -> float:
-    return sum(member.endpoint.weight for member in members) if weighted else len(members)
+def _size(members: Sequence[Member], *, weighted: bool) -> int | Fraction:
+    """Return how many they are, or what they weigh: exactly, since a sum of floats may be more than one holds."""
+    if not weighted:
+        return len(members)
+    weights = [member.endpoint.weight for member in members]
+    return sum(weight if isinstance(weight, int) else Fraction(weight) for weight in weights)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from svcmesh.balance.affinity import parts_of
 from svcmesh.balance.locality_failover import LocalityFailover
 from svcmesh.balance.locality_weighted import LocalityWeighted, effective, strides
 from svcmesh.balance.picker import Picker, Rng
@@ -65,7 +66,7 @@ class Localities:
         if members and members[0].endpoint is PICKED:
             config = None  # no service: a policy around one function, which is nowhere
         if isinstance(config, LocalityWeighted) and self._leaves.affinity:
-            return self._by_share(config, name, members)
+            return self._by_share(config, name, members, group)
         if isinstance(config, LocalityWeighted) and not panic:
             return self._by_weight(config, name, members, group)
         if isinstance(config, ZoneAware) and first and not panic:
@@ -88,16 +89,17 @@ class Localities:
         shares = tuple((zone, float(weight / total)) for zone, weight in zip(zones, weights, strict=True))
         return (Several(parts, strides(weights, self._rng)) if len(parts) > 1 else parts[0]), shares
 
-    def _by_share(self, config: LocalityWeighted, name: Name, members: Sequence[Member]) -> Split:
-        """For keys: each endpoint has its part of the part of its locality, however many are well there."""
+    def _by_share(self, config: LocalityWeighted, name: Name, members: Sequence[Member], group: Group) -> Split:
+        """For keys: each endpoint has its part of the part of its locality, however many are well there.
+
+        The localities in the order of their names, which Envoy has them in, since rings depend on it.
+        """
+        called, every = by_locality(members), config.normalized(by_locality(group.members))
+        parts = {zone: every[zone] for zone in sorted(called, key=_name) if zone in every}
         shares: list[tuple[Member, float]] = []
-        parts: dict[Locality, float] = {}
-        for zone, there in by_locality(members).items():
-            part = config.normalized(zone)
-            if part > 0:
-                total = sum(member.endpoint.weight for member in there)
-                shares += [(member, member.endpoint.weight * part / total) for member in there]
-                parts[zone] = part
+        for zone, part in parts.items():
+            weights = [member.endpoint.weight for member in called[zone]]
+            shares += zip(called[zone], parts_of(weights, part), strict=True)
         picker = self._leaves.shared(name, shares) if shares else EmptyPicker(())
         whole = sum(parts.values())
         return picker, tuple((zone, part / whole) for zone, part in parts.items())
@@ -113,3 +115,7 @@ class Localities:
         if route.stays:
             picker.choose = parts[0].choose
         return picker, tuple(zip(route.order, route.shares(), strict=True))
+
+
+def _name(zone: Locality) -> tuple[str, str, str]:
+    return zone.region, zone.zone, zone.sub_zone

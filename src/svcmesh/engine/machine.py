@@ -38,7 +38,7 @@ _NOTHING = Injection(0.0, None)
 
 @dataclass(slots=True)
 class _Held:
-    """An attempt that a fault holds back before it reaches the transport."""
+    """An attempt on its way to the transport, where a fault may hold it back."""
 
     attempt: Attempt
     until: float
@@ -83,7 +83,8 @@ class Call:
         self._informed = False  # whether there was a snapshot then
         self._elsewhere = False  # the next attempt is free as long as it goes to an endpoint not tried yet
         self._open: list[Attempt] = []  # started and not ended
-        self._held: list[_Held] = []  # those of them that a fault keeps back
+        self._held: list[_Held] = []  # those of them that have not started yet
+        self._due: Attempt | None = None  # that of them which starts as soon as the answer before it is released
         self._last: Outcome | None = None  # how the newest attempt ended; what the caller gets if no other follows
         self._unused: list[Outcome] = []  # answers that another attempt replaces, to be released by the driver
         self._reason = ""  # why the call ended as it did, for its story
@@ -103,6 +104,9 @@ class Call:
             return Discard(self._unused.pop())
         if self._result is not None:
             return Done(self._result)
+        if self._due is not None:
+            due, self._due = self._due, None
+            return Start(due)
         if self._held:
             return self._let_go(self._held[0], now)
         if self._open:
@@ -166,9 +170,7 @@ class Call:
             member.roll(now)
         member.started += 1
         attempt = self._begin(member, permits, now)
-        injection = injected(self.view, "attempt", self.exchange.method, member.endpoint, attempt.number)
-        if injection is None:
-            return Start(attempt)
+        injection = injected(self.view, "attempt", self.exchange.method, member.endpoint, attempt.number) or _NOTHING
         self._held.append(_Held(attempt, now + injection.delay, injection.abort))
         return self._let_go(self._held[0], now)
 
@@ -245,7 +247,7 @@ class Call:
         return attempt
 
     def _let_go(self, held: _Held, now: float) -> Effect:
-        """Hold an attempt back for an injected delay, inside its own time; then abort it or let it go."""
+        """Hold an attempt back for an injected delay, inside its own time; then abort it or start it."""
         attempt, self._seen = held.attempt, self.view.cluster.news
         if self.view.runtime.closed or self.exchange.cut_off() is not None:
             self._held.remove(held)
@@ -260,7 +262,8 @@ class Call:
         elif held.abort is not None:
             self.ended(attempt, self.exchange.aborted(held.abort), now)
         else:
-            return Start(attempt)
+            self._lay_aside(self._last)  # nobody will get it now, and a body still to come holds a connection
+            self._last, self._due = None, attempt
         return self.poll(now)
 
     # -- after an attempt ------------------------------------------------------------------------------------------

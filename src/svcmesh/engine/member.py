@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock
+from threading import Lock, RLock
 from typing import Protocol, TypeVar, runtime_checkable
 
 from svcmesh.balance.cell import Cell
@@ -49,6 +49,23 @@ class Reconnecting(Closable, Protocol):
 C = TypeVar("C", bound=Closable)
 
 
+class Commons:
+    """What the members of one cluster have in common: there may be thousands, and each has one word for all of it.
+
+    Attributes:
+        look: has the cluster do what is due; returns the next instant to look. guard: held while a lock is made.
+        horizon: seconds back for which successes are remembered; 0 where nobody needs a window. tick: to within which.
+    """
+
+    __slots__ = ("guard", "horizon", "look", "tick")
+
+    def __init__(self, look: Callable[[float], float]) -> None:
+        self.look = look
+        self.guard = RLock()
+        self.horizon = 0.0
+        self.tick = NEVER
+
+
 class Member(Cell):
     """An endpoint and everything that lives as long as it does.
 
@@ -57,66 +74,66 @@ class Member(Cell):
         since: the instant at which it came, or at which its registry last called it well again.
         unsuccessful: ended attempts that say nothing good of the endpoint; `succeeded` leaves them out.
         faulty: those of `succeeded` that were answered with an error of the server (`svcmesh.policy.outlier.fault`).
+        streaming: those of either kind whose answer is still in flight: not `finished` yet, and counted all the same.
         breakers: the breakers that have seen it fail, by configuration; none means closed.
     """
 
     __slots__ = (
         "_attachments",
+        "_commons",
         "_gone",
-        "_horizon",
         "_lock",
-        "_look",
         "_replaced",
-        "_tick",
         "_timeline",
         "breakers",
         "due",
         "faulty",
         "since",
+        "streaming",
         "unsuccessful",
     )
 
-    def __init__(self, endpoint: Endpoint, look: Callable[[float], float]) -> None:
-        super().__init__(endpoint)
-        self.due = NEVER
-        self.since = -NEVER
+    def __init__(self, endpoint: Endpoint, commons: Commons, since: float = -NEVER) -> None:
+        Cell.__init__(self, endpoint)  # as by super(), which takes a tenth of all that is done here
+        self.due = -NEVER if commons.horizon else NEVER  # sample at the first call
+        self.since = since
         self.unsuccessful = 0
         self.faulty = 0
+        self.streaming = 0
         self.breakers: dict[CircuitBreaker, Breaker] = {}
+        self._commons = commons
         self._timeline: Timeline | None = None
-        self._horizon = 0.0
-        self._tick = NEVER
-        self._look = look
         self._attachments: dict[object, Closable] = {}
         self._replaced: dict[object, list[Reconnecting]] = {}
         self._gone = False
-        self._lock = Lock()
+        self._lock: Lock | None = None
 
     @property
     def succeeded(self) -> int:
         """Attempts that ended well, ever. Costs the success path nothing: it counts only ends."""
-        return self.finished - self.unsuccessful
+        return self.finished - self.unsuccessful + self.streaming
 
     def succeeded_at(self, instant: float) -> int:
         """Return `succeeded` as it was at ``instant``, to within one tick; 0 where nobody needs a window."""
         return 0 if self._timeline is None else self._timeline.at(instant)
 
-    def keep_timeline(self, horizon: float, tick: float) -> None:
-        """From now on remember successes for ``horizon`` seconds back, to within ``tick``.
+    def restart_timeline(self) -> None:
+        """Remember successes from now on, as far back as all do; to be called when that has changed.
 
-        The first call makes what that takes: most of thousands of endpoints are never called.
+        The next call makes what that takes: most of thousands of endpoints are never called.
         """
-        self._timeline, self._horizon, self._tick = None, horizon, tick
-        self.due = -math.inf  # sample at the next call
+        self._timeline = None
+        self.due = -NEVER
 
     def roll(self, now: float) -> None:
         """Sample the totals and let the cluster do what is due; called once per tick by whoever comes first."""
-        if self._horizon:
+        commons = self._commons
+        if commons.horizon:
             timeline = self._timeline
             if timeline is None:
-                self._timeline = timeline = Timeline(self._horizon, self._tick)
+                self._timeline = timeline = Timeline(commons.horizon, commons.tick)
             timeline.roll(now, self.succeeded)
-        self.due = min(now + self._tick, self._look(now))
+        self.due = min(now + commons.tick, commons.look(now))
 
     def attachment(self, key: object, make: Callable[[], C]) -> C:
         """Return what a transport keeps here under ``key``, made by ``make`` at first need.
@@ -126,13 +143,23 @@ class Member(Cell):
         """
         found = self._attachments.get(key)
         if found is None:
-            with self._lock:
+            with self._own_lock():
                 found = self._attachments.get(key)
                 if found is None:
                     found = make()
                     if not self._gone:
                         self._attachments[key] = found
         return found  # type: ignore[return-value]  # one key always holds one type
+
+    def _own_lock(self) -> Lock:
+        """Return the lock of this endpoint, made at first need: most of thousands are never called.
+
+        What guards that may be taken twice: the garbage collector can run meanwhile, and have something closed.
+        """
+        if self._lock is None:
+            with self._commons.guard:
+                self._lock = self._lock or Lock()
+        return self._lock
 
     def attached(self, key: object) -> Closable | None:
         """Return what is kept under ``key``, if anything."""
@@ -167,14 +194,14 @@ class Member(Cell):
 
     def close(self) -> None:
         """Close everything that transports keep here; later attachments are not kept."""
-        with self._lock:
+        with self._own_lock():
             self._gone = True
             kept = [found for key in [*self._attachments, *self._replaced] for found in self.detach(key)]
         _close(kept)
 
     def close_idle(self) -> None:
         """Close what can be closed without an end to calls: connections that none is using. Nothing is kept later."""
-        with self._lock:
+        with self._own_lock():
             self._gone = True
             idle = [key for key, kept in list(self._attachments.items()) if not isinstance(kept, Reconnecting)]
             kept = [found for key in idle for found in self.detach(key)]

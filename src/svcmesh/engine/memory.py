@@ -34,10 +34,10 @@ class Memory:
         self._recall: Recall | None = None
         self._keeper = Keeper(slot, lambda: state.answered and state.failing_since is None, clock=clock)
 
-    def begin(self, offer: Callable[[Snapshot], object]) -> None:
-        """Have what the cache says offered, if the registry does not answer soon, nor has before."""
+    def begin(self, offer: Callable[[Snapshot], object], offered: Callable[[], object]) -> None:
+        """Have what the cache says offered, if the registry does not answer soon, nor has before; then ``offered``."""
         if not self._state.answered:
-            self._recall = Recall(self._slot, partial(self._recalled, offer), clock=self._clock)
+            self._recall = Recall(self._slot, partial(self._recalled, offer, offered), clock=self._clock)
             self._recall.begin()
 
     def failed(self) -> None:
@@ -65,8 +65,9 @@ class Memory:
         if recall is not None:
             recall.end()
 
-    def _recalled(self, offer: Callable[[Snapshot], object], recalled: Recalled) -> None:
+    def _recalled(self, offer: Callable[[Snapshot], object], offered: Callable[[], object], recalled: Recalled) -> None:
         self._state.cached_at = self._clock.now() - recalled.age
         self._keeper.recalled(recalled.snapshot)
         self._emit("discovery.cached", service=self._service, age=recalled.age)  # who was waiting may look for it
         offer(recalled.snapshot)
+        offered()

@@ -72,13 +72,17 @@ def no_endpoints(cluster: Cluster, failing: int = 0, lacking: str = "") -> NoEnd
         return NoEndpoints(f"the mesh of service {cluster.name!r} has been closed; make its calls before that")
     known = len(cluster.members)
     what = f"has {lacking}" if lacking else "may take traffic"
+    expired = cluster.follower is not None and cluster.follower.state.expired
     why = f"none of its {known} endpoints {what}" if known else "its discovery lists none"
+    if not known and expired:
+        why = "its registry could not be asked for too long"
     if known == 1:
         why = f"its only endpoint lacks {lacking}" if lacking else "its only endpoint may take no traffic"
     why += f", {failing} fail{'s its' if failing == 1 else ' their'} health check" if failing else ""
     why += "".join(_kept_away(cluster)) if known and not lacking else ""
     failure = f"; discovery fails: {cluster.failure}" if cluster.failure else ""
     advice = "Mesh.explain tells of each" if known else "Is the name right, and does an instance run?"
+    advice = "Does the registry run, and is it reached?" if not known and expired else advice
     return NoEndpoints(f"service {cluster.name!r} has no endpoint: {why}{failure}. {advice}")
 
 

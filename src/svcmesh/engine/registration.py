@@ -1,23 +1,27 @@
 """Staying registered, and leaving in order: the registering half of the mesh, the same for all registries.
 
-A registry believes a heartbeat for one TTL. So there is one every third of it, a failed one is repeated inside it, and
-no call of a registrar may hang: each is given a third of the TTL as well. Leaving is bounded too, since a process that
-is told to stop is killed if it takes too long, and a registry that is down forgets it anyway when the TTL ends.
+A registry believes a heartbeat for one TTL. So there is one every third of it, a failed one is repeated inside it
+(`svcmesh.policy.heartbeat`), and no call of a registrar may hang: each is given a third of the TTL as well. Leaving is
+bounded too, since a process that is told to stop is killed if it takes too long, and a registry that is down forgets it
+anyway when the TTL ends.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
 from svcmesh.balance.picker import Rng
 from svcmesh.core.clock import Clock, sleep_until, wait_for
 from svcmesh.core.emit import Emit
-from svcmesh.core.errors import SvcmeshError
+from svcmesh.core.errors import DiscoveryError
+from svcmesh.core.told import told
 from svcmesh.discovery.base import Announcement, Registrar
 from svcmesh.policy.backoff import FullJitter
+from svcmesh.policy.heartbeat import HeartbeatPace
+from svcmesh.policy.watch_backoff import told_wait
 
 LONGEST_LEAVE = 5.0
 """Seconds that leaving takes at most, drain included."""
@@ -25,8 +29,7 @@ LONGEST_LEAVE = 5.0
 LONGEST_FAILING_LEAVE = 2.0
 """Seconds for which leaving is tried while the registry does not answer."""
 
-_SHARE_OF_TTL = 3.0
-_JITTER = 0.2
+_LEAVING = FullJitter(base=0.1, cap=LONGEST_FAILING_LEAVE)
 _CLEANUP = 0.1  # seconds that a call which was cancelled gets to end
 
 
@@ -53,9 +56,9 @@ class Announcer:
         self._clock = clock
         self._rng = rng
         self._emit = emit
-        third = announcement.ttl / _SHARE_OF_TTL
-        self._every = third
-        self._backoff = FullJitter(base=min(0.1, third), cap=min(5.0, third))
+        self._pace = HeartbeatPace(announcement.ttl)
+        self._began = 0.0  # when the last attempt of the heart began
+        self._told: float | None = None  # seconds that its error said to wait
         self._lost = False
         self._draining = False
         self._drain_told = False
@@ -94,31 +97,49 @@ class Announcer:
         return await asyncio.shield(self._leaving)
 
     async def _beat(self) -> None:
+        pace = self._pace
+        await self._until_registered(self._clock.now(), 0, pace.new)
         while True:
-            await self._until_registered()
-            last = self._clock.now()
-            failures = 0
-            while self._clock.now() - last < self.announcement.ttl:
-                wait = self._pause() if not failures else self._backoff.seconds(failures, self._rng)
-                await sleep_until(self._clock, self._clock.now() + wait)
-                if await self._tried(self._heartbeat(), self._every):
-                    last, failures = self._clock.now(), 0
-                else:
-                    failures += 1
-            self._report_lost()
+            await self._while_known()
+            await self._until_registered(self._began + pace.forgotten(1, self._rng, self._told), 1, pace.forgotten)
 
-    async def _until_registered(self) -> None:
-        failures = 0
-        while not await self._tried(self._announce(), self._every):
+    async def _until_registered(
+        self, due: float, failures: int, pace: Callable[[int, Rng, float | None], float]
+    ) -> None:
+        """Announce until the registry takes it.
+
+        Args:
+            due: the instant of the first attempt. failures: how many there were before it, in a row.
+            pace: draws the wait after so many.
+        """
+        while not await self._tried_at(due, self._announce):
             failures += 1
             self._report_lost()
-            wait = self._backoff.seconds(failures, self._rng)
-            await sleep_until(self._clock, self._clock.now() + wait)
+            due = self._began + pace(failures, self._rng, self._told)
         self.registered, self._lost = True, False
         announcement = self.announcement
         self._emit(
             "registration.registered", service=announcement.service, id=announcement.id, address=announcement.address
         )
+
+    async def _while_known(self) -> None:
+        """Heartbeat until none has succeeded for a TTL, and report that."""
+        ends = self._clock.now() + self.announcement.ttl
+        due = self._clock.now() + self._pace.first(self._rng)
+        while max(due, self._clock.now()) < ends:
+            if await self._tried_at(due, self._heartbeat):
+                ends = self._clock.now() + self.announcement.ttl
+                due = self._began + self._pace.usual(self._rng)
+            else:
+                due = self._began + self._pace.missed(self._rng)
+        await sleep_until(self._clock, ends)
+        self._report_lost()
+
+    async def _tried_at(self, due: float, call: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Make a call of the registrar at an instant, or now if that has passed; return whether it succeeded."""
+        await sleep_until(self._clock, due)
+        self._began = self._clock.now()
+        return await self._tried(call(), self._pace.every)
 
     async def _announce(self) -> None:
         await self._registrar.register(self.announcement)
@@ -134,10 +155,6 @@ class Announcer:
         if self._draining and not self._drain_told:
             await self._registrar.drain(self.announcement)
             self._drain_told = True
-
-    def _pause(self) -> float:
-        """Return the seconds to the next heartbeat: never more than a third of the TTL, spread over its last fifth."""
-        return self._every * (1.0 - _JITTER * self._rng.random())
 
     def _report_lost(self) -> None:
         """Report that the registry does not list us: once, until it does again."""
@@ -168,13 +185,14 @@ class Announcer:
             if await self._tried(self._registrar.deregister(self.announcement), min(1.0, left)):
                 return True
             failures += 1
-            wait = self._backoff.seconds(failures, self._rng)
+            wait = _LEAVING.seconds(failures, self._rng)
             await sleep_until(self._clock, min(end, self._clock.now() + wait))
         return False
 
     async def _tried(self, call: Coroutine[Any, Any, None], seconds: float) -> bool:
         """Make a call of the registrar with at most ``seconds`` of time; return whether it succeeded."""
-        task = asyncio.ensure_future(call)
+        task = asyncio.ensure_future(_no_exit(call))
+        self._told = None
         try:
             if await wait_for(self._clock, task, self._clock.now() + seconds):
                 task.result()
@@ -185,7 +203,7 @@ class Announcer:
                 raise
             self.last_error = "the registrar's call was cancelled"
         except Exception as error:  # noqa: BLE001 - a registrar may be anybody's code; its bugs must not end the heartbeat
-            self.last_error = str(error) if isinstance(error, SvcmeshError) else f"{type(error).__name__}: {error}"
+            self.last_error, self._told = told(error), told_wait(error)
         finally:
             await self._ended(task)
         return False
@@ -197,3 +215,11 @@ class Announcer:
         task.cancel()
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         await wait_for(self._clock, task, self._clock.now() + _CLEANUP)
+
+
+async def _no_exit(call: Coroutine[Any, Any, None]) -> None:
+    """Make a call that may want to end the program: asyncio would end the worker's loop for it."""
+    try:
+        await call
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise DiscoveryError(f"it raised {error!r}") from None

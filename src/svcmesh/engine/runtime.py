@@ -14,6 +14,7 @@ from svcmesh.balance.picker import Rng
 from svcmesh.core.clock import SYSTEM, Clock
 from svcmesh.core.errors import ConfigError
 from svcmesh.engine.cache import Cache
+from svcmesh.engine.leftovers import Leftovers
 from svcmesh.engine.reaper import Reapers
 from svcmesh.engine.worker import Worker
 from svcmesh.observe.bus import Events
@@ -26,7 +27,9 @@ class Runtime:
 
     Attributes:
         cache: where what is known outlives the process; None: nowhere.
+        max_stale: seconds for which what a registry said last is used while it cannot be asked; None: for ever.
         one_table: held on the worker while a table is being built.
+        leftovers: what transports know of calls that can never end any more.
         asker: makes what asks the endpoints of a service whether they are well.
     """
 
@@ -38,7 +41,9 @@ class Runtime:
         self.events = Events(self.clock, self._on_listeners)
         self.worker = Worker("svcmesh-worker")
         self.reapers = Reapers(self.clock)
+        self.leftovers = Leftovers()
         self.cache: Cache | None = None
+        self.max_stale: float | None = None
         self.one_table = asyncio.Lock()
         self.asker: Callable[[HealthCheck, str], Asker] = _no_asker
         self.closed = False
@@ -53,6 +58,11 @@ class Runtime:
         """Raise RuntimeError when the mesh has been closed; ``wanted`` is what was asked of it."""
         if self.closed:
             raise RuntimeError(f"{wanted} was asked of a mesh that has been closed: ask before, or make another")
+
+    def settle(self) -> None:
+        """Count as ended what can never end any more; asked for before anybody looks at the state. Threads: any."""
+        self.reapers.forget_closed()
+        self.leftovers.settle()
 
     def close(self) -> None:
         """Stop the worker, without waiting for it; nothing can be started any more."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from threading import RLock
 
 from svcmesh.balance.cell import Cell
@@ -78,6 +79,7 @@ class Plan:
     mirror: Picker | None = None
 
 
+_PRIORITY = attrgetter("priority")
 _NOTHING = Plan(EmptyPicker(()), (), Availability((), ()), {}, {}, ())
 
 
@@ -86,6 +88,7 @@ class Selection:
 
     Attributes:
         balancer: who chooses in the end. plan: the newest one.
+        level_of: returns a number that is lower the sooner an endpoint is to be used.
         lacking: what calls want of endpoints and none has; empty where that is not so.
 
     Args:
@@ -101,6 +104,7 @@ class Selection:
         self._mirrored = False
         self._policy = policy
         self._failover = policy.locality if isinstance(policy.locality, LocalityFailover) else None
+        self.level_of: Callable[[Endpoint], int] = _PRIORITY if self._failover is None else self._failover.level
         self._subset = self.balancer if isinstance(self.balancer, Subset) else None
         leaf = self.balancer if self._subset is None else self._subset.child_policy
         self._leaves = Leaves(leaf, policy.slow_start, runtime, lock, publish)
@@ -116,10 +120,6 @@ class Selection:
     def again_at(self) -> float:
         """When weights will have changed by themselves, so that it has to be updated; infinite for never."""
         return self._leaves.again_at
-
-    def level_of(self, endpoint: Endpoint) -> int:
-        """Return a number that is lower the sooner an endpoint is to be used."""
-        return endpoint.priority if self._failover is None else self._failover.level(endpoint)
 
     def priority_of(self, endpoint: Endpoint) -> int:
         """Return the priority of an endpoint: the registry's or, where distance decides, its place among those."""

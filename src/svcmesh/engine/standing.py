@@ -62,6 +62,9 @@ def standing(
     available = Availability.of(censuses, priorities.overprovisioning_factor)
     panicking = panics([group.census() for group in groups], available, policy.panic_threshold)
     answering = _answering(groups, _refusing(ejected) | _refusing(failing))
+    if any(panicking):  # rings depend on the order of the list, and Envoy's are those of the list
+        place = {member: number for number, member in enumerate(members)}
+        answering = [sorted(those, key=place.__getitem__) for those in answering]
     loads = shared_out(available, panicking, [len(those) for those in answering])
     return Standing(groups, admitting, panicking, answering, available, loads)
 

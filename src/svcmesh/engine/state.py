@@ -8,6 +8,7 @@ from typing import Any
 
 from svcmesh.balance.wrapping import named
 from svcmesh.core.endpoint import Endpoint, Locality
+from svcmesh.engine.cluster import Cluster
 from svcmesh.engine.member import Member
 from svcmesh.engine.selection import Level
 from svcmesh.engine.view import View
@@ -31,17 +32,10 @@ def describe(view: View) -> dict[str, Any]:
         ]
     own, *elsewhere = _by_policy([view, *others])
     ejected = _ejected(view)
-    watched = cluster.follower.state if cluster.follower is not None else None
     return {
         "service": cluster.name,
         "closed": view.runtime.closed,
-        "discovery": {
-            "ready": cluster.ready,
-            "age": None if cluster.changed_at is None else now - cluster.changed_at,
-            "stale_for": None if watched is None else watched.age(now),
-            "cached": watched is not None and watched.cached_at is not None,
-            "error": cluster.failure,
-        },
+        "discovery": _discovery(cluster, now),
         "endpoints": [_member(view, member, ejected, now) for member in members.values()],
         "draining": draining,
         "in_flight": sum(member.in_flight for member in members.values()),
@@ -49,6 +43,23 @@ def describe(view: View) -> dict[str, Any]:
         "priorities": [_level(level) for level in view.selection.plan.levels],
         "faults": len(policy.all_faults) + len(cluster.faults),
         "other_policies": _other_policies(elsewhere, members, now),
+    }
+
+
+def _discovery(cluster: Cluster, now: float) -> dict[str, Any]:
+    """Return how old what is in force may be, and why nothing newer is."""
+    watched = cluster.follower.state if cluster.follower is not None else None
+    stale_for, error = None if watched is None else watched.age(now), cluster.failure
+    lag = cluster.follower.lag if cluster.follower is not None else None
+    if lag is not None:
+        stale_for, error = max(stale_for or 0.0, now - lag.since), error or lag.error
+    return {
+        "ready": cluster.ready,
+        "age": None if cluster.changed_at is None else now - cluster.changed_at,
+        "stale_for": stale_for,
+        "cached": watched is not None and watched.cached_at is not None,
+        "expired": watched is not None and watched.expired,
+        "error": error,
     }
 
 

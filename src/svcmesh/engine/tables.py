@@ -9,7 +9,9 @@ A table of millions of slots takes many seconds, and the worker has heartbeats t
 thread that ends with it; one at a time, since threads that compute only keep each other waiting. The worker orders
 them and puts them in force, and when it closes it waits for none.
 
-Only where nothing of the table in force is left, the first time above all, somebody has to wait for one.
+Only where nothing of the table in force is left, the first time above all, it is built where it is needed: by the
+worker when the first endpoints come, else by whoever makes the view, before it takes the cluster's lock. Calls wait for
+it as for endpoints, no longer than their deadlines: what they need meanwhile takes no lock that is held for so long.
 """
 
 from __future__ import annotations

@@ -70,7 +70,8 @@ class View:
         learns: the balancer goes by how long calls take, so that straight lines owe it a `learn` at each end.
         reported: the balancer goes by what servers report of their load, so that transports owe it each `report`.
         port, yields, sent: as given.
-        reads_answers: the headers of answers are to be looked at: for such a report, or for the session.
+        repeated: HTTP statuses that are worth another attempt, though by themselves no policy looks at them.
+        reads_answers: answers are to be looked at: for such a report, for the session, or for these statuses.
     """
 
     def __init__(
@@ -107,9 +108,12 @@ class View:
         self.learns = self._learning is not None
         self._reports = balancer if isinstance(balancer, Reported) else None
         self.reported = self._reports is not None
-        self.reads_answers = self.reported or self.session is not None
+        self.repeated: frozenset[int] = frozenset() if policy.retry is None else policy.retry.plain
+        self.reads_answers = self.reported or self.session is not None or bool(self.repeated)
         self._previous_priorities = None if policy.retry is None else policy.retry.previous_priorities
         self._outliers = policy.outlier_detection
+        if getattr(self.selection.balancer, "slow", False):  # its first table: here nobody waits for the cluster's lock
+            self.selection.update(self.members(), {}, lambda _: False, self.clock.now())
         self._join()
 
     def _join(self) -> None:
@@ -193,6 +197,11 @@ class View:
         member.started += 1
         return member
 
+    def leave(self, member: Member) -> None:
+        """Take an `enter` back: the channel turned out to be closed, so that there is no attempt, nor a call."""
+        self.budget.calls -= 1
+        member.started -= 1
+
     def _choose_by(self, key: int) -> Member | None:
         """Return the member that a key or a session belongs to, where calls may go straight."""
         if not self._plain:
@@ -243,8 +252,9 @@ class View:
     ) -> None:
         """Take note of how an attempt ended: counts, breakers, ejection and balancer learn of it, exactly once.
 
-        ``over``: it is no longer in flight; else whoever has its stream owes ``member.finished += 1``. The two counts
-        stand side by side, so that concurrent failures never look like successes that come and go.
+        ``over``: it is no longer in flight; else whoever has its stream owes ``member.finished += 1``, and
+        ``member.streaming -= 1`` before that if the stream is made a ``bad`` one here. The counts stand side by
+        side, so that concurrent failures never look like successes that come and go.
         ``begun``: its answer had begun to arrive, which its balancer knows, and nothing else of the time counts.
         """
         good = False if outcome.blames else True if outcome.kind in _ANSWERED else None
@@ -255,6 +265,9 @@ class View:
             member.faulty += 1
         if over:
             member.finished += 1
+        elif outcome.stream is not None and (not good or fault is not None):
+            outcome.stream.bad = True
+            member.streaming += 1
         if self._learning is not None:
             failed = lesson.failed(outcome)
             if failed or not begun:

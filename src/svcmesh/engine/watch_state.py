@@ -14,12 +14,14 @@ class WatchState:
         failing_since: instant at which the watch broke, or None while it holds.
         failures: attempts that have failed since it last held for a while.
         cached_at: instant up to which what is in force is known to have been so, where a cache said it; else None.
+        expired: what was known has been dropped, since it was out of date for too long.
     """
 
     answered: bool = False
     failing_since: float | None = None
     failures: int = 0
     cached_at: float | None = None
+    expired: bool = False
 
     def age(self, now: float) -> float | None:
         """Return for how many seconds what is in force may be out of date: 0 while the watch holds, None at first."""

@@ -41,13 +41,21 @@ class Worker:
         return self._thread is threading.current_thread()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T] | None:
-        """Run ``coroutine`` on the worker; its future can be cancelled from any thread. None once closed."""
-        with self._lock:
-            loop = self._started()
-            if loop is not None:
-                return asyncio.run_coroutine_threadsafe(coroutine, loop)
-        coroutine.close()
-        return None
+        """Run ``coroutine`` on the worker; its future can be cancelled from any thread. None once closed.
+
+        Raises:
+            OSError, RuntimeError: the system has no file or no thread left to start it with; the next time it may.
+        """
+        submitted: Future[T] | None = None
+        try:
+            with self._lock:
+                loop = self._started()
+                if loop is not None:
+                    submitted = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        finally:
+            if submitted is None:
+                coroutine.close()
+        return submitted
 
     def call(self, callback: Callable[[asyncio.AbstractEventLoop], object]) -> bool:
         """Run ``callback`` soon on the worker, with its loop as argument; False once closed: nothing happens then."""
@@ -83,9 +91,14 @@ class Worker:
 
     def _started(self) -> asyncio.AbstractEventLoop | None:
         if self._loop is None and not self._closed:
-            self._loop = loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=_run, args=(loop,), name=self._name, daemon=True)
-            self._thread.start()
+            loop = asyncio.new_event_loop()
+            thread = threading.Thread(target=_run, args=(loop,), name=self._name, daemon=True)
+            try:
+                thread.start()
+            except BaseException:
+                loop.close()
+                raise
+            self._loop, self._thread = loop, thread
         return self._loop
 
 

@@ -54,6 +54,14 @@ class DiscoveryCached(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DiscoveryExpired(Event):
+    """What the registry said last is not used any more: it has been out of date for ``age`` seconds, too long."""
+
+    name: ClassVar[str] = "discovery.expired"
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointEjected(Event):
     """An endpoint takes no calls for ``seconds``."""
 
@@ -242,6 +250,7 @@ EVENTS: Mapping[str, Callable[..., Event]] = {
         DiscoveryFailed,
         DiscoveryRecovered,
         DiscoveryCached,
+        DiscoveryExpired,
         EndpointEjected,
         EndpointRestored,
         EndpointUnhealthy,

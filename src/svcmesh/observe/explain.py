@@ -112,6 +112,9 @@ def _elsewhere(other: Mapping[str, Any]) -> str:
 def _discovery(discovery: Mapping[str, Any]) -> str:
     if not discovery["ready"]:
         return "no answer yet" + (f"; it fails: {discovery['error']}" if discovery["error"] else "")
+    if discovery["expired"]:
+        why = f"; it fails: {discovery['error']}" if discovery["error"] else ""
+        return f"no answer for {discovery['stale_for']:.1f} s, so what was known is not used any more (max_stale){why}"
     if discovery["cached"]:
         why = f"; it fails: {discovery['error']}" if discovery["error"] else ""
         return f"no answer yet{why}; what a cache knew {discovery['stale_for']:.1f} s ago is in force"

@@ -21,6 +21,7 @@ from svcmesh.policy import strategy
 from svcmesh.policy.backoff import Backoff, FullJitter
 from svcmesh.policy.budget import Budget, RetryBudget
 from svcmesh.policy.condition import DEFAULT_ON, Condition, check_on, compile_on
+from svcmesh.policy.status import is_plain
 from svcmesh.policy.strategy import Ended, RetryStrategy, State, StopStrategy, WaitStrategy
 
 
@@ -89,6 +90,8 @@ class Retry:
         on: what to repeat: a collection of words (``connect-failure``, ``reset``, ``refused-stream``,
             ``per-try-timeout``, ``rate-limited`` for a 429 with Retry-After), HTTP statuses, upper-case gRPC codes
             and exception classes, or a function of an `Outcome`. Default: all five words, 502, 503, 504, UNAVAILABLE.
+            A status that is no failure by itself (404) is one for this, and blames nobody; a function is asked of
+            failures only.
         stop: a tenacity stop strategy, or a function of its state, that ends the attempts as well.
         wait: a `FullJitter`, a `GrpcBackoff`, a tenacity wait strategy, or a function of its state that returns
             seconds. Default: full jitter of 25 ms to 250 ms. tenacity's draw from Python's own random numbers.
@@ -120,6 +123,8 @@ class Retry:
     previous_priorities: int | None = None
     wants_results: bool = field(init=False, repr=False, compare=False, default=False)
     """Whether ``retry`` looks at results, so that it has to be asked after a success too."""
+    plain: frozenset[int] = field(init=False, repr=False, compare=False, default=frozenset())
+    """The statuses in ``on`` of HTTP answers that no policy looks at otherwise, such as 404."""
     _meets: Callable[[Outcome], bool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -139,6 +144,9 @@ class Retry:
             conditions = check_on(self.on)
             object.__setattr__(self, "on", conditions)
             meets = compile_on(conditions)
+            if self.retry is None:
+                plain = frozenset(one for one in conditions if isinstance(one, int) and is_plain(one))
+                object.__setattr__(self, "plain", plain)
         object.__setattr__(self, "_meets", meets)
         object.__setattr__(self, "wants_results", self.retry is not None and strategy.wants_results(self.retry))
 

@@ -2,8 +2,7 @@
 
 Three of Envoy's words mean any end without an answer besides their statuses: ``5xx``, ``gateway-error`` and ``reset``.
 ``unavailable`` is read as gRPC means it, whose clients see each connection that breaks as UNAVAILABLE; ours tell these
-apart, so the word is all of them. Of HTTP answers only 429 and those from 500 on are failures to us, so no other status
-can be repeated.
+apart, so the word is all of them.
 
 Source: Envoy, `RetryStateImpl` and "x-envoy-retry-on"; gRPC, proposal A44.
 """
@@ -21,11 +20,13 @@ STATUSES = "retriable-status-codes"
 LOST = frozenset({CONNECT_FAILURE, REFUSED_STREAM, RESET})
 """How a call ends that a gRPC client says is UNAVAILABLE though no server said so."""
 
+_STATUSES = range(100, 600)
 _NO_ANSWER = LOST | {PER_TRY_TIMEOUT}
 
 WORDS: Mapping[str, frozenset[Any]] = {
     "5xx": frozenset(range(500, 600)) | _NO_ANSWER,
     "gateway-error": frozenset({502, 503, 504}) | _NO_ANSWER,
+    "retriable-4xx": frozenset({409}),
     "reset": _NO_ANSWER,
     "reset-before-request": frozenset({CONNECT_FAILURE}),
     "connect-failure": frozenset({CONNECT_FAILURE}),
@@ -49,8 +50,8 @@ def conditions(words: str, statuses: Collection[int] = ()) -> tuple[frozenset[An
     found: set[Any] = set().union(*(WORDS.get(word, ()) for word in asked))
     unknown = [word for word in asked if word not in WORDS and word != STATUSES]
     if STATUSES in asked:
-        found.update(status for status in statuses if _is_failure(status))
-        unknown += [str(status) for status in statuses if not _is_failure(status)]
+        found.update(status for status in statuses if status in _STATUSES)
+        unknown += [str(status) for status in statuses if status not in _STATUSES]
     return frozenset(found), tuple(dict.fromkeys(unknown))
 
 
@@ -58,7 +59,3 @@ def of_codes(names: Iterable[str]) -> frozenset[Any]:
     """Return what these codes of gRPC, in upper case, mean for `Retry`."""
     found = frozenset(names)
     return found | LOST if "UNAVAILABLE" in found else found
-
-
-def _is_failure(status: int) -> bool:
-    return status == 429 or 500 <= status <= 599

@@ -44,6 +44,11 @@ _HTTP_TO_GRPC = {
 }
 
 
+def is_plain(status: int) -> bool:
+    """Whether an HTTP answer is one that no policy looks at, unless it names the status (`Retry(on={404})`)."""
+    return status < 500 and status != 429
+
+
 def http_to_grpc(status: int) -> str:
     """Return the gRPC code that an HTTP answer without a grpc-status means. Source: gRPC, http-grpc-status-mapping."""
     return _HTTP_TO_GRPC.get(status, "UNKNOWN")

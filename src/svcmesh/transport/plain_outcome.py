@@ -13,7 +13,7 @@ import socket
 import sys
 
 from svcmesh.core.errors import CircuitOpen, DeadlineExceeded, LimitExceeded, NoEndpoints
-from svcmesh.core.outcome import CONNECT_FAILURE, GATEWAY_STATUSES, PER_TRY_TIMEOUT, RESET, Kind, Outcome
+from svcmesh.core.outcome import CONNECT_FAILURE, GATEWAY_STATUSES, OWN_TROUBLE, PER_TRY_TIMEOUT, RESET, Kind, Outcome
 
 _NOT_CONNECTED = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN})
 _OF_FILES = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
@@ -58,6 +58,8 @@ def _of_the_system(error: Exception) -> Outcome:
     if status is not None:
         return Outcome(Kind.STATUS, error, reason=str(status), blames=status in GATEWAY_STATUSES)
     root = _root(error)
+    if getattr(root, "errno", None) in OWN_TROUBLE:
+        return Outcome(Kind.ERROR, error, reason=type(error).__name__)
     refused = isinstance(root, socket.gaierror | ConnectionRefusedError)
     if refused or getattr(root, "errno", None) in _NOT_CONNECTED or _is_of_unix_socket(root):
         return Outcome(Kind.UNSENT, error, reason=CONNECT_FAILURE, blames=True)

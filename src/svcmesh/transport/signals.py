@@ -52,7 +52,7 @@ class OnSignal:
         work: called on a thread of its own.
         signals: at which.
         hand_on: give the signal to whoever handled it before, after the work. At a second SIGINT, which is an impatient
-            human's, that is done at once, in any case.
+            human's, that is done at once, in any case, and nobody waits for the work any more.
 
     Raises:
         RuntimeError: an asyncio loop handles one of them (``loop.add_signal_handler``): it cannot be made to wait.
@@ -66,6 +66,7 @@ class OnSignal:
         self._passed = False
         self._handed_over = False
         self._closed = False
+        self._hurried = False
         self._word: SimpleQueue[int | None] = SimpleQueue()
         self._before: dict[int, Any] = {}
         self._thread: Thread | None = None
@@ -78,7 +79,7 @@ class OnSignal:
                 signal.signal(number, self._on_signal)
 
     def close(self) -> None:
-        """Give the signals back; waits for work that has begun. Harmless when repeated."""
+        """Give the signals back; waits for work that has begun, unless a human is impatient. Harmless when repeated."""
         self._closed = True
         if current_thread() is main_thread():
             for number, handler in self._before.items():
@@ -86,7 +87,8 @@ class OnSignal:
                     signal.signal(number, handler)
         if self._thread is not None and self._thread is not current_thread() and os.getpid() == self._pid:
             self._word.put(None)
-            self._thread.join()
+            if not self._hurried:
+                self._thread.join()
 
     def __enter__(self) -> Self:
         """Return self."""
@@ -106,6 +108,7 @@ class OnSignal:
             self._told = True
             self._word.put(number)
         elif number == signal.SIGINT or self._passed:
+            self._hurried = not self._passed
             self._passed = self._handed_over = True
             _pass_on(number, frame, handler)
 

@@ -10,6 +10,7 @@ import pytest
 
 from svcmesh.cli.demo.problem import DemoError
 from svcmesh.cli.demo.registry import Source, source_for
+from tests.servers.ports import HeldPort
 
 
 @pytest.fixture
@@ -20,10 +21,10 @@ def address() -> Iterator[str]:
 
 
 @pytest.fixture
-def closed() -> str:
+def closed() -> Iterator[str]:
     """Return where nobody does."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return f"127.0.0.1:{listening.getsockname()[1]}"
+    with HeldPort() as port:
+        yield port.address
 
 
 def program(directory: Path, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,16 @@ from hypothesis import strategies as st
 from svcmesh.core.endpoint import Health, Locality
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.core.snapshot import Snapshot
-from svcmesh.discovery.consul.entries import Reading, decode_query, decode_service, decode_services, status_of
+from svcmesh.discovery.consul.entries import (
+    Reading,
+    decode_allowed,
+    decode_nodes,
+    decode_query,
+    decode_service,
+    decode_services,
+    status_of,
+)
+from svcmesh.discovery.elements import Known
 
 
 def entry(address="10.0.0.1", port=80, *, status="passing", node=None, checks=None, **service):
@@ -254,9 +264,37 @@ def test_a_catalogue_is_names():
         decode_services(b"[]")
 
 
+def test_nodes_are_counted():
+    assert decode_nodes(b'[{"Node": "n1"}, {"Node": "n2"}]') == 2
+    with pytest.raises(DiscoveryError):
+        decode_nodes(b"null")
+
+
+@pytest.mark.parametrize("answer", [b"null", b"{}", b'[{"Allow": true}]'])
+def test_rights_are_as_many_as_were_asked(answer):
+    assert decode_allowed(b'[{"Resource": "node", "Allow": true}, {"Allow": "true"}, 1]', 3) == (True, False, False)
+    with pytest.raises(DiscoveryError):
+        decode_allowed(answer, 2)
+
+
+@pytest.mark.parametrize(("decode", "form"), [(decode_service, "%s"), (decode_query, '{"Nodes": %s}')])
+def test_an_instance_that_is_as_before_is_the_very_same_endpoint(decode, form):
+    known = Known()
+    answers = [
+        form % json.dumps([entry("10.0.0.1"), entry("10.0.0.2", status=status), entry(port=0)])
+        for status in ("passing", "critical")
+    ]
+    first, again, other = (decode(body.encode(), known=known) for body in (answers[0], answers[0], answers[1]))
+
+    assert all(one is same for one, same in zip(first.endpoints, again.endpoints, strict=True))
+    assert other.endpoints[0] is first.endpoints[0]
+    assert [one.health for one in other.endpoints] == [Health.HEALTHY, Health.UNHEALTHY]
+    assert first.left_out == other.left_out != ()
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_give_entries_or_an_error_of_ours(body):
-    for decoder in (decode_service, decode_query, decode_services):
+    for decoder in (decode_service, decode_query, decode_services, decode_nodes, partial(decode_allowed, count=1)):
         with suppress(DiscoveryError):
             decoder(body)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from svcmesh.discovery.consul.errors import Broken, Busy, Denied, Refused, Unknown, error_of
+from svcmesh.discovery.consul.errors import Broken, Busy, Denied, Refused, Strange, Unknown, error_of
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from svcmesh.discovery.consul.errors import Broken, Busy, Denied, Refused, Unkno
         (500, 'Unknown check "service:web"', Unknown),
         (502, "<html>", Broken),
         (503, "rate limit exceeded for operation that can only be performed by the leader", Busy),
-        (301, "", Refused),
+        (301, "", Strange),
         (204, "", Refused),
     ],
 )
@@ -53,3 +53,10 @@ def test_what_is_shown_is_one_short_line():
 
     assert "\n" not in told
     assert len(told) < 300
+
+
+def test_what_every_consul_has_is_missing_only_where_there_is_none():
+    error = error_of(404, b"no backend", asked="GET /v1/health/service/x at http://h:1", is_there=True)
+
+    assert type(error) is Strange
+    assert "is that the address of Consul's API?" in str(error)

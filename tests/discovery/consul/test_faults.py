@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 import time
+from contextlib import aclosing
 
 import pytest
 import trustme
@@ -13,24 +15,26 @@ import svcmesh
 from svcmesh.core.clock import SYSTEM
 from svcmesh.discovery.base import Announcement
 from svcmesh.discovery.consul import errors as consul_errors
-from svcmesh.discovery.consul import watch as consul_watch
+from svcmesh.discovery.consul import rights as consul_rights
 from svcmesh.discovery.uri import open_discovery
 from svcmesh.testing import FakeConsul
+from svcmesh.testing.consul.answers import Request
 from svcmesh.testing.consul.faults import KINDS
 from tests.discovery.hearing import Calling, Told
-from tests.servers.consul_agent import ConsulProcess, until
+from tests.servers.consul_agent import NO_CONSUL, ConsulProcess, real_consul, until
+from tests.servers.ports import HeldPort
 
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch):
     """Let what only people can mend be asked again soon."""
-    for module in (consul_errors, consul_watch):
+    for module in (consul_errors, consul_rights):
         monkeypatch.setattr(module, "SLOWLY", 0.1)
 
 
 @pytest.fixture
 def consul():
-    with FakeConsul() as consul:
+    with HeldPort() as port, FakeConsul(port=port.number) as consul:
         consul.register("orders", port=8001)
         yield consul
 
@@ -44,7 +48,7 @@ def reason(service):
     for _ in range(50):
         with pytest.raises(svcmesh.NoEndpoints) as caught:
             service.wait_ready(0.2)
-        if "has not answered" not in str(caught.value):
+        if "discovery fails" in str(caught.value) or "discovery lists" in str(caught.value):
             break
     return str(caught.value)
 
@@ -167,6 +171,49 @@ def test_a_lost_permission_empties_nothing(consul):
         assert ports(service) == [8001]
 
 
+def test_who_sends_no_token_is_told_what_he_may_not_see(consul):
+    """Consul does not tell him; what does is that he sees no service at all, though the servers are one."""
+    consul.allow({"": ["service:read", "node:read"]})
+    with svcmesh.Mesh(consul.uri) as mesh:
+        service, gone = mesh.service("orders"), mesh.service("gone")
+        service.wait_ready(30)
+        told = Told(mesh)
+        assert "discovery lists none" in reason(gone)
+        assert told.errors() == [], "that there is nobody is no error, to him either"
+        consul.allow({"": []})
+        consul.bump()
+        until(lambda: any("service:read and node:read" in error for error in told.errors()))
+        assert ports(service) == [8001]
+
+
+@pytest.mark.parametrize("default", [False, True])
+async def test_who_may_see_one_service_alone_believes_that_it_is_empty(consul, default, monkeypatch):
+    """By a token of his own, or by the agent's default one: Consul tells him that there are others."""
+    consul.allow({"narrow": ["service:read:gone", "node:read"]})
+    if default:
+        monkeypatch.setattr(Request, "token", "narrow")
+    uri = consul.uri if default else consul.uri.replace("//", "//narrow@")
+    registry = open_discovery(uri, clock=SYSTEM, emit=lambda *_, **__: None)
+    async with aclosing(registry.watch("gone")) as snapshots:
+        snapshot = await anext(snapshots)
+    assert snapshot.endpoints == ()
+    assert not snapshot.authoritative
+
+
+@pytest.mark.parametrize("query", ["?cached", "?near=_agent", "?query={service}&every=100ms"])
+def test_a_permission_that_is_lost_empties_nothing_whoever_answers(consul, query):
+    consul.query("orders", "orders")
+    consul.allow({"good": ["service:read", "node:read"]})
+    with svcmesh.Mesh(consul.uri.replace("//", "//good@") + "/" + query) as mesh:
+        service = mesh.service("orders")
+        service.wait_ready(30)
+        told = Told(mesh)
+        consul.allow({"good": []})
+        consul.bump()
+        until(lambda: any("service:read and node:read" in error for error in told.errors()))
+        assert ports(service) == [8001]
+
+
 def test_a_token_that_rotates_is_read_again(consul, tmp_path):
     file = tmp_path / "token"
     file.write_text("old")
@@ -198,9 +245,10 @@ def test_several_agents_stand_in_for_each_other(consul):
             until(lambda: ports(service) == [8001])
 
 
-def test_an_agent_that_is_busy_is_passed_over(consul):
+@pytest.mark.parametrize("kind", ["429", "404", "html", "redirect"])
+def test_an_agent_that_is_busy_or_whose_proxy_answers_is_passed_over(consul, kind):
     with FakeConsul() as busy:
-        busy.fault("429")
+        busy.fault(kind)
         with svcmesh.Mesh(f"consul://{busy.address},{consul.address}") as mesh:
             service = mesh.service("orders")
             service.wait_ready(30)
@@ -303,6 +351,23 @@ def test_a_heartbeat_that_fails_is_an_event_and_no_crash(consul):
             until(lambda: registration.registered)
 
 
+async def test_who_registers_by_a_uri_does_so_in_its_namespace_and_partition(consul):
+    registry = open_discovery(f"{consul.uri}?ns=team&partition=blue", clock=SYSTEM, emit=lambda *_, **__: None)
+    announcement = Announcement("web", "w1", "127.0.0.1:80")
+    await registry.register(announcement)
+    (entry,) = consul.instances("web")
+    assert (entry["Service"]["Namespace"], entry["Service"]["Partition"]) == ("team", "blue")
+    async with aclosing(registry.watch("web")) as snapshots:
+        assert len((await anext(snapshots)).endpoints) == 1, "who looks by the same URI finds it"
+
+    await registry.heartbeat(announcement)
+    await registry.drain(announcement)
+    (entry,) = consul.instances("web")
+    assert "_service_maintenance:w1" in {check["CheckID"] for check in entry["Checks"]}
+    await registry.deregister(announcement)
+    assert consul.instances("web") == []
+
+
 def test_leaving_a_consul_that_is_gone_is_bounded(consul):
     with svcmesh.Mesh(consul.uri) as mesh:
         registration = mesh.register("web", port=80, host="127.0.0.1")
@@ -315,7 +380,7 @@ def test_leaving_a_consul_that_is_gone_is_bounded(consul):
 
 def test_an_agent_that_is_gone_is_replaced_and_both_are_left(consul):
     with FakeConsul() as other, svcmesh.Mesh(f"consul://{consul.address},{other.address}") as mesh:
-        with mesh.register("web", port=80, host="127.0.0.1", ttl=0.6) as registration:
+        with mesh.register("web", port=80, host="127.0.0.1", ttl=3.0) as registration:
             until(lambda: registration.registered)
             assert len(consul.instances("web")) == 1
             consul.stop()
@@ -323,6 +388,56 @@ def test_an_agent_that_is_gone_is_replaced_and_both_are_left(consul):
             consul.start()
         assert consul.instances("web") == []
         assert other.instances("web") == []
+
+
+async def test_a_registration_goes_on_from_an_agent_that_is_frozen(consul):
+    """A frozen agent hangs up on nobody: who gave up on it once with a heartbeat asks others from then on."""
+    with FakeConsul() as other, FakeConsul() as third:
+        uri = f"consul://{consul.address},{other.address},{third.address}"
+        registry = open_discovery(uri, clock=SYSTEM, emit=lambda *_, **__: None)
+        announcement = Announcement("web", "w1", "127.0.0.1:80")
+        await registry.register(announcement)
+        for frozen, next_one in ((consul, other), (other, third)):
+            assert len(frozen.instances("web")) == 1
+            frozen.fault("freeze")
+            await given_up(registry.heartbeat(announcement), frozen)
+            assert next_one.instances("web") == []
+            await registry.heartbeat(announcement)
+            assert len(next_one.instances("web")) == 1
+        await registry.drain(announcement)
+        await registry.deregister(announcement)
+        assert third.instances("web") == [], "leaving does not wait for who is frozen"
+        third.stop()
+        consul.heal()
+        await registry.register(announcement)
+        assert len(consul.instances("web")) == 1
+
+
+async def test_an_agent_that_is_frozen_at_first_is_given_up_the_second_time(consul):
+    """Not the first time: the first question of a process is late by itself."""
+    with FakeConsul() as frozen:
+        frozen.fault("freeze")
+        registry = open_discovery(
+            f"consul://{frozen.address},{consul.address}", clock=SYSTEM, emit=lambda *_, **__: None
+        )
+        announcement = Announcement("web", "w1", "127.0.0.1:80")
+        for _ in range(2):
+            await given_up(registry.register(announcement), frozen)
+        await registry.register(announcement)
+        assert len(consul.instances("web")) == 1
+        await registry.deregister(announcement)
+        assert consul.instances("web") == []
+
+
+async def given_up(asking, agent):
+    """Ask, and give up once an agent was asked."""
+    before, task = len(agent.requests), asyncio.ensure_future(asking)
+    async with asyncio.timeout(30):
+        while len(agent.requests) == before:  # noqa: ASYNC110 - a look at the server from outside
+            await asyncio.sleep(0.005)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_a_right_that_is_missing_to_look_after_an_own_check_is_no_loss(consul):
@@ -344,9 +459,13 @@ async def test_a_right_that_is_missing_to_look_after_an_own_check_is_no_loss(con
 # -- a process that is killed --------------------------------------------------------------------------------------
 
 
-def test_killing_consul_under_load_costs_no_call(tmp_path):
+@pytest.mark.parametrize("which", ["fake", "real"])
+def test_killing_consul_under_load_costs_no_call(which):
     """Servers live on while their registry is killed, frozen and comes back empty: no call fails, and news arrive."""
-    with ConsulProcess() as consul, svcmesh.Mesh(consul.uri) as mesh:
+    binary = real_consul()
+    if which == "real" and binary is None:
+        pytest.skip(NO_CONSUL)
+    with ConsulProcess(binary if which == "real" else None) as consul, svcmesh.Mesh(consul.uri) as mesh:
         registrations = [mesh.register("web", port=8000 + n, host="127.0.0.1", ttl=6.0) for n in range(3)]
         service = mesh.service("web")
         until(lambda: len(service.endpoints) == 3)

@@ -10,13 +10,22 @@ from random import Random
 import pytest
 
 from svcmesh.core.clock import sleep_until
+from svcmesh.core.emit import silent
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.consul.address import Agent
 from svcmesh.discovery.consul.client import Answer
+from svcmesh.discovery.consul.entries import Reading
 from svcmesh.discovery.consul.errors import Denied, Unknown, Unreachable
 from svcmesh.discovery.consul.question import Question
 from svcmesh.discovery.consul.watch import Surface, index_of, poll_query, watch_service
+from svcmesh.discovery.pace import SPREAD
 from svcmesh.testing.sim import run, virtual_clock
+
+
+@pytest.fixture(autouse=True)
+def come_back():
+    """Do so as users' clients do."""
+
 
 ONE, OTHER = Agent("http://one:1"), Agent("http://other:1")
 
@@ -41,7 +50,7 @@ class Step:
     def __init__(self, index, *ports, after=0.0, agent=ONE, error=None, headers=None):
         self.after, self.agent, self.error = after, agent, error
         self.headers = {} if index is None else {"x-consul-index": str(index)}
-        self.headers |= headers or {}
+        self.headers |= {"x-consul-default-acl-policy": "allow"} | (headers or {})
         self.body = json.dumps({"Nodes": json.loads(body(*ports))}).encode() if index == "query" else body(*ports)
 
 
@@ -188,6 +197,29 @@ def test_a_connection_that_breaks_is_asked_again_without_an_index():
     assert found[-1][1] == [1, 2]
 
 
+def test_those_whose_connections_broke_together_do_not_come_back_together():
+    """A thousand times: at most 5 % of them ask in any tenth of a second."""
+
+    async def main():
+        clock = virtual_clock()
+        scripts = [Script(Step(50, 1), Step(0, after=30.0, error=Unreachable("gone")), FOREVER) for _ in range(1000)]
+
+        async def follow(number, script):
+            async for _ in watch_service(Surface(script, clock, silent, Random(number)), Question(), "orders"):
+                pass
+
+        tasks = [asyncio.ensure_future(follow(number, script)) for number, script in enumerate(scripts)]
+        await sleep_until(clock, 60.0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return sorted(script.asked[2][0] for script in scripts)
+
+    instants = run(main())
+    assert 30.0 <= instants[0] <= instants[-1] <= 30.0 + SPREAD
+    assert all(later - first > 0.1 for first, later in zip(instants, instants[50:], strict=False))
+
+
 def test_held_questions_go_to_the_agent_that_gave_the_index():
     script, _, _ = watched(Step(5, 1, agent=OTHER), FOREVER)
 
@@ -244,6 +276,23 @@ def test_an_answer_older_than_allowed_is_refused():
     _, found, error = watched(old, question=Question(max_stale=2.0))
     assert found == []
     assert "2.5 s; max-stale allows 2 s" in str(error)
+
+
+def test_another_order_by_distance_is_seen_under_the_same_index_and_is_news_by_itself():
+    near = Question(reading=Reading(ordered=True))
+    steps = [Step(5, 1, 2), Step(5, 1, 2, after=60.0), Step(5, 2, 1, after=60.0), FOREVER]
+    script, found, _ = watched(*steps, question=near, seconds=150.0)
+
+    assert found == [(0, [1, 2]), (120, [2, 1])]
+    assert script.last.ordered
+    assert script.indexes() == [None, 5, 5, 5]
+    assert watched(*steps, seconds=150.0)[1] == [(0, [1, 2])]
+
+
+def test_an_order_by_distance_is_asked_for_no_faster_than_others():
+    script, _, _ = watched(Step(5, 1), question=Question(reading=Reading(ordered=True)), seconds=100.0)
+
+    assert len(script.asked) <= 60
 
 
 def test_what_cannot_be_used_is_told_once():

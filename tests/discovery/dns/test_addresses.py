@@ -6,10 +6,12 @@ import asyncio
 
 import pytest
 
+from svcmesh.core.clock import sleep_until
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.dns import addresses
 from svcmesh.discovery.dns.addresses import Hosts, Known
 from svcmesh.discovery.dns.records import AAAA, A
+from svcmesh.testing.sim import run, virtual_clock
 from tests.discovery.dns.answering import DOWN, Script, host
 
 
@@ -17,6 +19,7 @@ from tests.discovery.dns.answering import DOWN, Script, host
 def routed(monkeypatch):
     """Take every address for reachable: what this machine can reach is not what is tested here."""
     monkeypatch.setattr(addresses, "reachable", tuple)
+    monkeypatch.setattr(addresses, "has_route", lambda _: True)
 
 
 class Look:
@@ -70,6 +73,64 @@ def test_a_no_for_one_version_and_a_failure_of_the_other_is_a_failure():
 
     with pytest.raises(DiscoveryError, match="nobody answers"):
         look.of()
+
+
+class Slow(Script):
+    """Answers after so many seconds, by type."""
+
+    def __init__(self, replies, **seconds):
+        super().__init__(replies)
+        self.seconds = {A: seconds.get("v4", 0.0), AAAA: seconds.get("v6", 0.0)}
+
+    async def ask(self, name, kind):
+        clock = virtual_clock()
+        await sleep_until(clock, clock.now() + self.seconds[kind])
+        return await super().ask(name, kind)
+
+
+BOTH = {("web", A): host("10.0.0.1"), ("web", AAAA): host("fd00::1")}
+
+
+def looked_up(script, known=None):
+    """Return when there was an answer, and which."""
+
+    async def main():
+        hosts = Hosts(script, (4, 6), Known(100) if known is None else known, lambda _: [], 5.0, virtual_clock())
+        found = await hosts.of("web")
+        assert len(asyncio.all_tasks()) == 1, "nobody asks any more"
+        return virtual_clock().now(), found
+
+    return run(main())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "instant", "expected"),
+    [
+        ({"v6": 0.9}, 0.9, (("10.0.0.1", "fd00::1"), 60.0)),
+        ({"v6": 100.0}, 1.0, (("10.0.0.1",), 5.0)),
+        ({"v4": 100.0, "v6": 3.0}, 4.0, (("fd00::1",), 5.0)),
+    ],
+)
+def test_a_version_that_is_silent_is_waited_for_a_moment_once_there_is_an_address(seconds, instant, expected):
+    assert looked_up(Slow(BOTH, **seconds)) == (instant, expected)
+
+
+def test_a_version_that_has_become_silent_keeps_its_last_addresses():
+    known = Known(100)
+    looked_up(Slow(BOTH), known)
+
+    assert looked_up(Slow(BOTH, v6=100.0), known) == (1.0, (("10.0.0.1", "fd00::1"), 5.0))
+
+
+@pytest.mark.parametrize("reply", [host(), DOWN])
+def test_what_leads_nowhere_ends_no_waiting(reply):
+    assert looked_up(Slow(BOTH | {("web", A): reply}, v6=4.0))[0] == 4.0
+
+
+def test_an_address_that_this_machine_has_no_way_to_ends_no_waiting(monkeypatch):
+    monkeypatch.setattr(addresses, "has_route", lambda address: ":" in address)
+
+    assert looked_up(Slow(BOTH, v6=4.0)) == (4.0, (("10.0.0.1", "fd00::1"), 60.0))
 
 
 def test_two_failures_are_one_although_addresses_are_remembered():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -48,6 +49,28 @@ def test_what_came_along_is_not_asked_for():
 
     assert seen(look(script)) == {"10.0.0.1:81": (0, 6), "10.0.0.2:82": (1, 4)}
     assert script.asked == [("web", SRV)]
+
+
+def test_what_came_along_is_gone_through_as_often_for_many_targets_as_for_few():
+    """Each look would else hold up all watches of a process, with a thousand targets for a good part of a second."""
+
+    class Counted(dict):
+        looks = 0
+
+        def items(self):
+            type(self).looks += 1
+            return super().items()
+
+    looks = []
+    for count in (1, 50):
+        Counted.looks = 0
+        extra = Counted({(f"t{number}", 4): (f"10.0.0.{number}",) for number in range(count)})
+        rows = [(10, 1, 80, f"t{number}") for number in range(count)]
+        found = look(Script({("web", SRV): replace(services(*rows), extra=extra)}))
+        looks.append((len(found.endpoints), Counted.looks))
+
+    assert [found for found, _ in looks] == [1, 50]
+    assert looks[0][1] == looks[1][1]
 
 
 def test_an_answer_that_brought_some_along_may_have_been_cut():

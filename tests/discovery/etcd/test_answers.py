@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery.elements import Known
 from svcmesh.discovery.etcd import errors
 from svcmesh.discovery.etcd.answers import (
     Change,
@@ -45,6 +46,17 @@ def line(inner):
 def test_a_range():
     assert decode_range(f"{{{HEADER},{FOUND}}}".encode()) == Listing(AT, {b"a/x": Item(2, b"v")})
     assert decode_range(f"{{{HEADER}}}".encode()) == Listing(AT, {})
+
+
+def test_a_key_that_is_as_before_is_not_decoded_again():
+    known = Known()
+    kvs = [json.dumps({"key": "YS94", "mod_revision": revision, "value": "dg=="}) for revision in ("2", "7")]
+    first, again, other = (
+        decode_range(f'{{{HEADER},"kvs":[{kv}]}}'.encode(), known).items[b"a/x"] for kv in (kvs[0], kvs[0], kvs[1])
+    )
+
+    assert first is again
+    assert (first, other) == (Item(2, b"v"), Item(7, b"v"))
 
 
 def test_a_mark():

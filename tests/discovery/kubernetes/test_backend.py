@@ -41,7 +41,7 @@ class Script:
     async def open(self):
         yield
 
-    async def page(self, scope, more="", limit=0):
+    async def page(self, scope, more="", limit=0, known=None):
         self.lists += 1
         return Page((self.first,), "1", "")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from tests.discovery.hearing import Calling, Told
 from tests.servers.consul_agent import until
 from tests.servers.kubernetes import faults
 from tests.servers.kubernetes.server import ApiServer
+from tests.servers.ports import HeldPort
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -32,7 +32,6 @@ def impatience(monkeypatch):
     monkeypatch.setattr(errors, "SLOWLY", 0.1)
     monkeypatch.setattr(client, "SLOWLY", 0.1)
     monkeypatch.setattr(watch, "SLOWLY", 0.1)
-    monkeypatch.setattr(watch, "SPREAD", 0.1)
 
 
 @pytest.fixture
@@ -365,9 +364,8 @@ class Process:
     """An API server in a process of its own, that can be killed, frozen and brought back."""
 
     def __init__(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self._held = HeldPort()
+        self.port = self._held.number
         self.start()
 
     def start(self):
@@ -395,10 +393,16 @@ class Process:
     def signal(self, which):
         self.process.send_signal(which)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+        self._held.close()
+
 
 def test_killing_the_api_server_under_load_costs_no_call(tmp_path):
-    process = Process()
-    try:
+    with Process() as process:
         process.put("web", "127.0.0.1:8000", "127.0.0.1:8001")
         uri = ApiServer(process.port).kubeconfig(tmp_path / "config")
         with svcmesh.Mesh(uri.replace("?", "{service}:http?")) as mesh:
@@ -417,5 +421,3 @@ def test_killing_the_api_server_under_load_costs_no_call(tmp_path):
                 until(lambda: len(service.endpoints) == 1)
                 until(lambda: load.calls > 50)
             assert load.failed == []
-    finally:
-        process.kill()

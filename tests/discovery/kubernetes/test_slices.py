@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery.elements import Known
 from svcmesh.discovery.kubernetes.answers import decode_event, decode_page
 from svcmesh.discovery.kubernetes.endpoints import Reading, endpoints_of
 from svcmesh.discovery.kubernetes.errors import Gone, KubernetesError
@@ -198,3 +199,18 @@ def test_any_slices_are_endpoints_or_an_error_of_ours(found, reading):
         slices = [slice_of(item) for item in found]
         seen = endpoints_of(slices, reading, routed=lambda _: True)
         assert len({e.address for e in seen.endpoints}) == len(seen.endpoints)
+
+
+def test_a_slice_that_is_as_before_is_not_decoded_again():
+    known = Known()
+    slices = [one([endpoint("10.0.0.1")]), one([endpoint("10.0.0.2")])]
+    slices[1]["metadata"] = slices[1]["metadata"] | {"name": "other"}
+
+    def read(*items):
+        body = json.dumps({"metadata": {"resourceVersion": "7"}, "items": items}).encode()
+        return decode_page(body, known).slices
+
+    before = read(*slices)
+    after = read(slices[1], one([endpoint("10.0.0.3")]))
+    assert after[0] is before[1]
+    assert [entry.host for entry in after[1].entries] == ["10.0.0.3"]

@@ -15,10 +15,16 @@ from svcmesh.discovery.kubernetes.answers import Event, Page
 from svcmesh.discovery.kubernetes.client import PAGE, Scope
 from svcmesh.discovery.kubernetes.errors import Gone, KubernetesError, Unreachable
 from svcmesh.discovery.kubernetes.slices import Slice
-from svcmesh.discovery.kubernetes.watch import SPREAD, Feed, Surface
+from svcmesh.discovery.kubernetes.watch import Feed, Surface
+from svcmesh.discovery.pace import SPREAD
 from svcmesh.testing.sim import run, virtual_clock
 
 SCOPE = Scope("prod", "orders")
+
+
+@pytest.fixture(autouse=True)
+def come_back():
+    """Do so as users' clients do."""
 
 
 def one(name, version="1", service="orders"):
@@ -49,7 +55,7 @@ class Script:
         self.watched = []  # (instant, version)
         self.seconds = []
 
-    async def page(self, scope, more="", limit=PAGE):
+    async def page(self, scope, more="", limit=PAGE, known=None):
         assert scope == SCOPE
         self.listed.append((round(virtual_clock().now(), 3), more, limit))
         found = self.pages[min(len(self.listed), len(self.pages)) - 1]

@@ -92,12 +92,14 @@ class Follow:
         self.task = asyncio.ensure_future(self.go_on())
 
     async def go_on(self):
-        """Watch, as the engine does again after a failure, until there is one."""
-        with suppress(DiscoveryError):
-            async for snapshot in self.registry.watch("orders"):
-                self.now = {endpoint.address for endpoint in snapshot.endpoints}
-                if self.now not in self.all[-1:]:
-                    self.all.append(self.now)
+        """Watch, and again after a failure; the engine does so, and keeps what is known meanwhile."""
+        while True:
+            with suppress(DiscoveryError):
+                async for snapshot in self.registry.watch("orders"):
+                    self.now = {endpoint.address for endpoint in snapshot.endpoints}
+                    if self.now not in self.all[-1:]:
+                        self.all.append(self.now)
+            await asyncio.sleep(0.01)
 
     async def until(self, wanted):
         """Wait until ``wanted`` is the answer."""
@@ -161,9 +163,6 @@ async def test_what_somebody_deletes_is_never_missed_and_comes_back_with_a_heart
     while not path.exists():
         assert time.monotonic() < end, "no heartbeat has brought it back"
         await asyncio.sleep(0.01)
-    if what == "registry":
-        await asyncio.wait([follow.task])  # the engine's part: it keeps what is known and asks again
-        follow.task = asyncio.ensure_future(follow.go_on())
     process.communicate("\n")
     await follow.until(set())
     await follow.stop()

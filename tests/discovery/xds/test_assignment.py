@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from svcmesh._proto import svcmesh_xds_pb2 as wire
 from svcmesh.core.endpoint import Health, Locality
+from svcmesh.discovery.xds.assignment import assignment_of
+from svcmesh.discovery.xds.candidate import Candidates
 from svcmesh.discovery.xds.kinds import Kind
 from tests.discovery.xds.decoded import decoded, good
 from tests.servers.xds import resources
@@ -157,3 +160,21 @@ def test_drops_of_unknown_parts_are_refused():
     content = resources.assignment("c", [place([A])], [drop("x", 1, 9)])
 
     assert "no denominator" in decoded(Kind.ENDPOINTS, content).why
+
+
+def test_only_endpoints_that_say_something_else_are_looked_at_again():
+    """And what cannot be used is told every time."""
+    known: Candidates = {}
+
+    def read(weight_of_b):
+        listed = [A, endpoint(B, weight=weight_of_b), "10.0.0.256:80"]
+        message = wire.ClusterLoadAssignment.FromString(resources.assignment("c", [place(listed, weight=0)]))
+        return assignment_of(message, known=known)
+
+    first, same, other = read(1), read(1), read(2)
+
+    assert [one is two for one, two in zip(first.endpoints, same.endpoints, strict=True)] == [True, True]
+    assert [one is two for one, two in zip(first.endpoints, other.endpoints, strict=True)] == [True, False]
+    assert weights(other) == {A: 1, B: 2}
+    assert [len(each.left_out) for each in (first, same, other)] == [1, 1, 1]
+    assert len(known) == 2

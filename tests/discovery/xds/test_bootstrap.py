@@ -13,6 +13,7 @@ from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.tls import Tls
 from svcmesh.discovery.xds.bootstrap import FILE, INLINE, Server, bootstrap_for, bootstrap_of
 from svcmesh.discovery.xds.node import node_of
+from svcmesh.discovery.xds.question import Question
 
 INSECURE = [{"type": "insecure"}]
 HALF = {"type": "tls", "config": {"certificate_file": "/c"}}
@@ -39,11 +40,19 @@ def test_the_first_credentials_that_are_known_count():
     assert server.tls == Tls()
 
 
+@pytest.mark.parametrize(
+    ("features", "keeping"), [(["xds_v3", "ignore_resource_deletion"], True), (["xds_v3"], False), ([], False)]
+)
+def test_a_server_may_say_that_what_it_takes_away_is_used_on(features, keeping):
+    assert read(xds_servers=[SERVER, SERVER | {"server_features": features}]).keeping is keeping
+    assert not read().keeping
+
+
 def test_listeners_may_be_called_otherwise_than_services():
     found = read(client_default_listener_resource_name_template="prod/%s?x")
 
-    assert found.listener("orders") == "prod/orders?x"
-    assert read().listener("orders") == "orders"
+    assert Question(template=found.template).called("orders") == "prod/orders?x"
+    assert Question(template=read().template).called("orders") == "orders"
 
 
 def test_who_we_are_is_sent_as_it_stands():

@@ -13,40 +13,10 @@ from svcmesh.discovery.xds.node import node_of
 from svcmesh.discovery.xds.sotw import StateOfTheWorld
 from svcmesh.discovery.xds.tree import Tree
 from svcmesh.testing import FakeClock
+from tests.discovery.xds.line import PREFIX, Line
 from tests.servers.xds import resources
-from tests.servers.xds.resources import CLUSTER, ENDPOINTS, place
-from tests.servers.xds.wire import decode, encode, packed, text
-
-PREFIX = "type.googleapis.com/"
-
-
-class Line:
-    """A stream whose other end is the test."""
-
-    def __init__(self):
-        self.written = []
-        self.coming = asyncio.Queue()
-
-    def write(self, message):
-        self.written.append(message)
-
-    async def read(self):
-        message = await self.coming.get()
-        if isinstance(message, DiscoveryError):
-            raise message
-        return message
-
-    def abort(self, error):
-        self.coming.put_nowait(error)
-
-    def say(self, kind, *contents, version="1", nonce="n"):
-        found = [packed(kind, content) for content in contents]
-        self.coming.put_nowait(encode({1: version, 2: found, 4: PREFIX + kind, 5: nonce}))
-
-    def asked(self, kind):
-        """Return the names in each request for a kind."""
-        requests = [one for one in map(decode, self.written) if text(one, 4) == PREFIX + kind]
-        return [[name.decode() for name in one.get(3, [])] for one in requests]
+from tests.servers.xds.resources import CLUSTER, ENDPOINTS, LISTENER, place
+from tests.servers.xds.wire import decode, text
 
 
 class Talk:
@@ -121,6 +91,17 @@ async def test_a_response_is_answered_before_what_follows_from_it_is_asked(talk)
     assert kinds == [PREFIX + CLUSTER, PREFIX + CLUSTER, PREFIX + ENDPOINTS]
     assert text(decode(talk.line.written[1]), 5) == "n"
     assert talk.changed == ["a"]
+
+
+async def test_what_nobody_asked_for_is_not_answered(talk):
+    """An answer without names would ask for all the listeners that there are."""
+    talk.want("a")
+    await talk.settle()
+    talk.line.say(LISTENER, resources.listener("x", "t"))
+    await talk.settle()
+
+    assert talk.line.asked(LISTENER) == []
+    assert talk.line.asked(CLUSTER) == [["a"]]
 
 
 async def test_what_does_not_come_in_time_does_not_exist_but_may_come_later(talk):

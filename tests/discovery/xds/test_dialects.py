@@ -85,6 +85,36 @@ def test_what_has_stood_in_the_response_before_is_decoded_once():
     assert dialect.hear(response(packed(CLUSTER, resources.assignment("a", [])))).found[0].why
 
 
+def in_whole(resource):
+    return response(packed(ENDPOINTS, resource))
+
+
+def in_changes(resource):
+    return delta_response([("a", packed(ENDPOINTS, resource))])
+
+
+@pytest.mark.parametrize(("dialect", "said"), [(whole, in_whole), (changes, in_changes)])
+def test_an_endpoint_that_is_as_before_is_the_very_same_while_its_cluster_is_wanted(dialect, said):
+    one = dialect()
+
+    def hear(*listed):
+        (found,) = one.hear(said(resources.assignment("a", [resources.place(listed)]))).found
+        return found.resource
+
+    one.ask(Kind.ENDPOINTS, ["a"])
+    first = hear("10.0.0.1:80", "10.0.0.2:80", ":0")
+    second = hear("10.0.0.3:80", "10.0.0.2:80", ":0")
+    assert [each.address for each in second.endpoints] == ["10.0.0.3:80", "10.0.0.2:80"]
+    assert second.endpoints[1] is first.endpoints[1]
+    assert second.left_out == first.left_out != ()
+
+    one.ask(Kind.ENDPOINTS, ["b"])
+    one.ask(Kind.ENDPOINTS, ["a"])
+    third = hear("10.0.0.4:80", "10.0.0.2:80")
+    assert third.endpoints[1] == first.endpoints[1]
+    assert third.endpoints[1] is not first.endpoints[1]
+
+
 def test_kinds_have_versions_and_nonces_of_their_own():
     dialect = whole()
     dialect.answer(dialect.hear(response(GOOD)))

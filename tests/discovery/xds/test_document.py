@@ -17,7 +17,7 @@ from svcmesh.core.endpoint import Health, Locality
 from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.discovery.uri import open_discovery, parse, takes_name
 from svcmesh.discovery.xds.document import assignments_in
-from svcmesh.discovery.xds.kinds import Kind
+from svcmesh.discovery.xds.kinds import WRAPPED, Kind
 from svcmesh.policy.fault import Abort, Fault
 from svcmesh.testing import DiscoveryConformance
 from tests.discovery.xds import plain
@@ -178,7 +178,7 @@ def test_as_many_calls_are_dropped_as_it_says_and_nobody_is_asked_for_them(tmp_p
 
 
 def test_envoy_and_svcmesh_follow_one_file(tmp_path):
-    """As it is and as it changes; a broken one changes nothing for either."""
+    """As it is and as it changes, also in an envelope; a broken one changes nothing for either."""
     file = tmp_path / "eds.json"
     put(file, document(assignment("orders", "127.0.0.1:8001")))
     source = {"resource_api_version": "V3", "path_config_source": {"path": str(file)}}
@@ -194,6 +194,7 @@ def test_envoy_and_svcmesh_follow_one_file(tmp_path):
             until(lambda addresses=addresses: judge.clusters() == {f"orders::{address}" for address in addresses})
             until(lambda addresses=addresses: [one.address for one in orders.endpoints] == addresses)
         put(file, b'{"resources": 1}')
-        put(file, document(assignment("orders", "127.0.0.1:8004")))
+        wrapped = {"@type": WRAPPED, "name": "orders", "resource": assignment("orders", "127.0.0.1:8004")}
+        put(file, document(wrapped))
         until(lambda: judge.clusters() == {"orders::127.0.0.1:8004"})
         until(lambda: [one.address for one in orders.endpoints] == ["127.0.0.1:8004"])

@@ -14,7 +14,18 @@ import pytest
 import svcmesh
 from tests.servers.consul_agent import until
 from tests.servers.xds import envoy
-from tests.servers.xds.resources import ENDPOINTS, ROUTES, assignment, endpoint, place, route, table, to_cluster
+from tests.servers.xds.resources import (
+    ENDPOINTS,
+    LISTENER,
+    ROUTES,
+    assignment,
+    endpoint,
+    listener,
+    place,
+    route,
+    table,
+    to_cluster,
+)
 from tests.servers.xds.wire import encode
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -66,6 +77,26 @@ def test_grpcs_own_client_and_svcmesh_follow_one_control_plane(plane, uri, tmp_p
         until(lambda: {found.address for found in orders.endpoints} == {one, two})
         assert {request["agent"] for request in plane.requests if request["node"]} > {"svcmesh"}
         assert plane.refusals() == []
+
+
+def test_whatever_the_listener_is_called_routes_are_chosen_by_what_is_called(plane, tmp_path):
+    bootstrap = plane.bootstrap(
+        tmp_path / "bootstrap.json", client_default_listener_resource_name_template="mesh/listener/%s"
+    )
+    with core_client(bootstrap) as core, svcmesh.Mesh(f"xds:///?bootstrap={bootstrap}") as mesh:
+        one, two = core.addresses
+        plane.put("elsewhere", [two])
+        plane.put("orders", [one])
+        hosts = [
+            {1: "a", 2: ["mesh/listener/orders"], 3: [route(to_cluster("elsewhere-cluster"))]},
+            {1: "b", 2: ["orders"], 3: [route(to_cluster("orders-cluster"))]},
+        ]
+        plane.serve({ROUTES: {"orders-routes": encode({1: "orders-routes", 2: hosts})}})
+        plane.serve({LISTENER: {"mesh/listener/orders": listener("mesh/listener/orders", "orders-routes")}})
+        orders = mesh.service("orders")
+        orders.wait_ready(30)
+        assert core.call() == {one: 20}
+        assert {found.address for found in orders.endpoints} == {one}
 
 
 def test_grpcs_own_client_and_svcmesh_weigh_localities_alike(plane, uri, tmp_path):

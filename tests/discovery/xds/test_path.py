@@ -117,6 +117,22 @@ def test_an_aggregate_uses_the_first_of_its_clusters_and_the_others_behind_it():
     assert {address: priority for address, (_, priority) in world.found("all").items()} == {A: 0, B: 1, C: 2, D: 3}
 
 
+def test_an_aggregate_that_shares_the_calls_has_its_spare_clusters_behind_all_of_them():
+    """Whichever of those that share the calls comes first in the table."""
+    for names in (("all", "other"), ("other", "all")):
+        world = World()
+        world.tree.add("orders")
+        world.listener("orders", to_clusters(**dict.fromkeys(names, 1)))
+        world.put(Kind.CLUSTER, "all", resources.aggregate("all", "main", "spare"))
+        world.cluster("main", A)
+        world.cluster("spare", B)
+        world.cluster("other", C, D)
+
+        found = world.found()
+        assert {address: priority for address, (_, priority) in found.items()} == {A: 0, B: 1, C: 0, D: 0}
+        assert found[A][0] == pytest.approx(found[C][0] + found[D][0])
+
+
 def test_a_cluster_within_itself_is_an_error():
     world = World(Kind.CLUSTER)
     world.tree.add("a")
@@ -159,6 +175,24 @@ def test_what_does_not_exist_is_nothing_and_nobody_is_sure_of_it():
     assert not snapshot.authoritative
 
 
+@pytest.mark.parametrize("kind", [Kind.LISTENER, Kind.CLUSTER])
+def test_what_was_taken_away_is_a_failure_where_that_is_to_change_nothing(kind):
+    """So that the engine goes on with what it knows, for as long as it lasts. Endpoints that never came are none."""
+    world = World()
+    reader = Reader(silent, "orders", keeping=True)
+    world.tree.add("orders")
+    world.listener("orders", to_cluster("orders"))
+    world.put(Kind.CLUSTER, "orders", resources.cluster("orders"))
+    world.tree.lose(Key(Kind.ENDPOINTS, "orders"))
+    world.tree.follow([Key(Kind.ENDPOINTS, "orders")])
+    assert reader.read(world.tree.path("orders"), "1").endpoints == ()
+
+    world.tree.lose(Key(kind, "orders"))
+    world.tree.follow([Key(kind, "orders")])
+    with pytest.raises(DiscoveryError, match=f"{kind.shown} 'orders' does not exist; what was known stays"):
+        reader.read(world.tree.path("orders"), "2")
+
+
 def test_a_cluster_of_several_that_does_not_exist_takes_nothing_from_the_others():
     world = World()
     world.tree.add("orders")
@@ -169,6 +203,28 @@ def test_a_cluster_of_several_that_does_not_exist_takes_nothing_from_the_others(
 
     assert list(world.found()) == [A]
     assert not world.read().authoritative
+
+
+@pytest.mark.parametrize("both", [to_clusters(good=1, broken=1), to_cluster("all")])
+def test_a_cluster_of_several_that_is_refused_keeps_the_others_neither_from_coming_nor_from_changing(both, emitted):
+    """As one that does not exist; else a mistake in a canary would hold all others as they were for ever."""
+    world = World()
+    world.tree.add("orders")
+    world.listener("orders", both)
+    world.put(Kind.CLUSTER, "all", resources.aggregate("all", "good", "broken"))
+    world.tree.refuse(Key(Kind.CLUSTER, "broken"), "it is of no type")
+    world.tree.follow([Key(Kind.CLUSTER, "broken")])
+    reader = Reader(emitted, "orders")
+    for version, address in (("1", A), ("2", B)):
+        world.cluster("good", address)
+        snapshot = reader.read(world.tree.path("orders"), version)
+        assert [one.address for one in snapshot.endpoints] == [address]
+        assert not snapshot.authoritative
+
+    assert emitted.errors() == ["xDS: cluster 'broken': it is of no type"]
+    world.cluster("good")
+    with pytest.raises(DiscoveryError, match="cluster 'broken': it is of no type"):
+        reader.read(world.tree.path("orders"), "3")
 
 
 def test_what_was_refused_from_the_beginning_is_an_error_and_later_a_remark(emitted):
@@ -215,6 +271,44 @@ def test_what_a_route_says_of_the_policy_comes_with_the_endpoints_and_is_news_al
         world.listener("orders", to_cluster("c") | action)
         snapshot = reader.read(world.tree.path("orders"), version)
         assert (snapshot.policy, [one.address for one in snapshot.endpoints]) == (policy, [A])
+
+
+@pytest.mark.parametrize(
+    ("longest", "action", "timeout"),
+    [
+        (5, {}, 5.0),
+        (0, {}, None),
+        (5, {8: {1: 2}}, 2.0),
+        (5, {8: {1: 9}}, 5.0),
+        (5, {8: {}}, 5.0),
+        (5, {36: {}}, 5.0),
+        (5, {36: {1: {1: 9}}}, 9.0),
+        (5, {36: {1: {}}}, None),
+        (5, {36: {2: {1: 7}}}, 7.0),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_how_long_calls_may_take_says_the_listener_where_the_route_does_not(longest, action, timeout, named):
+    """As to gRPC (A31), whether the routes stand in the listener or are asked for."""
+    world = World()
+    world.tree.add("orders")
+    routes = table("r", [route(to_cluster("c") | action)])
+    world.put(Kind.LISTENER, "orders", resources.listener("orders", "r" if named else routes, longest))
+    world.put(Kind.ROUTES, "r", encode(routes))
+    world.cluster("c", A)
+
+    assert world.read().policy == {"timeout": timeout}
+
+
+def test_a_try_that_may_take_longer_than_the_listener_lets_calls_has_no_limit_of_its_own():
+    world = World()
+    world.tree.add("orders")
+    routes = table("r", [route(to_cluster("c") | {9: {1: "5xx", 3: {1: 6}}})])
+    world.put(Kind.LISTENER, "orders", resources.listener("orders", routes, 5))
+    world.cluster("c", A)
+
+    policy = world.read().policy
+    assert (policy["timeout"], policy["per_try_timeout"], policy["retry"].max_attempts) == (5.0, None, 2)
 
 
 def test_what_several_need_is_kept_until_nobody_does():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from svcmesh.discovery.xds.kinds import AGGREGATE, HTTP_MANAGER, Kind
-from svcmesh.discovery.xds.plain import decode_plain
+from svcmesh.core.endpoint import Locality
+from svcmesh.discovery.elements import Known
+from svcmesh.discovery.xds.kinds import AGGREGATE, HTTP_MANAGER, WRAPPED, Kind
+from svcmesh.discovery.xds.plain import decode_plain, parse_plain
 from tests.discovery.xds import plain
 from tests.discovery.xds.decoded import good
 from tests.servers.xds import resources
@@ -51,9 +55,119 @@ def test_a_resource_within_a_resource_is_read_in_both_spellings():
         assert read(Kind.CLUSTER, {"name": "c", outer: held}).resource.held == ("a", "b")
 
 
+def test_a_resource_may_stand_in_an_envelope():
+    inside = {"@type": Kind.CLUSTER.value} | plain.cluster("c", "e")
+    found = decode_plain(Kind.CLUSTER, {"@type": WRAPPED, "name": "c", "version": "7", "resource": inside})
+
+    assert found == read(Kind.CLUSTER, plain.cluster("c", "e"))
+    for wrong in (None, 1, {}, {"@type": WRAPPED, "resource": inside}, {"@type": Kind.ROUTES.value}):
+        assert decode_plain(Kind.CLUSTER, {"@type": WRAPPED, "resource": wrong}).why
+
+
 @pytest.mark.parametrize("inner", [{}, {"@type": "x"}, {"@type": HTTP_MANAGER, "rds": 1}, 7, None, []])
 def test_a_listener_that_holds_something_else_is_none(inner):
     assert read(Kind.LISTENER, {"name": "x", "api_listener": {"api_listener": inner}}).why
+
+
+HOSTS = st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.3", "::1", "web.example", "a b", "", "\ud800", 7, None])
+ADDRESSES = st.fixed_dictionaries(
+    {"address": HOSTS, "port_value": st.sampled_from([80, 81, 0, -1, 65536, 80.0, "80", None])},
+    optional={"protocol": st.sampled_from(["TCP", "UDP", 0]), "resolver_name": st.just("x")},
+)
+METADATA = st.fixed_dictionaries(
+    {},
+    optional={
+        "envoy.lb": st.dictionaries(
+            st.sampled_from(["a", "hostname", "\ud800"]),
+            st.sampled_from(["x", "\udfff", 1, 10**400, 2.5, True, None, [], {"b": 1}]),
+            max_size=2,
+        )
+        | st.sampled_from([None, 1, []]),
+        "other": st.just({}),
+    },
+)
+LB_ENDPOINTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "endpoint": st.fixed_dictionaries(
+            {},
+            optional={
+                "address": st.fixed_dictionaries(
+                    {"socket_address": ADDRESSES | st.none()}, optional={"pipe": st.just({"path": "/x"})}
+                ),
+                "hostname": st.sampled_from(["", "pod-1", "\ud800", 1]),
+                "health_check_config": st.just({}),
+            },
+        ),
+        "health_status": st.sampled_from(["HEALTHY", "DRAINING", "TIMEOUT", "DEGRADED", "UNKNOWN", "x", 2, None, []]),
+        "load_balancing_weight": st.sampled_from([1, 3, 0, -1, 2**32, 1.5, "3", None, True]),
+        "loadBalancingWeight": st.just(5),
+        "metadata": st.fixed_dictionaries({"filter_metadata": METADATA}) | st.sampled_from([{}, None]),
+        "whatever": st.just([1]),
+    },
+)
+USUAL = st.builds(
+    lambda one: plain.assignment("e", f"10.0.0.{one}:80")["endpoints"][0]["lb_endpoints"][0], st.integers(1, 9)
+)
+GROUPS = st.fixed_dictionaries(
+    {},
+    optional={
+        "lb_endpoints": st.lists(USUAL, max_size=3)
+        | st.lists(LB_ENDPOINTS | USUAL | st.none(), max_size=3)
+        | st.none(),
+        "lbEndpoints": st.lists(USUAL, max_size=1),
+        "locality": st.just({"zone": "z"}),
+        "priority": st.integers(0, 2),
+        "load_balancing_weight": st.integers(0, 2),
+    },
+)
+ASSIGNMENTS = st.fixed_dictionaries(
+    {"@type": st.just(Kind.ENDPOINTS.value)},
+    optional={"cluster_name": st.just("e"), "endpoints": st.lists(GROUPS | st.just(7), max_size=3) | st.just({})},
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(ASSIGNMENTS | st.none(), max_size=2))
+def test_endpoints_in_json_say_what_their_messages_say(listed):
+    text = json.dumps({"resources": listed})
+    known = Known()
+
+    for _ in range(2):
+        document = parse_plain(Kind.ENDPOINTS, text, "here", known)
+        found = [decode_plain(Kind.ENDPOINTS, one) for one in document["resources"]]
+        assert found == [decode_plain(Kind.ENDPOINTS, one) for one in json.loads(text)["resources"]]
+
+
+def test_numbers_in_the_metadata_are_what_a_message_makes_of_them():
+    resource = {"@type": Kind.ENDPOINTS.value} | plain.assignment("e", "10.0.0.1:80")
+    (one,) = resource["endpoints"][0]["lb_endpoints"]
+    one["metadata"] = {"filter_metadata": {"envoy.lb": {"whole": 7, "half": 0.5, "is": True}}}
+
+    (read,) = parse_plain(Kind.ENDPOINTS, json.dumps({"resources": [resource]}), "here")["resources"]
+    for found in (read, resource):
+        (endpoint,) = decode_plain(Kind.ENDPOINTS, found).resource.endpoints
+        assert {key: repr(value) for key, value in endpoint.metadata.items()} == {
+            "whole": "7.0",
+            "half": "0.5",
+            "is": "True",
+        }
+
+
+def test_endpoints_that_are_as_before_are_the_very_same():
+    known = Known()
+
+    def hear(*addresses, **more):
+        resource = {"@type": Kind.ENDPOINTS.value} | plain.assignment("e", *addresses)
+        resource["endpoints"][0] |= more
+        document = parse_plain(Kind.ENDPOINTS, json.dumps({"resources": [resource]}), "here", known)
+        return decode_plain(Kind.ENDPOINTS, document["resources"][0]).resource.endpoints
+
+    before = hear("10.0.0.1:80", "10.0.0.2:80")
+    after = hear("10.0.0.3:80", "10.0.0.2:80")
+    assert after[1] is before[1]
+    moved = hear("10.0.0.3:80", "10.0.0.2:80", locality={"zone": "z"})
+    assert [one.locality for one in moved] == [Locality(zone="z")] * 2
 
 
 VALUES = st.recursive(

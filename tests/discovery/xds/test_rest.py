@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 import svcmesh
 from svcmesh.core.clock import SYSTEM
 from svcmesh.core.emit import silent
-from svcmesh.core.errors import ConfigError
+from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.discovery.uri import open_discovery, takes_name
+from svcmesh.discovery.xds.kinds import WRAPPED, Kind
+from svcmesh.discovery.xds.rest import PlainWorld
 from svcmesh.testing import DiscoveryConformance
 from tests.discovery.xds import plain
 from tests.servers.consul_agent import until
@@ -20,6 +23,7 @@ from tests.servers.xds.rest_server import RestPlane
 from tests.servers.xds.sovereign import sovereign
 
 ONE, TWO = "127.0.0.1:8001", "127.0.0.1:8002"
+FOUND = {"@type": Kind.ENDPOINTS.value} | plain.assignment("orders", ONE)
 
 
 @pytest.fixture
@@ -89,6 +93,29 @@ def test_what_has_not_changed_is_not_sent_again(plane, uri):
     assert (first["version_info"], first["resource_names"]) == ("", ["orders"])
     assert (first["node"]["id"], first["node"]["cluster"]) == ("me", "tests")
     assert second["version_info"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("response", "version", "names"),
+    [
+        ({"version_info": "7", "resources": [FOUND]}, "7", ["orders"]),
+        ({"versionInfo": "7", "resources": [{"@type": WRAPPED, "resource": FOUND}]}, "7", ["orders"]),
+        ({"versionInfo": "7"}, "7", []),
+        ({"version_info": None, "resources": None}, "", []),
+    ],
+)
+def test_an_answer_is_read_as_json_allows_it_to_be_written(response, version, names):
+    said = PlainWorld({}).hear(f"{Kind.ENDPOINTS.value}\n{json.dumps(response)}".encode())
+
+    assert (said.version, [one.name for one in said.found if not one.why]) == (version, names)
+
+
+@pytest.mark.parametrize(
+    "response", [[], 7, {"resources": 1}, {"resources": {}}, {"version_info": 7}, {"versionInfo": []}]
+)
+def test_what_is_no_answer_is_told(response):
+    with pytest.raises(DiscoveryError, match="version_info and resources"):
+        PlainWorld({}).hear(f"{Kind.ENDPOINTS.value}\n{json.dumps(response)}".encode())
 
 
 def test_another_service_is_asked_for_at_once_and_beside_the_others(plane, uri):

@@ -152,10 +152,39 @@ def test_waits_are_those_of_the_back_off(given, base, cap):
             "max_stream_duration.grpc_timeout_header_offset",
         ),
         ({"host": {"retry_policy_typed_config": {"@type": "x/y"}}}, "retry_policy_typed_config of the virtual host"),
+        ({"idle_timeout": "1s"}, "idle_timeout"),
+        ({"hedge_policy": {"hedge_on_per_try_timeout": True}}, "hedge_policy"),
+        ({"host": {"hedge_policy": {"initial_requests": 2}}}, "hedge_policy of the virtual host"),
+        ({"metadata_match": {"filter_metadata": {"envoy.lb": {"version": "1"}}}}, "metadata_match"),
+        ({"prefix_rewrite": "/v2"}, "prefix_rewrite"),
+        ({"regex_rewrite": {"substitution": "/"}}, "regex_rewrite"),
+        ({"host_rewrite_literal": "other"}, "host_rewrite_literal"),
+        ({"request_mirror_policies": [{"cluster": "shadow"}]}, "request_mirror_policies"),
+        (
+            {"to": {"weighted_clusters": {"clusters": [{"name": "c", "weight": 1, "metadata_match": {}}]}}},
+            "metadata_match of a weighted cluster",
+        ),
     ],
 )
 def test_what_ours_cannot_say_is_named(fields, told):
     assert said(**fields).left_out == (told,)
+
+
+def test_what_ours_cannot_say_is_named_in_bytes_as_in_json():
+    """By the numbers of Envoy's API."""
+    wanted = {4: {}, 5: "/v2", 6: "other", 24: {1: 1}, 27: {3: 1}, 30: [{1: "shadow"}], 32: {}}
+    found = good(Kind.ROUTES, encode(table("r", [route(to_cluster("c") | wanted)]))).of("orders").policy
+
+    assert set(found.left_out) == {
+        "metadata_match",
+        "prefix_rewrite",
+        "host_rewrite_literal",
+        "idle_timeout",
+        "hedge_policy",
+        "request_mirror_policies",
+        "regex_rewrite",
+    }
+    assert found.fields == {}
 
 
 def test_what_all_our_retries_do_is_not_complained_of():

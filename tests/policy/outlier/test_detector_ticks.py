@@ -198,6 +198,18 @@ class TestEnvoysClock:
         fleet.tick(2)  # m goes from 3 to 1
         assert [ejection.seconds for ejection in fleet.serve(A, bad=1)] == [60]
 
+    def test_the_tick_that_finds_it_anew_forgives_nothing(self):
+        """Though an interval has passed by then. A running Envoy was seen to let one go for longer each time."""
+        fleet = Fleet(quiet())
+        seconds = []
+        for _ in range(4):
+            fleet.serve_rest(A, good=100)
+            fleet.serve(A, bad=100, outcome=BROKEN)
+            seconds += [ejection.seconds for ejection in fleet.tick().ejected]
+            fleet.ticks_until_back(A)
+
+        assert seconds == [30, 60, 90, 120]
+
     def test_the_tick_that_brings_it_back_forgives_nothing(self):
         fleet = Fleet(OutlierDetection.envoy(**ONE))
         fleet.serve(A, bad=1)

@@ -1,4 +1,4 @@
-"""Which ends count against an endpoint: the table of docs/reference/outlier-detection.md."""
+"""Which ends count against an endpoint: the table of docs/reference/policies/outlier-detection.md."""
 
 from __future__ import annotations
 

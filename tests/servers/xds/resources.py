@@ -21,11 +21,12 @@ _AGGREGATE = "envoy.extensions.clusters.aggregate.v3.ClusterConfig"
 _ADS = {3: {}, 6: 2}  # a ConfigSource: the same stream, version 3
 
 
-def listener(name: str, routes: str | dict[int, Any]) -> bytes:
-    """Return a listener for clients, with the name of its routes, or with routes in it."""
+def listener(name: str, routes: str | dict[int, Any], longest: int | None = None) -> bytes:
+    """Return a listener for clients, with the name of its routes, or routes in it; ``longest``: seconds of calls."""
     leads = {3: {1: _ADS, 2: routes}} if isinstance(routes, str) else {4: routes}
     filters = {5: [{1: "router", 4: packed(_ROUTER, {})}]}
-    return encode({1: name, 19: {1: packed(_HTTP, {2: "test", **leads, **filters})}})
+    options = {} if longest is None else {35: {4: {1: longest}}}
+    return encode({1: name, 19: {1: packed(_HTTP, {2: "test", **leads, **filters, **options})}})
 
 
 def route(action: Mapping[int, Any], **match: Any) -> dict[int, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.consul_agent import until
-from tests.servers.etcd_process import free_port
+from tests.servers.ports import HeldPort
 
 NO_SOVEREIGN = "no sovereign: set SVCMESH_TEST_SOVEREIGN to its path"
 
@@ -45,14 +45,14 @@ def sovereign(directory: Path, name: str, ports: Sequence[int]) -> Iterator[str]
     program = os.environ.get("SVCMESH_TEST_SOVEREIGN") or shutil.which("sovereign")
     if program is None:
         pytest.skip(NO_SOVEREIGN)
-    template, config, port = directory / "endpoints.yaml", directory / "sovereign.yaml", free_port()
+    template, config, port = directory / "endpoints.yaml", directory / "sovereign.yaml", HeldPort()
     template.write_text(_TEMPLATE)
     text = _CONFIG.replace("NAME", name).replace("PORTS", str(list(ports))).replace("TEMPLATE", str(template))
     config.write_text(text)
     settings = {
         "SOVEREIGN_CONFIG": f"file://{config}",
-        "SOVEREIGN_HOST": "127.0.0.1",
-        "SOVEREIGN_PORT": str(port),
+        "SOVEREIGN_HOST": port.host,
+        "SOVEREIGN_PORT": str(port.number),
         "SOVEREIGN_WORKERS": "1",
     }
     with (directory / "sovereign.log").open("wb") as log:
@@ -60,11 +60,12 @@ def sovereign(directory: Path, name: str, ports: Sequence[int]) -> Iterator[str]
             [program], cwd=directory, env=os.environ | settings, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
     try:
-        until(lambda: _answers(f"http://127.0.0.1:{port}/healthcheck"))
-        yield f"127.0.0.1:{port}"
+        until(lambda: _answers(f"http://{port.address}/healthcheck"))
+        yield port.address
     finally:
         process.terminate()
         process.wait(30)
+        port.close()
 
 
 def _answers(url: str) -> bool:

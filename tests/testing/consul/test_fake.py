@@ -139,12 +139,29 @@ def test_rights_filter_lists_and_refuse_the_rest(consul, api):
     assert len(asked("reader")[2]) == len(asked("narrow")[2]) == 1
     status, headers, entries = asked("")
     assert (status, entries) == (200, [])
+    assert headers["x-consul-default-acl-policy"] == "deny"
+    assert "x-consul-results-filtered-by-acls" not in headers, "only who sends a token may know"
+    consul.allow({"blind": []})
+    status, headers, entries = asked("blind")
+    assert (status, entries) == (200, [])
     assert headers["x-consul-results-filtered-by-acls"] == "true"
+    assert asked("blind", path="/v1/catalog/services")[2] == {}
+    consul.allow({"reader": ["service:read", "node:read"], "narrow": ["service:read:a", "node:read"], "": []})
     assert asked("unknown")[::2] == (403, "ACL not found")
     refused = asked("reader", "PUT", "/v1/agent/service/register", {"Name": "a"})
     assert refused[0] == 403
     assert "lacks permission 'service:write'" in refused[2]
     assert asked("narrow", path="/v1/catalog/services")[2] == {"a": []}
+
+
+def test_a_question_that_was_held_says_nothing_of_rights(consul, api):
+    """The agent answers it by what it is sent of changes."""
+    consul.allow({"blind": []})
+    consul.register("a", port=1)
+    _, headers, entries = api.ask("GET", "/v1/health/service/a", token="blind", index=1)
+
+    assert (entries, headers["x-consul-query-backend"]) == ([], "streaming")
+    assert "x-consul-results-filtered-by-acls" not in headers
 
 
 def test_a_prepared_query_fails_over(consul, api):
@@ -162,7 +179,7 @@ def test_other_readings(consul, api):
     consul.register("a", port=1, Tags=["x"])
     consul.register("b", port=2, status="critical")
 
-    assert api.ask("GET", "/v1/catalog/services")[2] == {"a": ["x"], "b": []}
+    assert api.ask("GET", "/v1/catalog/services")[2] == {"a": ["x"], "b": [], "consul": []}
     assert [s["ServicePort"] for s in api.ask("GET", "/v1/catalog/service/a")[2]] == [1]
     assert {c["ServiceName"] for c in api.ask("GET", "/v1/health/state/critical")[2]} == {"b"}
     assert [c["Status"] for c in api.ask("GET", "/v1/health/checks/b")[2]] == ["critical"]

@@ -75,6 +75,7 @@ CASES: dict[str, Case] = {
     "an iterator that raises": {"requests": raising},
     "an iterator of something else": {"requests": one_too_many},
     "an iterator that is none": {"requests": lambda: 5},
+    "an iterator that is text": {"requests": lambda: "requests"},
     "an iterator that is empty": {"requests": lambda: iter(())},
     "an iterator that never ends": {
         "requests": lambda: (ping(str(number)) for number in itertools.count()),
@@ -246,11 +247,11 @@ async def test_a_streamed_request_beyond_the_limit_ends_with_the_status(service:
 
 
 UNUSABLE: dict[str, Any] = {"metadata": (("x-number", 5),)}
-STARTS: dict[str, Callable[[Any], Any]] = {
-    "future": lambda stub: stub.Unary.future(ping(), **UNUSABLE),
-    "stream": lambda stub: stub.ServerStream(ping(), **UNUSABLE),
-    "client stream": lambda stub: stub.ClientStream(iter([ping()]), **UNUSABLE),
-    "both": lambda stub: stub.BidiStream(iter([ping()]), **UNUSABLE),
+STARTS: dict[str, Callable[..., Any]] = {
+    "future": lambda stub, **what: stub.Unary.future(ping(), **what),
+    "stream": lambda stub, **what: stub.ServerStream(ping(), **what),
+    "client stream": lambda stub, **what: stub.ClientStream(iter([ping()]), **what),
+    "both": lambda stub, **what: stub.BidiStream(iter([ping()]), **what),
 }
 
 
@@ -260,7 +261,7 @@ def test_arguments_that_grpc_refuses_raise_at_the_call_as_there(grpc_servers: Se
     """Also where every call takes the machine, since somebody listens."""
     address = grpc_servers[0].address
     with grpc.insecure_channel(address) as channel, pytest.raises(TypeError) as stock:
-        STARTS[kind](pb_grpc.ProbeStub(channel))
+        STARTS[kind](pb_grpc.ProbeStub(channel), **UNUSABLE)
     with service_over([address]) as service:
         mesh: Any = service._mesh
         with (
@@ -268,18 +269,53 @@ def test_arguments_that_grpc_refuses_raise_at_the_call_as_there(grpc_servers: Se
             service.grpc_channel() as channel,
             pytest.raises(TypeError) as ours,
         ):
-            STARTS[kind](pb_grpc.ProbeStub(channel))
+            STARTS[kind](pb_grpc.ProbeStub(channel), **UNUSABLE)
     assert str(ours.value) == str(stock.value)
 
 
+ARGUMENTS: list[dict[str, Any]] = [
+    *(
+        {"metadata": ((key, value),)}
+        for key in ("k", b"k", "k-bin", b"k-bin", 5, None)
+        for value in ("v", b"v", 5, None)
+    ),
+    *({"metadata": (pair,)} for pair in (["k", "v"], ("k", "v", "w"), ("k",), "kv", "key", 5, ())),
+    *({"metadata": nothing} for nothing in (0, False, "", {}, [])),
+    *({"credentials": credentials} for credentials in (5, "x", object())),
+    *({"compression": compression} for compression in (*grpc.Compression, 1, True, 5, -1, "gzip")),
+]
+
+
+def at_the_call(channel: grpc.Channel, arguments: dict[str, Any]) -> type[Exception] | None:
+    """Return what a call with these raises at once."""
+    try:
+        STARTS["future"](pb_grpc.ProbeStub(channel), **arguments).cancel()
+    except Exception as error:  # noqa: BLE001 - that is what is looked at
+        return type(error)
+    return None
+
+
+def test_they_do_so_before_there_is_an_endpoint() -> None:
+    """A call that waits for the first one has been handed out when gRPC sees it; so each is looked at beforehand."""
+    with (
+        Mesh({"probe": []}) as mesh,
+        mesh.service("probe").grpc_channel() as channel,
+        grpc.insecure_channel("127.0.0.1:1") as stock,
+    ):
+        ours, theirs = ([at_the_call(on, arguments) for arguments in ARGUMENTS] for on in (channel, stock))
+    assert list(zip(ARGUMENTS, ours, strict=True)) == list(zip(ARGUMENTS, theirs, strict=True))
+
+
 def test_a_first_call_that_is_away_by_then_says_what_grpc_refused() -> None:
-    """Nobody knows an endpoint yet, so it has begun, and been handed out, before gRPC sees its arguments."""
+    """Nobody knows an endpoint yet, and only gRPC, which sees it later, knows what these credentials are not for."""
+    called = threading.Event()
     with (
         GrpcServer() as server,
-        Mesh(poll(lambda _: [server.address], 60)) as mesh,
+        Mesh(poll(lambda _: [server.address] if called.wait(30) else [], 60)) as mesh,
         mesh.service("probe").grpc_channel() as channel,
     ):
-        call = STARTS["future"](pb_grpc.ProbeStub(channel))
+        call = STARTS["future"](pb_grpc.ProbeStub(channel), credentials=grpc.ssl_channel_credentials())
+        called.set()
         with pytest.raises(grpc.RpcError) as caught:
             call.result(30)
     assert (call.code(), call.details()) == (grpc.StatusCode.UNKNOWN, str(caught.value.__cause__))

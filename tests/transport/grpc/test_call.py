@@ -14,6 +14,7 @@ import grpc.experimental
 import pytest
 
 import svcmesh
+from svcmesh import Delay, Fault
 from svcmesh.policy.policy import Policy
 from svcmesh.service import Service
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
@@ -151,6 +152,24 @@ def test_cancelling_between_attempts_stops_the_next_one(grpc_servers: Servers) -
             call.result(timeout=PATIENCE)
         assert call.code() is grpc.StatusCode.CANCELLED
         assert started(service) == 1
+
+
+@pytest.mark.parametrize("delayed", [True, False])
+@pytest.mark.parametrize("kind", ["future", "stream"])
+def test_who_cancels_is_told_at_once_how_far_the_call_had_come(grpc_servers: Servers, kind: str, delayed: bool) -> None:
+    """Before its first attempt, which a fault delays here, and while it is under way."""
+    fault = Fault(delay=Delay(PATIENCE), percent=100.0 if delayed else 0.0)
+    with (
+        service_over([grpc_servers[0].address], Policy(faults=[fault])) as service,
+        service.grpc_channel() as channel,
+    ):
+        stub = pb_grpc.ProbeStub(channel)
+        make = stub.Unary.future if kind == "future" else stub.ServerStream
+        call = make(ping(), metadata=[("x-hang", "1")])
+        call.cancel()
+        told = svcmesh.info(call)
+        assert told is not None
+        assert (told.attempts, told.reason) == (0 if delayed else 1, "cancelled")
 
 
 def test_a_dropped_future_is_cancelled(grpc_servers: Servers) -> None:

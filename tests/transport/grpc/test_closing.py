@@ -10,7 +10,7 @@ import grpc
 import pytest
 import tenacity
 
-from svcmesh import Mesh, Policy, Retry
+from svcmesh import Mesh, Policy, Retry, info
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.transport.grpc.kit import PATIENCE, eventually, in_flight, ping
 
@@ -52,6 +52,34 @@ def mesh() -> Iterator[Mesh]:
     again = Retry(wait=tenacity.wait_fixed(LONG), budget=None)
     with Mesh({"nobody": [], "dead": [DEAD]}, policy=Policy(retry=again, idempotent=True)) as made:
         yield made
+
+
+REFUSED: dict[str, Callable[[Any], Any]] = {
+    "call": lambda stub: stub.Unary(ping()),
+    "timed": lambda stub: stub.Unary(ping(), timeout=1),
+    "with call": lambda stub: stub.Unary.with_call(ping()),
+    "future": lambda stub: stub.Unary.future(ping()),
+    "stream": lambda stub: stub.ServerStream(ping()),
+    "requests": lambda stub: stub.ClientStream(iter([ping()])),
+    "both": lambda stub: stub.BidiStream(iter([ping()])),
+}
+
+
+@pytest.mark.parametrize("way", REFUSED)
+def test_a_call_on_a_closed_channel_is_none(mesh: Mesh, way: str) -> None:
+    """Nothing has begun: no endpoint was asked, none is blamed, and no retry can be paid from it."""
+    service = mesh.service("dead")
+    channel = service.grpc_channel()
+    channel.close()
+    before = mesh.state()["services"]["dead"]
+
+    with pytest.raises(ValueError, match="closed channel") as caught:
+        REFUSED[way](pb_grpc.ProbeStub(channel))
+
+    assert info(caught.value) is None
+    after = mesh.state()["services"]["dead"]
+    assert (after["in_flight"], after["endpoints"]) == (0, before["endpoints"])
+    assert service.view.budget.calls == 0
 
 
 @pytest.mark.parametrize("way", WAYS)

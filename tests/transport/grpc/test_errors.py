@@ -19,6 +19,7 @@ from svcmesh.core.errors import (
     NoEndpoints,
     SvcmeshError,
 )
+from svcmesh.core.info import CallInfo, attach, info
 from svcmesh.transport.grpc import errors as grpc_errors
 from svcmesh.transport.grpc.aio import errors as grpc_aio_errors
 
@@ -84,7 +85,10 @@ def test_a_refusal_answers_like_a_call_and_a_future() -> None:
 @pytest.mark.parametrize("copied", COPIES)
 def test_an_aborted_call_has_the_code_of_the_fault(copied: Any) -> None:
     """It looks like the status that it stands for."""
-    error = copied(grpc_errors.GrpcAborted(grpc.StatusCode.ABORTED, "injected fault"))
+    made, story = grpc_errors.GrpcAborted(grpc.StatusCode.ABORTED, "injected fault"), CallInfo(attempts=1)
+    attach(made, story)
+    error = copied(made)
 
     assert error.code() is grpc.StatusCode.ABORTED
     assert error.details() == "injected fault"
+    assert info(error) == story

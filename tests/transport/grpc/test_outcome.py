@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from svcmesh.core.outcome import CONNECT_FAILURE, PER_TRY_TIMEOUT, REFUSED_STREAM, RESET, Kind, Outcome
 from svcmesh.transport.grpc.channels import sync_channel
+from svcmesh.transport.grpc.errors import GrpcAborted
 from svcmesh.transport.grpc.outcome import CHANNEL_CLOSED, ENDPOINT_GONE, classify, pushback
 from svcmesh.transport.grpc.settings import Settings
 from svcmesh.transport.grpc.unsent import never_connected
@@ -196,6 +197,18 @@ def test_words_alone_never_pass_for_a_refused_connection(metadata: tuple[tuple[s
     assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.STATUS, "UNAVAILABLE", True)
 
 
+@pytest.mark.parametrize(("why", "blames"), [("socket: Too many open files", False), ("Connection refused", True)])
+def test_a_host_that_cannot_connect_to_anybody_blames_nobody(why: str, blames: bool) -> None:
+    """Unsent it is all the same. Out of files for real, gRPC may end the process."""
+    empty = grpc.aio.Metadata()
+    details = f"failed to connect to all addresses; last error: INTERNAL: ipv4:127.0.0.1:1: {why}"
+    error = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, empty, empty, details=details)
+
+    outcome = classify(error, unconnected=lambda _: True)
+
+    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.UNSENT, CONNECT_FAILURE, blames)
+
+
 # -- the rest ----------------------------------------------------------------------------------------------------------
 
 
@@ -242,3 +255,11 @@ def test_without_the_trailer_there_is_no_pushback() -> None:
     """None, which is something else than zero."""
     assert pushback(()) is None
     assert pushback(None) is None
+
+
+@pytest.mark.parametrize("details", ["Getting metadata from plugin failed with error: dry", "Illegal metadata"])
+def test_a_token_that_cannot_be_had_or_sent_is_no_endpoints_fault(details: str) -> None:
+    """These are gRPC's words for call credentials, before anybody is asked."""
+    outcome = classify(GrpcAborted(grpc.StatusCode.UNAVAILABLE, details))
+
+    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.LOST, "UNAVAILABLE", False)

@@ -95,7 +95,7 @@ def test_everything_rotates_without_a_restart(rotated: Rotated) -> None:
             assert stub.Unary(ping("old")).text == "old"
             rotated.rotate()
             reloads(service, events)
-            before.close()
+            before.kill()
             with rotated.server(rotated.new, before.port):
                 assert stub.Unary(ping("new"), wait_for_ready=True).text == "new"
     assert [event.source for event in events if event.name == "config.reloaded"] == [
@@ -112,7 +112,7 @@ async def test_everything_rotates_without_a_restart_on_asyncio(rotated: Rotated)
             assert (await stub.Unary(ping("old"))).text == "old"
             rotated.rotate()
             await asyncio.to_thread(reloads, service, events)
-            before.close()
+            before.kill()
             with rotated.server(rotated.new, before.port):
                 assert (await stub.Unary(ping("new"), wait_for_ready=True)).text == "new"
 

@@ -16,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from svcmesh import ConfigError
 from svcmesh.grpc import aio_serve_until_signal, aio_shutdown, serve_until_signal, shutdown
+from tests.transport.grpc.kit import eventually, soon
 
 PATIENCE = 30.0
 
@@ -64,6 +65,31 @@ class AioServer(Server):
     async def wait_for_termination(self) -> None:  # type: ignore[override]
         while not self.stopped.is_set():  # noqa: ASYNC110 - a signal handler sets it
             await asyncio.sleep(0.005)
+
+
+class Busy(Server):
+    """Has calls that end when they are cancelled."""
+
+    def stop(self, grace: float | None) -> threading.Event:
+        self.story.append(f"stopped within {grace:g} s")
+        if not grace:
+            self.stopped.set()
+        return self.stopped
+
+    def wait_for_termination(self) -> None:
+        until = time.monotonic() + PATIENCE
+        while not self.stopped.wait(0.01):  # the handler of a signal runs between two waits, if it does not end one
+            assert time.monotonic() < until
+
+
+class AioBusy(AioServer):
+    """The same for asyncio."""
+
+    async def stop(self, grace: float | None) -> None:  # type: ignore[override]
+        self.story.append(f"stopped within {grace:g} s")
+        if grace:
+            await asyncio.sleep(PATIENCE)
+        self.stopped.set()
 
 
 def terminate_soon() -> None:
@@ -136,6 +162,45 @@ async def test_a_signal_begins_the_shutdown_on_asyncio() -> None:
     asyncio.get_running_loop().call_later(0.02, signal.raise_signal, signal.SIGTERM)
     await aio_serve_until_signal(server, teller, health=teller, grace=3, drain=0)  # type: ignore[arg-type]
     assert teller.story == ORDER
+
+
+def test_a_second_ctrl_c_is_obeyed_at_once() -> None:
+    """Calls in flight are cancelled, and the main thread goes on though the shutdown is under way."""
+    teller = Teller()
+    server = Busy(teller.story)
+    before = signal.getsignal(signal.SIGINT)
+    main = threading.main_thread().ident or 0
+
+    def interrupt() -> None:
+        for reached in (
+            lambda: signal.getsignal(signal.SIGINT) != before,
+            lambda: "stopped within 30 s" in teller.story,
+        ):
+            eventually(reached, "it has not come so far")
+            signal.pthread_kill(main, signal.SIGINT)
+
+    impatient = threading.Thread(target=interrupt)
+    impatient.start()
+    with pytest.raises(KeyboardInterrupt):
+        serve_until_signal(server, teller, grace=30, drain=0)  # type: ignore[arg-type]
+    impatient.join()
+    assert teller.story == ["leaving", "left", "stopped within 30 s", "stopped within 0 s"]
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+@pytest.mark.parametrize("drain", [0.0, PATIENCE])
+async def test_who_cancels_a_shutdown_has_no_patience_left(drain: float) -> None:
+    """While callers are being told, and while calls in flight are finished: as asyncio's own Ctrl-C does."""
+    teller = Teller()
+    ending = asyncio.create_task(
+        aio_shutdown(AioBusy(teller.story), teller, grace=30, drain=drain)  # type: ignore[arg-type]
+    )
+    reached = "left" if drain else "stopped within 30 s"
+    await soon(lambda: reached in teller.story, "it has not come so far")
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert teller.story[-1] == "stopped within 0 s"
 
 
 def test_what_went_wrong_is_raised_where_the_program_waits() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -12,6 +11,7 @@ from svcmesh.core.endpoint import Endpoint
 from svcmesh.policy import HealthCheck, TcpHealthCheck
 from svcmesh.policy.health.finding import Unwell
 from svcmesh.transport.health.tcp import TcpAsker
+from tests.servers.ports import HeldPort
 
 
 async def found(tcp: TcpHealthCheck, port: int) -> str:
@@ -55,9 +55,8 @@ async def test_a_connection_that_is_accepted_is_enough() -> None:
 
 
 async def test_a_connection_that_is_refused_is_not() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
-    assert await found(TcpHealthCheck(), port) == "connection refused"
+    with HeldPort() as gone:
+        assert await found(TcpHealthCheck(), gone.number) == "connection refused"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,49 @@ def test_an_async_generator_is_sent_once() -> None:
         assert isinstance(request.stream, httpx.AsyncByteStream)
         assert [part async for part in request.stream] == [b"one"]
         assert not body.replayable()
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("seekable", [lambda: True, None], ids=["seekable", "silent"])
+def test_a_file_that_is_awaited_is_sent_once(seekable: Callable[[], bool] | None) -> None:
+    """What anyio opens cannot be put back without awaiting; sent again, it would be empty and look whole."""
+
+    class File:
+        def __init__(self) -> None:
+            self.lines = iter([b"one\n", b"two\n"])
+            self.calls = 0
+            if seekable is not None:
+                self.seekable = seekable
+
+        async def read(self, size: int = -1) -> bytes:
+            return b"".join(self.lines)
+
+        async def tell(self) -> int:
+            self.calls += 1
+            return 0
+
+        async def seek(self, offset: int) -> int:
+            self.calls += 1
+            return offset
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self
+
+        async def __anext__(self) -> bytes:
+            for line in self.lines:
+                return line
+            raise StopAsyncIteration
+
+    async def check() -> None:
+        file = File()
+        request = post(content=file)
+        body = Body(request)
+        assert body.replayable()
+        assert isinstance(request.stream, httpx.AsyncByteStream)
+        assert [part async for part in request.stream] == [b"one\n", b"two\n"]
+        assert not body.replayable()
+        assert not file.calls
 
     asyncio.run(check())
 

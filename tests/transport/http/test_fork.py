@@ -64,3 +64,28 @@ def test_the_end_of_the_interpreter_is_quiet(server: HttpServer) -> None:
     command = [sys.executable, "-W", "error", "-c", LEAVING, server.address]
     left = subprocess.run(command, check=True, timeout=60, env=environment, capture_output=True, text=True)
     assert (left.stdout, left.stderr) == ("left\n", "")
+
+
+IMPORTING = """
+import asyncio, sys, svcmesh
+one, two = sys.argv[1:]
+mesh = svcmesh.Mesh({"one": [one], "two": [two]})
+both = {"http1": False, "http2": True}
+clients = [mesh.service("one").http_client(), mesh.service("two").http_client(**both)]
+async_clients = [mesh.service("one").http_async_client(), mesh.service("two").http_async_client(**both)]
+before = set(sys.modules)
+print(*[client.get("/echo").status_code for client in clients])
+async def ask():
+    print(*[(await client.get("/echo")).status_code for client in async_clients])
+asyncio.run(ask())
+print([name for name in set(sys.modules) - before if name.partition(".")[0] in {"svcmesh", "h2"}])
+"""
+
+
+def test_the_first_request_imports_nothing_of_ours(server: HttpServer) -> None:
+    """Children of a process that forks while one of its threads imports a module wait for ever where they need it."""
+    with HttpServer("two", module="tests.servers.h2_server") as two:
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-c", IMPORTING, server.address, two.address]
+        left = subprocess.run(command, check=True, timeout=120, env=environment, capture_output=True, text=True)
+    assert left.stdout.splitlines() == ["200 200", "200 200", "[]"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from svcmesh.core.outcome import Kind
 from svcmesh.transport.http.errors import translated
-from svcmesh.transport.http.outcome import classify, is_plain, is_stale, of_error, of_response, retry_after
+from svcmesh.transport.http.outcome import classify, is_stale, of_error, of_response, retry_after
 
 REQUEST = httpx.Request("GET", "http://orders/")
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC).timestamp()
@@ -47,6 +49,18 @@ def test_errors(error: Exception, kind: Kind, reason: str, blames: bool) -> None
     """Each error says whether the request was sent, what policies call it, and whether the endpoint is at fault."""
     outcome = of_error(error)
     assert (outcome.kind, outcome.reason, outcome.blames, outcome.error) == (kind, reason, blames, error)
+
+
+@pytest.mark.parametrize(
+    ("number", "blames"),
+    [(errno.EMFILE, False), (errno.ENFILE, False), (errno.ENOBUFS, False), (errno.ECONNREFUSED, True)],
+)
+def test_a_host_that_cannot_connect_to_anybody_blames_nobody(number: int, blames: bool) -> None:
+    """It is unsent all the same."""
+    failure = httpcore.ConnectError(OSError(number, os.strerror(number)))
+    failure.__cause__ = failure.args[0]
+    outcome = of_error(translated(failure, REQUEST))
+    assert (outcome.kind, outcome.reason, outcome.blames) == (Kind.UNSENT, "connect-failure", blames)
 
 
 def test_a_connection_that_was_used_before_may_be_stale() -> None:
@@ -82,16 +96,6 @@ def test_gateway_statuses_blame_the_endpoint(status: int) -> None:
 def test_other_statuses_blame_nobody(status: int) -> None:
     """A 500 is the application's own, and a 429 the caller's doing."""
     assert not of_response(httpx.Response(status), wall).blames
-
-
-@pytest.mark.parametrize("status", [200, 404, 428, 430])
-def test_answers_that_no_policy_looks_at(status: int) -> None:
-    assert is_plain(status)
-
-
-@pytest.mark.parametrize("status", [429, 500, 503])
-def test_answers_that_policies_look_at(status: int) -> None:
-    assert not is_plain(status)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -65,6 +66,36 @@ def test_events_tell_how_a_body_began_and_counts_how_it_ended(caller: Colour, se
         assert seen == [("attempt.finished", "success"), ("call.finished", "success")]
         [member] = orders.view.cluster.members.values()
         assert (member.unsuccessful, member.in_flight) == (1, 0)
+
+
+@pytest.mark.parametrize("first", ["/status/503", "/status/500", "/cut-chunked"])
+def test_the_end_of_an_answer_that_failed_is_no_success_in_a_row_of_failures(
+    caller: Colour, server: HttpServer, first: str
+) -> None:
+    """Its body is read after the attempt has been counted, and before the next one fails without an answer."""
+    outliers = svcmesh.OutlierDetection.envoy(consecutive_5xx=2, max_ejection_percent=100)
+    policy = Policy(per_try_timeout=0.3, outlier_detection=outliers)
+    with svcmesh.Mesh({"orders": [server.address]}, policy=policy) as mesh:
+        orders = mesh.service("orders")
+        [member] = orders.view.cluster.members.values()
+        with caller(orders) as client:
+            for url in (first, "/slow/60"):
+                assert not orders.view.ejections()
+                with suppress(httpx.TransportError):
+                    client.raw(url)
+        assert [*orders.view.ejections()] == [server.address]
+        assert (member.succeeded - member.faulty, member.streaming, member.in_flight) == (0, 0, 0)
+
+
+def test_nor_does_it_break_a_row_of_failures_for_a_breaker(caller: Colour, server: HttpServer) -> None:
+    breaker = svcmesh.CircuitBreaker(consecutive=2, failure_rate=None, open_for=600.0)
+    policy = Policy(per_try_timeout=0.3, circuit_breaker=breaker)
+    with svcmesh.Mesh({"orders": [server.address]}, policy=policy) as mesh, caller(mesh.service("orders")) as client:
+        for url in ("/status/503", "/slow/60"):
+            with suppress(httpx.TransportError):
+                client.raw(url)
+        with pytest.raises(svcmesh.CircuitOpen):
+            client.raw("/echo")
 
 
 def test_a_body_that_is_too_late_tells_that(caller: Colour, orders: svcmesh.Service) -> None:

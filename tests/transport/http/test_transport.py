@@ -12,6 +12,7 @@ import pytest
 
 import svcmesh
 from svcmesh import Abort, Delay, Fault, Policy, Retry
+from svcmesh.policy.backoff import FullJitter
 from tests.servers.grpc_process import blackhole_port, refused_port
 from tests.servers.http_process import HttpServer
 from tests.transport.http.colours import COLOURS, Caller, Colour, in_flight
@@ -116,6 +117,35 @@ def test_other_statuses_are_the_callers_business(caller: Colour, single: svcmesh
     info = svcmesh.info(response)
     assert info is not None
     assert info.attempts == 1
+
+
+def test_a_status_that_the_policy_names_is_worth_another_attempt_and_blames_nobody(
+    caller: Colour, pair: svcmesh.Service
+) -> None:
+    """Only that one, only where a request may be repeated, and what is left is the answer itself."""
+    on_404 = Policy.standard().replace(retry=Retry(on={404}, wait=FullJitter(base=0.001, cap=0.001)))
+    orders = pair.with_policy(on_404)
+    with caller(orders) as client:
+        found = [client.request(*asked) for asked in (("GET", "/status/404"), ("GET", "/status/410"))]
+        found.append(client.request("POST", "/status/404"))
+        assert found[0].text == "status 404"
+    told = [svcmesh.info(response) for response in found]
+    assert [info and info.attempts for info in told] == [3, 1, 1]
+    assert [info and info.reason for info in told] == ["404; attempts", "", "404; not-idempotent"]
+    assert {cell.unsuccessful for cell in orders.view.cluster.members.values()} == {0}
+    assert in_flight(orders) == 0
+
+
+@pytest.mark.parametrize(("scope", "attempts"), [("attempt", 3), ("call", 0)])
+def test_a_fault_with_a_status_that_the_policy_names_is_repeated_as_a_servers(
+    caller: Colour, single: svcmesh.Service, scope: str, attempts: int
+) -> None:
+    retry = Retry(on={404}, wait=FullJitter(base=0.001, cap=0.001))
+    policy = Policy(faults=Fault(abort=Abort(404), scope=scope), retry=retry, idempotent=True)  # type: ignore[arg-type]
+    with caller(single.with_policy(policy)) as client:
+        response = client.get("/echo")
+    info = svcmesh.info(response)
+    assert (response.status_code, info and info.attempts) == (404, attempts)
 
 
 def test_retry_after_is_waited_for(caller: Colour, single: svcmesh.Service) -> None:
@@ -505,4 +535,19 @@ def test_the_pool_timeout_is_httpxs(caller: Colour, servers: Any) -> None:
 
                 client.run(check())  # type: ignore[attr-defined]
             assert client.get("/echo").status_code == 200
+        assert in_flight(service) == 0
+
+
+def test_an_answer_that_is_repeated_gives_its_connection_back_first(caller: Colour, servers: Any) -> None:
+    """Else the next attempt waits for it in vain where the limit is reached; the last answer is the caller's."""
+    policy = Policy(timeout=30, retry=Retry(buffer_response=0, budget=None), idempotent=True)
+    with alone(servers[0].address, policy) as mesh:
+        service = mesh.service("orders")
+        limits = httpx.Limits(max_connections=1)
+        with caller(service, limits=limits, timeout=httpx.Timeout(10, pool=0.05)) as client:
+            response = client.get("/status/503")
+        assert (response.status_code, response.text) == (503, "status 503")
+        info = svcmesh.info(response)
+        assert info is not None
+        assert info.attempts == 3
         assert in_flight(service) == 0

@@ -67,17 +67,13 @@ class RegistryProcess:
     def _command(self) -> list[str]:
         first, second, third = self._ports
         if self._source.kind == CONSUL:
+            agent = (self._source.program, "agent")
+            known = subprocess.run((*agent, "-help"), capture_output=True, text=True, check=False).stdout  # noqa: S603
             return [
-                *(
-                    self._source.program,
-                    "agent",
-                    "-dev",
-                    f"-bind={LOOPBACK}",
-                    f"-client={LOOPBACK}",
-                    "-log-level=error",
-                ),
-                *("-dns-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1", "-serf-wan-port=-1"),
+                *(*agent, "-dev", f"-bind={LOOPBACK}", f"-client={LOOPBACK}", "-log-level=error"),
                 *(f"-http-port={first}", f"-server-port={second}", f"-serf-lan-port={third}"),
+                *("-dns-port=-1", "-grpc-port=-1", "-serf-wan-port=-1"),
+                *(("-grpc-tls-port=-1",) if "-grpc-tls-port" in known else ()),  # Consul 1.14 and later
             ]
         clients, members = f"http://{LOOPBACK}:{first}", f"http://{LOOPBACK}:{second}"
         return [

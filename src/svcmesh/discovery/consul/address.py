@@ -52,6 +52,15 @@ class Credentials:
             found["Authorization"] = "Basic " + base64.b64encode(self.user.encode()).decode("ascii")
         return found
 
+    @property
+    def sends_token(self) -> bool:
+        """Whether a token goes along.
+
+        Raises:
+            DiscoveryError: as `headers`.
+        """
+        return bool(self._token())
+
     def _token(self) -> str | None:
         if self.token_file is None:
             return self.token

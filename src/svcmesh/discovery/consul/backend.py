@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from random import Random
 
 from svcmesh.core.clock import Clock
@@ -100,4 +101,7 @@ def open_consul(uri: Uri, surroundings: Surroundings) -> ConsulRegistry:
     """
     question = question_of(uri)
     found = access(uri, surroundings.environ, token_file=token_file_of(uri))
+    asked = dict(question.params)  # who registers does so where he looks
+    namespace, partition = asked.get("ns", found.namespace), asked.get("partition", found.partition)
+    found = replace(found, namespace=namespace, partition=partition)
     return ConsulRegistry(found, question, clock=surroundings.clock, emit=surroundings.emit)

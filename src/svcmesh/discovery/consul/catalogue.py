@@ -17,9 +17,10 @@ from svcmesh.core.clock import sleep_until
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.consul.client import segment
-from svcmesh.discovery.consul.entries import decode_service
+from svcmesh.discovery.consul.entries import USUAL, decode_service
 from svcmesh.discovery.consul.question import Question
 from svcmesh.discovery.consul.watch import Changes, Reader, Surface, index_of
+from svcmesh.discovery.elements import Known
 from svcmesh.discovery.pace import Bucket
 from svcmesh.discovery.shared import Shared, Work
 
@@ -30,7 +31,6 @@ SWEEP = 60.0
 """Seconds after which all are read, whatever was told: a change that hid behind another one is found then."""
 
 _EXPLAINED = 0.2  # seconds, before and after, in which the checks may tell what the list has changed by
-_NARROWING = frozenset({"tag", "node-meta", "filter", "near", "passing", "sg"})
 
 _KEYS = ("ServiceName", "ServiceID", "Node", "CheckID", "Status")
 
@@ -53,15 +53,17 @@ class Catalogue:
         """
         name = self._question.named(service)
         path, reader = f"/v1/health/service/{segment(name)}", Reader(self._surface.emit, service)
+        known = Known()
         common = self._of_now()
         stale = common.enter(name)
         try:
             while True:
                 stale.clear()
                 async with common.reading:
-                    answer = await self._surface.client.get(path, self._question.params)
-                entries = decode_service(answer.body, self._question.reading)
-                snapshot = reader.read(answer, entries, index_of(answer.headers), self._question, name)
+                    answer = await self._surface.client.get(path, self._question.of_servers)  # an agent may lag behind
+                entries = decode_service(answer.body, self._question.reading, known)
+                await self._surface.seen.check(self._surface.client, self._question, answer, name, entries)
+                snapshot = reader.read(answer, entries, index_of(answer.headers), self._question)
                 if snapshot is not None:
                     yield snapshot
                 await stale.wait()
@@ -85,8 +87,7 @@ class Common(Shared):
         super().__init__("Consul's catalogue")
         self.reading = asyncio.Semaphore(READERS)
         self._surface = surface
-        whose = tuple(pair for pair in question.params if pair[0] not in _NARROWING)
-        self._question = replace(question, params=whose)
+        self._question = replace(question, params=question.about_all, reading=USUAL)
         self._told = float("-inf")  # when the checks last told of a change
 
     def work(self) -> tuple[Work, ...]:

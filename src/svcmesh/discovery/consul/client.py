@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.consul.address import Access, Agent
-from svcmesh.discovery.consul.errors import PASSING_BY, ConsulError, Refused, Unreachable, error_of
+from svcmesh.discovery.consul.errors import PASSING_BY, ConsulError, Strange, Unreachable, error_of
 from svcmesh.discovery.lines import Ask, Lines, NoAnswer, Unfit, body_of, check_json, headers_of, without
 
 LARGEST = 32 * 1024 * 1024
@@ -20,6 +20,8 @@ LARGEST = 32 * 1024 * 1024
 
 PATIENCE = 10.0
 """Seconds without a byte after which a request that does not block counts as failed."""
+
+_ALWAYS_THERE = ("/v1/health/", "/v1/catalog/")  # these lists may be empty, and are never missing
 
 Params = Sequence[tuple[str, str]]
 
@@ -46,6 +48,12 @@ def segment(name: str) -> str:
     if not quoted or any(letter in name for letter in "\n\r\0"):
         raise DiscoveryError(f"Consul takes no name such as {name[:80]!r}")
     return quoted
+
+
+def all_of(failed: Sequence[ConsulError]) -> ConsulError:
+    """Return the last error, with the others' texts before its own."""
+    failed[-1].args = ("; ".join(map(str, failed)),)
+    return failed[-1]
 
 
 class Client:
@@ -91,6 +99,10 @@ class Client:
         """Tell the agents in turn until one takes it; as `get`. Only for what may be said twice."""
         return await self._ask("PUT", path, params, content, agents, PATIENCE)
 
+    async def post(self, path: str, params: Params, content: bytes) -> Answer:
+        """Ask the agents in turn until one answers, with a body; as `get`."""
+        return await self._ask("POST", path, params, content, None, PATIENCE)
+
     async def _ask(
         self,
         method: str,
@@ -111,8 +123,7 @@ class Client:
                 continue
             self._best = self.access.agents.index(agent)
             return answer
-        failed[-1].args = ("; ".join(map(str, failed)),)
-        raise failed[-1]
+        raise all_of(failed)
 
     async def _send(
         self, agent: Agent, method: str, path: str, target: str, content: bytes | None, patience: float
@@ -131,11 +142,16 @@ class Client:
         except NoAnswer as error:
             raise Unreachable(f"{asked}: {error}") from None
         except Unfit as error:
-            raise Refused(f"{asked} {error}") from None
+            raise Strange(f"{asked} {error}") from None
         if response.status_code == 200:
             return Answer(body, answered, agent)
-        retry_after = answered.get("retry-after")
-        raise error_of(response.status_code, without(secrets, body), asked=asked, retry_after=retry_after)
+        raise error_of(
+            response.status_code,
+            without(secrets, body),
+            asked=asked,
+            retry_after=answered.get("retry-after"),
+            is_there=path.startswith(_ALWAYS_THERE),
+        )
 
     def _whose(self) -> Params:
         access = self.access

@@ -41,6 +41,7 @@ _DETAILS = (
     "SuccessBeforePassing", "FailuresBeforeWarning", "FailuresBeforeCritical", "DeregisterCriticalServiceAfter",
 )  # fmt: skip
 _META_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_ITS_OWN = "consul-"
 _MOST_META = 64
 _LONGEST_VALUE = 512
 _URL = re.compile(r"(https?|tcp|grpcs?)://([^/?#@]+)(/[^#]*)?")
@@ -142,7 +143,7 @@ def _in_consuls_words(given: Mapping[Any, Any]) -> dict[str, Any]:
     kinds = [kind for kind in _KINDS if given.get(kind)]
     if not kinds or ("TTL" in kinds and ("Interval" in given or len(kinds) > 1)):
         raise ConfigError(f"check must have one of {', '.join(_KINDS)}; TTL stands alone and without Interval")
-    if kinds[0] in {"HTTP", "TCP", "UDP", "GRPC", "H2PING", "Args"} and not given.get("Interval"):
+    if kinds[0] not in {"TTL", "AliasNode", "AliasService"} and not given.get("Interval"):
         raise ConfigError(f"check {kinds[0]} needs an Interval, such as '10s'")
     try:
         json.dumps(dict(given), allow_nan=False)
@@ -161,6 +162,8 @@ def _meta(announcement: Announcement) -> dict[str, str]:
     for key, value in meta.items():
         if not _META_KEY.fullmatch(key):
             raise ConfigError(f"meta: the key {key[:140]!r} must be 1 to 128 letters, digits, '_' or '-' for Consul")
+        if key.startswith(_ITS_OWN):
+            raise ConfigError(f"meta: the key {key!r} begins with {_ITS_OWN!r}, which Consul keeps for itself")
         if len(value.encode(errors="replace")) > _LONGEST_VALUE:
             raise ConfigError(f"meta[{key!r}] has more than {_LONGEST_VALUE} bytes, the most that Consul takes")
     return meta

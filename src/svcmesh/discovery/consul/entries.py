@@ -10,14 +10,16 @@ Source: Consul's `HealthChecks.AggregatedStatus`, its DNS for weights, `Translat
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from svcmesh.core.address import join_address
-from svcmesh.core.endpoint import Endpoint, Health, Locality, locality_of
+from svcmesh.core.address import check_address, join_address
+from svcmesh.core.endpoint import Endpoint, Health, Locality, assembled, locality_of, with_known_keys
 from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery.elements import Known, read_elements
 
 HEAVIEST = 65_535
 """The largest weight that Consul takes."""
@@ -34,6 +36,10 @@ _LOCALITY_WORDS = frozenset(word for words in _LOCALITY_KEYS for word in words)
 _HEALTHY, _UNHEALTHY = Health.HEALTHY, Health.UNHEALTHY  # a look at a member of an enumeration takes its time
 _TEXT = frozenset({str})  # a question to all values at once, which nearly always is all that has to be asked
 _RANK = {"passing": 0, "warning": 1, "critical": 2}
+
+
+_Said = tuple[int, Endpoint | None]
+"""Rank and endpoint of an entry; None for one in maintenance."""
 
 
 class Entries(NamedTuple):
@@ -66,22 +72,26 @@ class Reading:
 USUAL = Reading()
 
 
-def decode_service(body: bytes, reading: Reading = USUAL) -> Entries:
+def decode_service(body: bytes, reading: Reading = USUAL, known: Known | None = None) -> Entries:
     """Return the endpoints in an answer of `/v1/health/service/:name`.
+
+    Args:
+        body: the answer. reading: how to read it.
+        known: what entries said before, read in the same way; brought up to date.
 
     Raises:
         DiscoveryError: it is no such answer, or it has entries and not one of them can be read.
     """
-    return _entries(_json(body), reading)
+    return _entries(_json(_elements(reading, known), body), reading)
 
 
-def decode_query(body: bytes, reading: Reading = USUAL) -> Entries:
+def decode_query(body: bytes, reading: Reading = USUAL, known: Known | None = None) -> Entries:
     """Return the endpoints in an answer of `/v1/query/:name/execute`; they carry the datacenter that they are of.
 
     Raises:
         DiscoveryError: as `decode_service`.
     """
-    answer = _json(body)
+    answer = _json(_elements(reading, known, ("Nodes",)), body)
     if not isinstance(answer, dict) or "Nodes" not in answer:
         raise DiscoveryError(f"Consul's answer is no result of a prepared query but {_shown(answer)}")
     nodes = answer["Nodes"]
@@ -94,10 +104,34 @@ def decode_services(body: bytes) -> frozenset[str]:
     Raises:
         DiscoveryError: it is no such answer.
     """
-    answer = _json(body)
+    answer = _json(json.loads, body)
     if not isinstance(answer, dict):
         raise DiscoveryError(f"Consul's answer is no catalogue of services but {_shown(answer)}")
     return frozenset(answer)
+
+
+def decode_nodes(body: bytes) -> int:
+    """Return how many nodes an answer of `/v1/catalog/nodes` lists.
+
+    Raises:
+        DiscoveryError: it is no such answer.
+    """
+    answer = _json(json.loads, body)
+    if not isinstance(answer, list):
+        raise DiscoveryError(f"Consul's answer is no list of nodes but {_shown(answer)}")
+    return len(answer)
+
+
+def decode_allowed(body: bytes, count: int) -> tuple[bool, ...]:
+    """Return what a token may do, of so many things that were asked in `/v1/internal/acl/authorize`.
+
+    Raises:
+        DiscoveryError: it is no such answer.
+    """
+    answer = _json(json.loads, body)
+    if not isinstance(answer, list) or len(answer) != count:
+        raise DiscoveryError(f"Consul's answer is no list of {count} rights but {_shown(answer)}")
+    return tuple(isinstance(right, dict) and right.get("Allow") is True for right in answer)
 
 
 def status_of(checks: Any) -> str:
@@ -121,12 +155,25 @@ def status_of(checks: Any) -> str:
     return worst
 
 
-def _json(body: bytes) -> Any:
+def _json(parse: Callable[[bytes], Any], body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return parse(body)
     except (ValueError, RecursionError) as error:
         what = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:_TOLD]
         raise DiscoveryError(f"Consul's answer of {len(body)} bytes is no JSON: {what}") from None
+
+
+def _elements(reading: Reading, known: Known | None, path: Sequence[str] = ()) -> Callable[[bytes], Any]:
+    """Return what reads JSON, and makes something of each entry in it at once."""
+    return partial(read_elements, each=partial(_said, reading), path=path, known=known)
+
+
+def _said(reading: Reading, entry: Any) -> _Said | str:
+    """Return what an entry says; if it cannot be read, whose it is and why."""
+    try:
+        return _endpoint(entry, reading)
+    except ValueError as error:  # ConfigError of an address is one, and so is what cannot be encoded
+        return f"{_name(entry)}: {str(error)[: 2 * _TOLD]}"
 
 
 def _entries(answer: Any, reading: Reading) -> Entries:
@@ -134,19 +181,16 @@ def _entries(answer: Any, reading: Reading) -> Entries:
         raise DiscoveryError(f"Consul's answer is no list of instances but {_shown(answer)}")
     found: dict[str, tuple[int, Endpoint]] = {}
     left_out: list[str] = []
-    readable = 0
     for number, entry in enumerate(answer):
-        try:
-            rank, endpoint = _endpoint(entry, reading)
-        except ValueError as error:  # ConfigError of an address is one, and so is what cannot be encoded
-            left_out.append(f"entry {number}{_name(entry)}: {str(error)[: 2 * _TOLD]}")
+        if isinstance(entry, str):
+            left_out.append(f"entry {number}{entry}")
             continue
-        readable += 1
+        rank, endpoint = entry
         if endpoint is not None:
             other = found.get(endpoint.address)
             if other is None or _preferred(rank, endpoint, *other):
                 found[endpoint.address] = (rank, endpoint)
-    if left_out and not readable:
+    if left_out and len(left_out) == len(answer):
         raise DiscoveryError(f"no instance of {len(answer)} can be read; {left_out[0]}")
     endpoints = [endpoint for _, endpoint in found.values()]
     if not reading.ordered:
@@ -159,8 +203,8 @@ def _preferred(rank: int, endpoint: Endpoint, other_rank: int, other: Endpoint) 
     return (rank, -endpoint.weight) < (other_rank, -other.weight)
 
 
-def _endpoint(entry: Any, reading: Reading) -> tuple[int, Endpoint | None]:
-    """Return rank and endpoint of an entry; None for one in maintenance.
+def _endpoint(entry: Any, reading: Reading) -> _Said:
+    """Return what an entry says.
 
     Raises:
         ValueError: it cannot be dialled.
@@ -171,13 +215,11 @@ def _endpoint(entry: Any, reading: Reading) -> tuple[int, Endpoint | None]:
     status = status_of(entry.get("Checks"))
     if status == "maintenance":
         return len(_RANK), None
-    endpoint = Endpoint(
-        _dialled(service, node, reading.address),
-        weight=_weight(service.get("Weights"), status),
-        locality=_locality(service, node),
-        metadata=_metadata(service, node),
-        health=_UNHEALTHY if status == "critical" else _HEALTHY,
-    )
+    address = _dialled(service, node, reading.address)
+    check_address(address)
+    weight, locality = _weight(service.get("Weights"), status), _locality(service, node)
+    health = _UNHEALTHY if status == "critical" else _HEALTHY
+    endpoint = assembled(address, weight, locality, 0, _metadata(service, node), health)
     return _RANK[status], endpoint
 
 
@@ -257,7 +299,8 @@ def _metadata(service: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, 
     if isinstance(tags, list) and tags:
         metadata["tags"] = tuple(tags if _TEXT.issuperset(map(type, tags)) else filter(_is_text, tags))
     own = _mapping(service, "Meta")
-    metadata |= own if _TEXT.issuperset(map(type, own.values())) else {k: v for k, v in own.items() if _is_text(v)}
+    text = own if _TEXT.issuperset(map(type, own.values())) else {k: v for k, v in own.items() if _is_text(v)}
+    metadata |= with_known_keys(text)
     return metadata
 
 

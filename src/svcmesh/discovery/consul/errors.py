@@ -42,23 +42,32 @@ class Unknown(ConsulError):
     """404, or an old agent's 500 about a check: the agent does not have what was named."""
 
 
+class Strange(ConsulError):
+    """An answer that Consul does not give: a proxy's page, a redirect. Another agent may be better."""
+
+
 class Refused(ConsulError):
-    """Any other answer: the request is wrong for this Consul, or something that is no Consul answers."""
+    """Any other answer: the request is wrong for this Consul."""
 
 
-PASSING_BY = (Unreachable, Busy, Broken)
+PASSING_BY = (Unreachable, Busy, Broken, Strange)
 """Errors that another agent, or another moment, may not have."""
 
 
-def error_of(status: int, body: bytes, *, asked: str, retry_after: str | None = None) -> ConsulError:
+def error_of(
+    status: int, body: bytes, *, asked: str, retry_after: str | None = None, is_there: bool = False
+) -> ConsulError:
     """Return the error that an answer amounts to.
 
     Args:
         status: of HTTP, not 200. body: the beginning of the answer.
         asked: method, path and agent, for the text. retry_after: the header of that name.
+        is_there: what was asked for is there in every Consul, so that 404 is the word of a proxy without its agent.
     """
     told = " ".join(body[: 4 * _SHOWN].decode("utf-8", errors="replace").split())[:_SHOWN]
     kind, wait, hint = _kind(status, told.lower())
+    if status == 404 and is_there:
+        kind, hint = Strange, "; is that the address of Consul's API?"
     told_wait = seconds_of(retry_after)
     wait = wait if told_wait is None else told_wait
     error = kind(f"{asked} answered {status}{': ' + told if told else ''}{hint}", retry_after=wait)
@@ -76,5 +85,5 @@ def _kind(status: int, told: str) -> tuple[type[ConsulError], float | None, str]
     if status >= 500:
         return Broken, None, ""
     if 300 <= status < 400:
-        return Refused, SLOWLY, "; redirects are not followed: is that the address of Consul's API?"
+        return Strange, SLOWLY, "; redirects are not followed: is that the address of Consul's API?"
     return Refused, SLOWLY, ""

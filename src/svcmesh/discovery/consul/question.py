@@ -21,6 +21,7 @@ EVERY = 10.0
 _PASSED_ON = ("dc", "near", "ns", "partition", "peer", "sg", "filter")
 _FLAGS = ("stale", "consistent", "leader", "cached", "passing")
 _REPEATED = ("tag", "node-meta")
+_NARROWING = frozenset({*_REPEATED, "filter", "near", "passing", "sg", "limit"})
 _OWN = ("max-stale", "query", "limit", "address", "wait", "every", "token-file", "service")
 KEYS = frozenset((*_PASSED_ON, *_FLAGS, *_REPEATED, *_OWN))
 """All keys of a query."""
@@ -50,6 +51,16 @@ class Question:
     def named(self, service: str) -> str:
         """Return what to ask for when ``service`` is watched."""
         return self.name.replace(SERVICE, service)
+
+    @property
+    def about_all(self) -> tuple[tuple[str, str], ...]:
+        """`params` for a question about all services: without what narrows the instances of one."""
+        return tuple(pair for pair in self.params if pair[0] not in _NARROWING)
+
+    @property
+    def of_servers(self) -> tuple[tuple[str, str], ...]:
+        """`params` for a question that no agent answers by what it keeps."""
+        return tuple(("stale" if key == "cached" else key, value) for key, value in self.params)
 
 
 def question_of(uri: Uri) -> Question:

@@ -5,10 +5,11 @@ Nearly every client got this wrong once, in ways that show only on a bad day, so
 - The next question carries the index of the last *answer*, and the time for which it may be held. The client waits for
   longer than that: Consul adds up to a sixteenth.
 - An index that went backwards (a restored snapshot, another server) says that the old one means nothing: the question
-  is asked again without, and that answer counts. So it is after a connection that broke.
+  is asked again without, and that answer counts. So it is after a connection that broke, though not by all at once.
 - Index 0 would never block, and is taken for 1. An answer without a readable index is none.
 - The same index, or another one with the same content, is no news. Both cost a token of a bucket that fills slowly.
-- An empty list from which rights removed something is a lost permission and no empty service.
+  Only an order by distance (``near``) may be another one under the same index: that is seen when the wait is over.
+- A list from which rights removed something is a lost permission and no empty service; see `rights` and `seen`.
 
 Source: Consul's documentation of blocking queries; hashicorp/consul#4437, #5358, #3890; go-kit/kit#997.
 """
@@ -16,7 +17,7 @@ Source: Consul's documentation of blocking queries; hashicorp/consul#4437, #5358
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from svcmesh.core.clock import Clock, sleep_until
@@ -25,10 +26,13 @@ from svcmesh.core.errors import DiscoveryError
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.discovery.consul.client import PATIENCE, Answer, Client, segment
 from svcmesh.discovery.consul.entries import Entries, decode_query, decode_service
-from svcmesh.discovery.consul.errors import PASSING_BY, SLOWLY, Denied
+from svcmesh.discovery.consul.errors import PASSING_BY, Unreachable
 from svcmesh.discovery.consul.question import Question
+from svcmesh.discovery.consul.rights import is_streamed
+from svcmesh.discovery.consul.seen import Seen
+from svcmesh.discovery.elements import Known
 from svcmesh.discovery.news import News
-from svcmesh.discovery.pace import Bucket
+from svcmesh.discovery.pace import Bucket, spread
 
 _LARGEST_INDEX = 2**64 - 1
 _JITTER = 0.1
@@ -42,6 +46,7 @@ class Surface:
     clock: Clock
     emit: Emit
     rng: Random
+    seen: Seen = field(default_factory=Seen)
 
 
 def index_of(headers: Mapping[str, str]) -> int:
@@ -66,6 +71,7 @@ class Changes:
 
     def __init__(self, surface: Surface, path: str, question: Question) -> None:
         self._client = surface.client
+        self._clock, self._rng = surface.clock, surface.rng
         self._path = path
         self._question = question
         self._last: Answer | None = None
@@ -79,7 +85,7 @@ class Changes:
         return self._index
 
     async def next(self) -> Answer:
-        """Return the next answer whose index is another, the first one at once.
+        """Return the next answer that may be news, the first one at once.
 
         Raises:
             ConsulError: nobody answers, also not when asked anew. DiscoveryError: an answer without index.
@@ -94,9 +100,19 @@ class Changes:
                 await self._idle.take()
                 continue
             self._index, self._last = index, answer
-            if index != before:
+            if index != before or self._question.reading.ordered:
                 return answer
             await self._idle.take()
+
+    async def of_servers(self) -> Answer:
+        """Return what servers say now: another answer in place of the last one, which the agent gave by itself.
+
+        Raises:
+            ConsulError: nobody answers. DiscoveryError: an answer without index.
+        """
+        answer = await self._client.get(self._path, self._question.of_servers)
+        self._index, self._last = index_of(answer.headers), answer
+        return answer
 
     async def unchanged(self) -> None:
         """Take note that the last answer brought nothing new: the next question may have to wait."""
@@ -109,9 +125,11 @@ class Changes:
             patience = question.wait * 17 / 16 + PATIENCE
             try:
                 return await self._client.get(self._path, held, agents=(last.agent,), patience=patience)
-            except PASSING_BY:
+            except PASSING_BY as error:
                 self._index = 0  # of an agent that may have restarted: an index that it has yet to reach would be held
                 await self._idle.take()
+                if isinstance(error, Unreachable):  # as it is to all of its clients
+                    await spread(self._clock, self._rng)
         return await self._client.get(self._path, question.params)
 
 
@@ -125,9 +143,15 @@ async def watch_service(surface: Surface, question: Question, service: str) -> A
     name = question.named(service)
     changes = Changes(surface, f"/v1/health/service/{segment(name)}", question)
     reader = Reader(surface.emit, service)
+    known = Known()
     while True:
         answer = await changes.next()
-        snapshot = reader.read(answer, decode_service(answer.body, question.reading), changes.index, question, name)
+        entries = decode_service(answer.body, question.reading, known)
+        if not entries.listed and is_streamed(answer):
+            answer = await changes.of_servers()
+            entries = decode_service(answer.body, question.reading, known)
+        await surface.seen.check(surface.client, question, answer, name, entries)
+        snapshot = reader.read(answer, entries, changes.index, question)
         if snapshot is None:
             await changes.unchanged()
         else:
@@ -143,9 +167,12 @@ async def poll_query(surface: Surface, question: Question, service: str) -> Asyn
     name = question.named(service)
     path = f"/v1/query/{segment(name)}/execute"
     reader = Reader(surface.emit, service)
+    known = Known()
     while True:
         answer = await surface.client.get(path, question.params)
-        snapshot = reader.read(answer, decode_query(answer.body, question.reading), None, question, name)
+        entries = decode_query(answer.body, question.reading, known)
+        await surface.seen.check(surface.client, question, answer, name, entries)
+        snapshot = reader.read(answer, entries, None, question)
         if snapshot is not None:
             yield snapshot
         jitter = 1.0 + _JITTER * (2.0 * surface.rng.random() - 1.0)
@@ -158,27 +185,20 @@ class Reader:
     def __init__(self, emit: Emit, service: str) -> None:
         self._news = News(emit, service, "Consul")
 
-    def read(
-        self, answer: Answer, entries: Entries, index: int | None, question: Question, name: str
-    ) -> Snapshot | None:
-        """Return what an answer says of ``name``; None if that was known.
+    def read(self, answer: Answer, entries: Entries, index: int | None, question: Question) -> Snapshot | None:
+        """Return what an answer says; None if that was known.
 
         Raises:
-            DiscoveryError: it is too old. Denied: rights took all instances away.
+            DiscoveryError: it is too old.
         """
         check_age(answer, question)
-        if not entries.listed and filtered(answer):
-            raise Denied(
-                f"Consul shows no instance of {name!r}, because the token may not read them: it needs service:read and "
-                f"node:read (asked {answer.agent.shown})",
-                retry_after=SLOWLY,
-            )
-        return self._news.of(entries.endpoints, entries.left_out, version=index, authoritative=entries.listed > 0)
-
-
-def filtered(answer: Answer) -> bool:
-    """Whether rights have removed something from the answer."""
-    return answer.headers.get("x-consul-results-filtered-by-acls", "").lower() == "true"
+        return self._news.of(
+            entries.endpoints,
+            entries.left_out,
+            version=index,
+            authoritative=entries.listed > 0,
+            ordered=question.reading.ordered,
+        )
 
 
 def check_age(answer: Answer, question: Question) -> None:

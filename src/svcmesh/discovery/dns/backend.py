@@ -117,7 +117,7 @@ class DnsDiscovery:
     def _looking(self, question: Question, client: Asker) -> Callable[[], Awaitable[Found]]:
         """Return what looks the name up once."""
         by_file = listed if not question.servers else _nothing_listed
-        hosts = Hosts(client, question.families, self._known, by_file, question.floor)
+        hosts = Hosts(client, question.families, self._known, by_file, question.floor, self._clock)
         if question.srv:
             return partial(look_up_services, client, hosts, question.name)
         return partial(look_up_host, hosts, question.name, question.port or 0)

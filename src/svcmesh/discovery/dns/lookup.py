@@ -71,12 +71,14 @@ async def _targets(hosts: Hosts, reply: Reply) -> dict[str, Addresses | Discover
     """
     came = sorted({version for _, version in reply.extra})
     gate = asyncio.Semaphore(AT_ONCE)
+    given: dict[str, dict[int, tuple[str, ...]]] = {}
+    for (target, version), found in reply.extra.items():
+        given.setdefault(target, {})[version] = found
 
     async def one(name: str) -> Addresses | DiscoveryError:
-        given = {version: found for (target, version), found in reply.extra.items() if target == name}
         try:
             async with gate:
-                return await hosts.of(name, given, came if given else None)
+                return await hosts.of(name, given.get(name, {}), came if name in given else None)
         except DiscoveryError as error:
             return error
 

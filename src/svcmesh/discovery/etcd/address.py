@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.discovery.environment import certificate_and_key, flag, server_at
 from svcmesh.discovery.lines import Server
 from svcmesh.discovery.tls import Tls
+from svcmesh.discovery.tokens import read_now
 from svcmesh.discovery.uri_parts import Uri, decoded
 
 DEFAULT = "127.0.0.1:2379"
@@ -44,8 +44,7 @@ class Credentials:
         if self.password_file is None:
             return self.password
         try:
-            with Path(self.password_file).open("rb") as file:
-                content = file.read(_LONGEST_PASSWORD + 1)
+            content = read_now(self.password_file, _LONGEST_PASSWORD + 1)
         except OSError as error:
             raise DiscoveryError(f"cannot read etcd's password from {self.password_file}: {error.strerror}") from None
         if len(content) > _LONGEST_PASSWORD:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import binascii
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery.elements import Known, read_elements
 from svcmesh.discovery.etcd.errors import error_told, told_by
 
 _LARGEST = 2**64 - 1
@@ -83,14 +86,17 @@ class Holding(NamedTuple):
     ttl: int
 
 
-def decode_range(body: bytes) -> Listing:
+def decode_range(body: bytes, known: Known | None = None) -> Listing:
     """Return the keys in an answer of `/v3/kv/range`.
+
+    Args:
+        body: the answer. known: the keys of the one before, to be used again where they are the same.
 
     Raises:
         DiscoveryError: it is no such answer.
     """
-    answer = _object(body)
-    return Listing(_header(answer), dict(_pair(kv) for kv in _list(answer, "kvs")))
+    answer = _object(body, partial(read_elements, each=_pair, path=("kvs",), known=known))
+    return Listing(_header(answer), dict(_list(answer, "kvs")))
 
 
 def decode_mark(body: bytes) -> Mark:
@@ -162,9 +168,9 @@ def decode_token(body: bytes) -> str:
     return token
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _object(body: bytes, parse: Callable[[bytes], Any] = json.loads) -> dict[str, Any]:
     try:
-        found = json.loads(body)
+        found = parse(body)
     except (ValueError, RecursionError) as error:
         what = "nested too deeply" if isinstance(error, RecursionError) else type(error).__name__
         raise DiscoveryError(f"etcd's answer of {len(body)} bytes is no JSON ({what})") from None
@@ -227,8 +233,10 @@ def _list(answer: dict[str, Any], key: str) -> list[Any]:
 def _number(holder: Any, key: str) -> int:
     """Return a number, which may be written as a string; 0 where it is left out."""
     found = holder.get(key, 0) if isinstance(holder, dict) else None
-    if isinstance(found, str) and len(found) <= 20 and found.isascii() and found.isdigit():
+    if type(found) is str and len(found) <= 20 and found.isascii() and found.isdigit():
         found = int(found)
+        if found <= _LARGEST:
+            return found  # as nearly all are
     if type(found) is not int or not 0 <= found <= _LARGEST:
         raise DiscoveryError(f"etcd's answer has {shown(found)} as {key}, which is a number of 64 bits")
     return found
@@ -236,7 +244,7 @@ def _number(holder: Any, key: str) -> int:
 
 def _bytes(kv: dict[str, Any], key: str) -> bytes:
     found = kv.get(key, "")
-    if isinstance(found, str):
+    if type(found) is str:
         try:
             return binascii.a2b_base64(found, strict_mode=True)
         except ValueError:

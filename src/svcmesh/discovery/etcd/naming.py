@@ -12,10 +12,11 @@ Source: etcd's `client/v3/naming/endpoints` (`internal.Update`, `NewWatchChannel
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
-from svcmesh.core.endpoint import Endpoint, locality_of
+from svcmesh.core.address import check_address
+from svcmesh.core.endpoint import Endpoint, Locality, assembled, locality_of, with_known_keys
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.base import Announcement
 
@@ -29,6 +30,7 @@ HEAVIEST = 1e9
 """The largest weight that is believed."""
 
 _PARTS = ("region", "zone", "sub_zone")
+_PLACING = frozenset(_PARTS)
 
 
 def decode_endpoint(name: str, value: bytes) -> Endpoint:
@@ -43,20 +45,19 @@ def decode_endpoint(name: str, value: bytes) -> Endpoint:
     address = found.get("Addr")
     if not isinstance(address, str) or not address:
         raise ValueError("it has no Addr, or one that is no text")
+    check_address(address)
     told = found.get("Metadata")
-    if not _is_small(told):
-        raise ValueError(f"its Metadata holds more than {LARGEST_METADATA} values, or is nested too deeply")
     metadata: dict[str, Any] = {"id": name}
-    if isinstance(told, dict):
-        metadata |= told
-    elif told is not None:
-        metadata["metadata"] = told
-    weight = _weight(metadata)
+    if told is not None:
+        if not _is_small(told):
+            raise ValueError(f"its Metadata holds more than {LARGEST_METADATA} values, or is nested too deeply")
+        metadata |= with_known_keys(told) if isinstance(told, dict) else {"metadata": told}
+    weight = _weight(metadata) if "weight" in metadata else 1
     tags = metadata.get("tags")
     if isinstance(tags, list):
         metadata["tags"] = tuple(tags)
-    parts = [part if isinstance(part := metadata.get(key), str) else "" for key in _PARTS]
-    return Endpoint(address, weight=weight, locality=locality_of(*parts), metadata=metadata)
+    locality = None if _PLACING.isdisjoint(metadata) else _place(metadata.get)
+    return assembled(address, weight, locality, 0, metadata)
 
 
 def encode_endpoint(announcement: Announcement) -> bytes:
@@ -87,7 +88,7 @@ def encode_endpoint(announcement: Announcement) -> bytes:
 
 def _read(value: bytes) -> dict[str, Any] | str:
     """Return the object in a value, or the address that it is."""
-    text = value.decode("utf-8", errors="strict").strip()
+    text = value.decode().strip()
     if not text.startswith(("{", '"')):
         return text
     try:
@@ -105,6 +106,16 @@ def _refuse(constant: str) -> Any:
 
 
 _JSON = json.JSONDecoder(parse_constant=_refuse)
+
+
+def _place(told: Callable[[str], Any]) -> Locality | None:
+    """Return where metadata say that it runs."""
+    region, zone, sub_zone = told("region"), told("zone"), told("sub_zone")
+    return locality_of(
+        region if type(region) is str else "",
+        zone if type(zone) is str else "",
+        sub_zone if type(sub_zone) is str else "",
+    )
 
 
 def _weight(metadata: dict[str, Any]) -> float:

@@ -23,11 +23,12 @@ from random import Random
 from typing import Any
 
 from svcmesh.core.clock import Clock
+from svcmesh.discovery.elements import Known
 from svcmesh.discovery.etcd.answers import Header, Item, Notice, decode_mark, decode_range, decode_watch
 from svcmesh.discovery.etcd.client import Client
 from svcmesh.discovery.etcd.errors import PASSING_BY, Broken, EtcdError, Silent, TokenLost, error_told
 from svcmesh.discovery.etcd.target import range_end
-from svcmesh.discovery.pace import Bucket
+from svcmesh.discovery.pace import Bucket, spread
 
 _JITTER = 0.1
 _RANGE, _WATCH = "/v3/kv/range", "/v3/watch"
@@ -58,6 +59,7 @@ class Prefix:
     def __init__(self, surface: Surface, prefix: bytes) -> None:
         self.items: dict[bytes, Item] = {}
         self.revision = 0
+        self._known = Known()
         self._surface = surface
         self._client = surface.client
         self._cluster = 0
@@ -79,6 +81,8 @@ class Prefix:
             async with aclosing(self._watched()) as changes:
                 async for changed in changes:
                     yield changed
+            if not self._unbroken:
+                await spread(self._surface.clock, self._surface.rng)
             if not self._unbroken or await self._missed():
                 await self.list()
                 yield None
@@ -90,7 +94,7 @@ class Prefix:
             DiscoveryError: as `follow`.
         """
         body = self._range if leader else self._range | {"serializable": True}
-        header, self.items = decode_range(await self._client.ask(_RANGE, body, leader=leader))
+        header, self.items = decode_range(await self._client.ask(_RANGE, body, leader=leader), self._known)
         self._cluster, self.revision = header
 
     async def _watched(self) -> AsyncGenerator[frozenset[bytes], None]:

@@ -41,9 +41,11 @@ class Reader:
         Raises:
             DiscoveryError: there are values, and not one of them is an endpoint.
         """
-        for key in {*self._known, *items} if changed is None else changed:
-            item = items.get(key)
-            if item != self._known.get(key):
+        if changed is None:
+            changed = [*items, *(key for key in self._known if key not in items)]
+        for key in changed:
+            item, before = items.get(key), self._known.get(key)
+            if item is not before and item != before:
                 self._decode(key, item)
         left_out = tuple(self._bad[key] for key in sorted(self._bad))
         if left_out and not self._good:
@@ -51,14 +53,15 @@ class Reader:
         return self._news.of(_unique(self._good), left_out, version=revision, authoritative=bool(self._good))
 
     def _decode(self, key: bytes, item: Item | None) -> None:
-        self._good.pop(key, None)
-        self._bad.pop(key, None)
+        if key in self._known:
+            self._good.pop(key, None)
+            self._bad.pop(key, None)
         if item is None:
             del self._known[key]
             return
         self._known[key] = item
         try:
-            name = key.removeprefix(self._prefix).decode("utf-8", errors="replace")
+            name = key.removeprefix(self._prefix).decode("utf-8", "replace")
             self._good[key] = decode_endpoint(name, item.value)
         except ValueError as error:  # ConfigError of an address is one, and so is what is no UTF-8 or no JSON
             self._bad[key] = f"key {key.decode('utf-8', errors='replace')[:_TOLD]!r}: {str(error)[:_TOLD]}"
@@ -66,12 +69,11 @@ class Reader:
 
 def _unique(found: Mapping[bytes, Endpoint]) -> tuple[Endpoint, ...]:
     """Return endpoints by address, each address once: of several keys the one with most weight, then the first."""
-    best: dict[str, tuple[float, bytes, Endpoint]] = {}
-    for key, endpoint in found.items():
-        other = best.get(endpoint.address)
-        if other is None or (-endpoint.weight, key) < other[:2]:
-            best[endpoint.address] = (-endpoint.weight, key, endpoint)
-    return tuple(best[address][2] for address in sorted(best))
+    best = {endpoint.address: endpoint for endpoint in found.values()}
+    if len(best) < len(found):
+        ranked = sorted(found.items(), key=lambda pair: (-pair[1].weight, pair[0]), reverse=True)
+        best = {endpoint.address: endpoint for _, endpoint in ranked}
+    return tuple([best[address] for address in sorted(best)])
 
 
 async def watch_service(surface: Surface, prefix: bytes, emit: Emit, service: str) -> AsyncGenerator[Snapshot, None]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery.elements import Known, read_elements
 from svcmesh.discovery.kubernetes.errors import error_in
 from svcmesh.discovery.kubernetes.slices import Slice, mapping, shown, slice_of, text
 
@@ -26,19 +29,22 @@ class Event(NamedTuple):
     deleted: bool = False
 
 
-def decode_page(body: bytes) -> Page:
+def decode_page(body: bytes, known: Known | None = None) -> Page:
     """Return a page of a list of EndpointSlices.
+
+    Args:
+        body: the answer. known: the slices of the same page before, to be used again where they are the same.
 
     Raises:
         DiscoveryError: it is no such page.
     """
-    answer = _json(body, "answer")
+    answer = _json(body, "answer", partial(read_elements, each=slice_of, path=("items",), known=known))
     meta = mapping(answer, "metadata")
     version, more = text(meta, "resourceVersion"), text(meta, "continue")
     items = answer.get("items") if isinstance(answer, dict) else None
     if not version or not isinstance(items, list | None):
         raise DiscoveryError(f"the API server's answer is no list of EndpointSlices but {shown(answer)}")
-    return Page(tuple(slice_of(one) for one in items or ()), version, more)
+    return Page(tuple(items or ()), version, more)
 
 
 def decode_event(line: bytes, asked: str) -> Event:
@@ -62,9 +68,9 @@ def decode_event(line: bytes, asked: str) -> Event:
     return Event(one, one.version, deleted=kind == "DELETED")
 
 
-def _json(body: bytes, what: str) -> Any:
+def _json(body: bytes, what: str, parse: Callable[[bytes], Any] = json.loads) -> Any:
     try:
-        return json.loads(body)
+        return parse(body)
     except (ValueError, RecursionError) as error:
         told = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:80]
         raise DiscoveryError(f"the API server's {what} of {len(body)} bytes is no JSON: {told}") from None

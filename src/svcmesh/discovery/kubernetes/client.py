@@ -12,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery.elements import Known
 from svcmesh.discovery.kubernetes.access import Access
 from svcmesh.discovery.kubernetes.answers import Event, Page, decode_event, decode_page
 from svcmesh.discovery.kubernetes.errors import SLOWLY, KubernetesError, Unreachable, error_of
@@ -70,8 +71,10 @@ class Client:
         """Keep connections until the end of the block."""
         return self._lines.open()
 
-    async def page(self, scope: Scope, more: str = "", limit: int = PAGE) -> Page:
+    async def page(self, scope: Scope, more: str = "", limit: int = PAGE, known: Known | None = None) -> Page:
         """Return a page of what is there now: the first one, or the one that ``more`` of the last one asks for.
+
+        ``known``: as of `decode_page`.
 
         Without a version the answer is never older than anything that was seen before; API servers give it from memory
         (since 1.31), and in pages.
@@ -83,7 +86,7 @@ class Client:
         if more:
             params["continue"] = more
         async with self._asked(scope, "list", params, PATIENCE) as response:
-            return decode_page(await body_of(response, LARGEST))
+            return decode_page(await body_of(response, LARGEST), known)
 
     async def watch(self, scope: Scope, version: str, seconds: float) -> AsyncGenerator[list[Event], None]:
         """Yield what has changed since ``version``, as it comes, until the API server ends it after ``seconds``.

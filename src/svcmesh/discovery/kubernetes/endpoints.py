@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from svcmesh.core.address import join_address
-from svcmesh.core.endpoint import Endpoint, locality_of
+from svcmesh.core.address import check_address, join_address
+from svcmesh.core.endpoint import Endpoint, assembled, locality_of
 from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.discovery.kubernetes.errors import SLOWLY
 from svcmesh.discovery.kubernetes.slices import Entry, Port, Slice
@@ -195,4 +195,5 @@ def _made(one: _Candidate, priority: int, before: Made) -> tuple[Entry, int, End
     if entry.node:
         metadata["node"] = entry.node
     locality = locality_of(zone=entry.zone)
-    return entry, priority, Endpoint(one.address, locality=locality, priority=priority, metadata=metadata)
+    check_address(one.address)
+    return entry, priority, assembled(one.address, 1, locality, priority, metadata)

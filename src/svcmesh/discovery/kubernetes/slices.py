@@ -103,22 +103,19 @@ def _entry(one: Any) -> Entry | None:
         return None
     conditions, target = mapping(one, "conditions"), mapping(one, "targetRef")
     ready = conditions.get("ready") is not False  # unknown counts as ready
-    serving = conditions.get("serving")
-    terminating = conditions.get("terminating") is True
-    is_pod = target.get("kind") == "Pod"
-    return Entry(
-        host,
-        ready=ready,
-        draining=terminating and (ready if serving is None else serving is True),
-        zone=text(one, "zone"),
-        hints=_hints(mapping(one, "hints").get("forZones")),
-        pod=text(target, "uid") if is_pod else "",
-        node=text(one, "nodeName"),
-        name=text(target, "name") if is_pod else "",
-    )
+    draining = False
+    if conditions.get("terminating") is True:
+        serving = conditions.get("serving")
+        draining = ready if serving is None else serving is True
+    pod = name = ""
+    if target.get("kind") == "Pod":
+        pod, name = text(target, "uid"), text(target, "name")
+    hints = _hints(one["hints"]) if "hints" in one else ()
+    return Entry(host, ready, draining, text(one, "zone"), hints, pod, text(one, "nodeName"), name)
 
 
-def _hints(zones: Any) -> tuple[str, ...]:
+def _hints(hints: Any) -> tuple[str, ...]:
+    zones = hints.get("forZones") if isinstance(hints, dict) else None
     return tuple(name for zone in zones if (name := text(zone, "name"))) if isinstance(zones, list) else ()
 
 

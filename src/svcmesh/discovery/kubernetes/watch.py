@@ -7,7 +7,7 @@ The rules are those of every client that gets it right, and stand here in the op
   and nothing is listed again. Only one that breaks off twice without a word in between is a failure.
 - 410 says that this version is forgotten: everything is listed again. It comes as a status, as an event inside of a
   good answer, and between two pages of a list.
-- Whoever has to come back because something broke waits for up to `SPREAD` seconds: others have to as well.
+- Whoever has to come back because something broke waits for its moment (`pace.spread`): others have to as well.
 - A list that cannot be had is a failure, and a lost right is one. Neither is an empty list.
 
 Source: Kubernetes, API concepts (efficient detection of changes); client-go, tools/cache/reflector.go.
@@ -20,17 +20,15 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from random import Random
 
-from svcmesh.core.clock import Clock, sleep_until
+from svcmesh.core.clock import Clock
 from svcmesh.core.emit import Emit
 from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery.elements import Known
 from svcmesh.discovery.kubernetes.answers import Event
 from svcmesh.discovery.kubernetes.client import PAGE, Client, Scope
 from svcmesh.discovery.kubernetes.errors import SLOWLY, Gone, Unreachable
 from svcmesh.discovery.kubernetes.slices import Slice
-from svcmesh.discovery.pace import Bucket
-
-SPREAD = 3.0
-"""Seconds over which clients come back to an API server that was restarted."""
+from svcmesh.discovery.pace import Bucket, spread
 
 MOST_SLICES = 20_000
 """Slices that one list may have: two million endpoints. A server that never ends a list is stopped there."""
@@ -63,6 +61,7 @@ class Feed:
         self._scope = scope
         self._slices: dict[str, dict[str, Slice]] = {}  # by service and name
         self._owners: dict[str, str] = {}  # services by name of slice
+        self._pages_before: dict[int, Known] = {}
         self._idle = Bucket(surface.clock, burst=3, seconds=2.0)
 
     def of(self, service: str) -> Iterable[Slice]:
@@ -103,15 +102,16 @@ class Feed:
 
     async def _pages(self, limit: int) -> tuple[list[Slice], str]:
         found: list[Slice] = []
-        more = ""
+        more, number = "", 0
         while True:
-            page = await self._surface.client.page(self._scope, more, limit)
+            known = self._pages_before.setdefault(number, Known())
+            page = await self._surface.client.page(self._scope, more, limit, known)
             found += page.slices
             if len(found) > MOST_SLICES or (page.more and not page.slices):
                 raise DiscoveryError(f"the API server's list of EndpointSlices does not end ({len(found)} so far)")
             if not page.more:
                 return found, page.version
-            more = page.more
+            more, number = page.more, number + 1
 
     async def _watch(self) -> AsyncGenerator[frozenset[str], None]:
         """Yield the services that change, over as many watches as it takes; empty sets for bookmarks."""
@@ -161,5 +161,4 @@ class Feed:
         return {service}
 
     async def _spread(self) -> None:
-        clock = self._surface.clock
-        await sleep_until(clock, clock.now() + SPREAD * self._surface.rng.random())
+        await spread(self._surface.clock, self._surface.rng)

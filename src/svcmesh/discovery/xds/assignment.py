@@ -12,27 +12,28 @@ Source: Envoy, endpoint.proto and endpoint_components.proto; gRPC, proposal A27.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from operator import methodcaller
+from typing import TYPE_CHECKING, NamedTuple
 
-from svcmesh.core.address import check_address, join_address
-from svcmesh.core.endpoint import Endpoint, Health, Locality
+from svcmesh.core.endpoint import Endpoint, Health, Locality, assembled, locality_of
 from svcmesh.core.errors import ConfigError
+from svcmesh.discovery.xds.candidate import Candidate, Candidates, candidate_of
+from svcmesh.discovery.xds.fraction import share_of
 from svcmesh.discovery.xds.invalid import Invalid
 
 if TYPE_CHECKING:
     from svcmesh._proto import svcmesh_xds_pb2 as wire
 
 _UNHEALTHY = Health.UNHEALTHY  # a look at a member of an enumeration takes its time
-_HEALTH: Mapping[int, Health] = {0: Health.HEALTHY, 1: Health.HEALTHY, 5: Health.DEGRADED}
-_DRAINING = 3
-_PARTS = (100, 10_000, 1_000_000)  # by DenominatorType
+_content = methodcaller("SerializeToString")
 _TOLD = 160  # characters of a text about a stranger's address
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
-_SUBSETS = "envoy.lb"  # the filter whose metadata describe an endpoint to balancers
+
+
+Listed = Sequence[Candidate]
+"""The endpoints of a group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,33 +51,33 @@ class Assignment:
     drop: float = 0.0
 
 
-class _Candidate(NamedTuple):
-    """An endpoint to be: its weight is not known yet."""
-
-    address: str
-    weight: int
-    health: Health
-    metadata: Mapping[str, Any]
-
-
 class _Place(NamedTuple):
     """What is listed of one locality at one priority. ``weight`` 0: it has none."""
 
     priority: int
     weight: int
     locality: Locality | None
-    candidates: Sequence[_Candidate]
+    candidates: Sequence[Candidate]
 
 
-def assignment_of(message: wire.ClusterLoadAssignment) -> Assignment:
+def assignment_of(
+    message: wire.ClusterLoadAssignment, listed: Sequence[Listed] = (), known: Candidates | None = None
+) -> Assignment:
     """Return what a message says.
+
+    Args:
+        message: the message. listed: the endpoints of each of its groups, if they are not in the message.
+        known: those of the message before, to be used again; brought up to date.
 
     Raises:
         Invalid: it lists endpoints, and not one of them can be used; or drops parts of nothing known.
     """
     left_out: list[str] = []
     levels = {level: number for number, level in enumerate(sorted({group.priority for group in message.endpoints}))}
-    places = [_place(group, levels[group.priority], left_out) for group in message.endpoints]
+    places = [
+        _place(group, levels[group.priority], candidates)
+        for group, candidates in zip(message.endpoints, listed or _listed(message, left_out, known), strict=True)
+    ]
     found: dict[str, Endpoint] = {}
     for _, same in groupby(sorted(places, key=_priority), key=_priority):
         made = _weighted(list(same), left_out)
@@ -93,48 +94,44 @@ def _priority(place: _Place) -> int:
     return place.priority
 
 
-def _place(group: wire.LocalityLbEndpoints, priority: int, left_out: list[str]) -> _Place:
+def _listed(message: wire.ClusterLoadAssignment, left_out: list[str], known: Candidates | None) -> list[Listed]:
+    """Return the endpoints of each group: those whose bytes are known are not looked at, which is most of thousands.
+
+    A map in another order makes other bytes, and so one endpoint more that is looked at, and no mistake: to have maps
+    ordered would take longer.
+    """
+    before: Candidates = {} if known is None else known
+    now: Candidates = {}
+    listed: list[Listed] = []
+    for group in message.endpoints:
+        contents: list[bytes] = list(map(_content, group.lb_endpoints))
+        candidates = list(map(before.get, contents))
+        for number, candidate in enumerate(candidates):
+            if candidate is None:
+                candidates[number] = _candidate(group.lb_endpoints[number], left_out)
+        now |= {content: one for content, one in zip(contents, candidates, strict=True) if one is not None}
+        listed.append([one for one in candidates if one is not None])
+    if known is not None:
+        known.clear()
+        known.update(now)
+    return listed
+
+
+def _candidate(one: wire.LbEndpoint, left_out: list[str]) -> Candidate | None:
+    try:
+        return candidate_of(one)
+    except ConfigError as error:
+        left_out.append(str(error)[:_TOLD])
+        return None
+
+
+def _place(group: wire.LocalityLbEndpoints, priority: int, listed: Listed) -> _Place:
     where = group.locality
-    locality = Locality(where.region, where.zone, where.sub_zone) if group.HasField("locality") else None
-    candidates = []
-    for one in group.lb_endpoints:
-        status = one.health_status
-        if status == _DRAINING:
-            continue
-        try:
-            address = _address(one.endpoint.address)
-        except ConfigError as error:
-            left_out.append(str(error)[:_TOLD])
-            continue
-        weight = one.load_balancing_weight.value or 1  # Envoy and gRPC refuse 0, and absent is 1
-        candidates.append(_Candidate(address, weight, _HEALTH.get(status, _UNHEALTHY), _metadata(one)))
+    locality = None
+    if group.HasField("locality"):
+        locality = locality_of(where.region, where.zone, where.sub_zone) or Locality()
+    candidates = [one for one in listed if not one.draining]
     return _Place(priority, group.load_balancing_weight.value, locality, candidates)
-
-
-def _address(address: wire.Address) -> str:
-    if address.HasField("pipe"):
-        found = f"unix:{address.pipe.path}"
-    else:
-        socket = address.socket_address
-        if not socket.port_value or socket.protocol:
-            told = f"address {socket.address[:80]!r}: an endpoint has an address and a port of TCP, or a path"
-            raise ConfigError(told)
-        found = join_address(socket.address, socket.port_value)
-    check_address(found)
-    return found
-
-
-def _metadata(one: wire.LbEndpoint) -> Mapping[str, Any]:
-    named = one.endpoint.hostname
-    if not named and not one.HasField("metadata"):
-        return _NOTHING
-    found: dict[str, Any] = {"hostname": named} if named else {}
-    if _SUBSETS in one.metadata.filter_metadata:
-        for key, value in one.metadata.filter_metadata[_SUBSETS].fields.items():
-            kind = value.WhichOneof("kind")
-            if kind in {"number_value", "string_value", "bool_value"}:
-                found[key] = getattr(value, kind)
-    return found
 
 
 def _weighted(places: Sequence[_Place], left_out: list[str]) -> list[Endpoint]:
@@ -152,18 +149,19 @@ def _weighted(places: Sequence[_Place], left_out: list[str]) -> list[Endpoint]:
 
 
 def _made(place: _Place, share: int, whole: int) -> list[Endpoint]:
-    """Return the endpoints of a place, with ``share`` / ``whole`` of their weights."""
-    return [
-        Endpoint(
-            one.address,
-            weight=one.weight * share / whole,
-            locality=place.locality,
-            priority=place.priority,
-            metadata=one.metadata,
-            health=one.health,
-        )
-        for one in place.candidates
-    ]
+    """Return the endpoints of a place, with ``share`` / ``whole`` of their weights: those from before, if they are."""
+    found = []
+    where = place.locality, place.priority, share, whole
+    for one in place.candidates:
+        endpoint = one.made
+        if endpoint is None or one.where != where:
+            weight = one.weight * share / whole
+            endpoint = one.made = assembled(
+                one.address, weight, place.locality, place.priority, one.metadata, one.health
+            )
+            one.where = where
+        found.append(endpoint)
+    return found
 
 
 def _usable(place: _Place) -> tuple[int, int]:
@@ -176,8 +174,5 @@ def _drop(message: wire.ClusterLoadAssignment) -> float:
     """Return the share of all calls that is to be dropped."""
     kept = 1.0
     for one in message.policy.drop_overloads:
-        share = one.drop_percentage
-        if share.denominator not in range(len(_PARTS)):
-            raise Invalid(f"drops parts of {share.denominator}, which is no denominator")
-        kept *= max(1 - share.numerator / _PARTS[share.denominator], 0)
+        kept *= 1 - share_of(one.drop_percentage)
     return 1 - kept

@@ -21,12 +21,13 @@ class Access:
 
     Attributes:
         identity: who they are, and as whom they are asked. ways: to them, each standing in for those before it.
-        dialect: makes what is spoken there.
+        dialect: makes what is spoken there. keeping: what is taken away there is to be used on.
     """
 
     identity: str
     ways: Sequence[Way]
     dialect: Callable[[], Dialect]
+    keeping: bool = False
 
 
 class XdsDiscovery:
@@ -51,7 +52,7 @@ class XdsDiscovery:
     @property
     def identity(self) -> str:
         """The control planes, as whom they are asked, and for what."""
-        return f"xds {self._access.identity} {self._question.kind.name} {self._question.name}"
+        return f"xds {self._access.identity} {self._question.kind.name} {self._question.called(self._question.name)}"
 
     async def watch(self, service: str) -> AsyncIterator[Snapshot]:
         """Yield the endpoints of ``service``, as soon as they are known and after each change.
@@ -60,7 +61,7 @@ class XdsDiscovery:
             DiscoveryError: the control plane cannot be asked, ends the stream, or says what cannot be followed.
         """
         name = self._question.about(service)
-        reader = Reader(self._emit, service)
+        reader = Reader(self._emit, service, keeping=self._access.keeping)
         busy = Bucket(self._clock, burst=20, seconds=0.05)
         feed = self._usable_feed()
         stale = feed.enter(name)
@@ -81,5 +82,5 @@ class XdsDiscovery:
         """Return what watches that begin now share: another one after a failure, or in a fork."""
         if self._feed is None or not self._feed.usable:
             access, asked = self._access, self._question
-            self._feed = Feed(access.ways, access.dialect, asked.kind, asked.wait, self._clock)
+            self._feed = Feed(access.ways, access.dialect, asked.kind, asked.wait, self._clock, asked.called)
         return self._feed

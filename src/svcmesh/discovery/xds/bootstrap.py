@@ -3,7 +3,7 @@
 What works for a gRPC client on a machine works here without a further word: the same file, the same two variables.
 Fields that are not known are skipped, as gRPC does, since the file is shared with clients of other versions.
 
-Source: gRPC, proposals A27 (bootstrap), A65 (mTLS), A71 (several servers).
+Source: gRPC, proposals A27 (bootstrap), A53 (deletion), A65 (mTLS), A71 (several servers).
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from svcmesh.discovery.tls import Tls
 
 FILE, INLINE = "GRPC_XDS_BOOTSTRAP", "GRPC_XDS_BOOTSTRAP_CONFIG"
 
+NAME = "%s"
+"""Where the name of a service stands in a template."""
+
 _LARGEST = 1024 * 1024  # bytes of a file
-_NAME = "%s"  # where the name of a service stands in a template
+_KEEPING = "ignore_resource_deletion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +41,13 @@ class Bootstrap:
     Attributes:
         servers: control planes; each stands in for those before it. node: who we are, as the file has it.
         template: what the listener of a service is called, with ``%s`` for its name.
+        keeping: a listener or cluster that is taken away is to be used on: a feature of one of the servers.
     """
 
     servers: tuple[Server, ...]
     node: Mapping[str, Any] = field(default_factory=dict)
-    template: str = _NAME
-
-    def listener(self, name: str) -> str:
-        """Return what the listener of a service is called."""
-        return self.template.replace(_NAME, name)
+    template: str = NAME
+    keeping: bool = False
 
 
 def bootstrap_for(file: str | None, environ: Mapping[str, str]) -> Bootstrap:
@@ -83,9 +84,10 @@ def bootstrap_of(text: str, where: str) -> Bootstrap:
     )
     if not servers:
         raise ConfigError(f"{where}: xds_servers names no control plane")
-    template = document.get("client_default_listener_resource_name_template") or _NAME
+    template = document.get("client_default_listener_resource_name_template") or NAME
     template = _typed(template, str, where, "client_default_listener_resource_name_template")
-    return Bootstrap(servers, _typed(document.get("node") or {}, dict, where, "node"), template)
+    keeping = any(_KEEPING in _features(one, where, f"xds_servers[{number}]") for number, one in enumerate(listed))
+    return Bootstrap(servers, _typed(document.get("node") or {}, dict, where, "node"), template, keeping)
 
 
 def _server(found: Any, where: str, named: str) -> Server:
@@ -102,6 +104,11 @@ def _server(found: Any, where: str, named: str) -> Server:
         if kind == "tls":
             return Server(target, _tls(_typed(one.get("config") or {}, dict, where, f"{place}.config"), where, place))
     raise ConfigError(f"{where}: {named}.channel_creds has none that is known; known are 'insecure' and 'tls'")
+
+
+def _features(server: Mapping[str, Any], where: str, named: str) -> list[Any]:
+    found: list[Any] = _typed(server.get("server_features") or [], list, where, f"{named}.server_features")
+    return found
 
 
 def _tls(config: Mapping[str, Any], where: str, place: str) -> Tls:

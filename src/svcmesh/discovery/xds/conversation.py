@@ -57,6 +57,7 @@ class Conversation:
         self._changed = changed
         self._wait = wait
         self._clock = clock
+        self._asked: set[Kind] = set()
         self._news = asyncio.Event()
         self._pace = Bucket(clock, burst=20, seconds=0.05)
         self._awaited: deque[tuple[float, Key]] = deque()  # in the order of time, for all wait alike
@@ -107,6 +108,7 @@ class Conversation:
                 self._tree.forget(kind)
                 request = self._dialect.ask(kind, self._tree.wanted(kind))
                 if request is not None:
+                    self._asked.add(kind)
                     self._stream.write(request)
 
     async def _give_up_waiting(self) -> None:
@@ -128,7 +130,8 @@ class Conversation:
         if said.kind is None:
             return
         changed = self._changes(said.kind, said)
-        answer = self._dialect.answer(said)
+        was_asked = said.kind in self._asked  # else to answer would be to subscribe, and without names: to all there is
+        answer = self._dialect.answer(said) if was_asked else None
         if answer is not None:
             self._stream.write(answer)
         self._follow(changed)

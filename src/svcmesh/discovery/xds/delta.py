@@ -7,9 +7,10 @@ Source: Envoy, "xDS REST and gRPC protocol", incremental xDS.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+from svcmesh.discovery.xds.candidate import Candidates
 from svcmesh.discovery.xds.dialect import Dialect, Said, kind_of, no_response, refused
 from svcmesh.discovery.xds.kinds import Kind
 from svcmesh.discovery.xds.resources import Decoded, decode
@@ -23,6 +24,7 @@ class Incremental(Dialect):
 
     def __init__(self, node: wire.Node) -> None:
         self._node: wire.Node | None = node
+        self._known: dict[str, Candidates] = {}
         self._named: dict[Kind, frozenset[str]] = {kind: frozenset() for kind in Kind}
 
     def ask(self, kind: Kind, names: Collection[str]) -> bytes | None:
@@ -33,6 +35,8 @@ class Incremental(Dialect):
         if before == now:
             return None
         self._named[kind] = now
+        if kind is Kind.ENDPOINTS:
+            self._known = {name: self._known.get(name, {}) for name in now}
         request = wire.DeltaDiscoveryRequest(
             node=self._node,
             type_url=kind.value,
@@ -54,7 +58,7 @@ class Incremental(Dialect):
         except DecodeError as error:
             raise no_response(error) from None
         kind = kind_of(message.type_url)
-        found = () if kind is None else tuple(_named(kind, one) for one in message.resources)
+        found = () if kind is None else tuple(_named(kind, one, self._known) for one in message.resources)
         removed = tuple(message.removed_resources)
         return Said(kind, message.nonce, message.system_version_info, found, removed)
 
@@ -72,9 +76,9 @@ class Incremental(Dialect):
         return content
 
 
-def _named(kind: Kind, one: wire.Resource) -> Decoded:
+def _named(kind: Kind, one: wire.Resource, known: Mapping[str, Candidates]) -> Decoded:
     """Return what a resource says, under the name that its envelope has: also where it cannot be decoded."""
-    decoded = decode(kind, one.resource)
+    decoded = decode(kind, one.resource, known)
     if decoded.name and one.name and decoded.name != one.name:
         return Decoded(one.name, None, f"within, it is called {decoded.name[:160]!r}")
     return Decoded(one.name or decoded.name, decoded.resource, decoded.why)

@@ -14,7 +14,7 @@ from svcmesh.discovery.uri_parts import Surroundings, Uri
 from svcmesh.discovery.xds.assignment import Assignment
 from svcmesh.discovery.xds.kinds import Kind
 from svcmesh.discovery.xds.overload import faults_for
-from svcmesh.discovery.xds.plain import decode_plain
+from svcmesh.discovery.xds.plain import decode_plain, parse_plain
 
 
 def assignments_in(content: bytes, path: str) -> dict[str, Snapshot]:
@@ -26,7 +26,9 @@ def assignments_in(content: bytes, path: str) -> dict[str, Snapshot]:
     Raises:
         DiscoveryError: the first mistake, with the cluster.
     """
-    document = parse_document(text_of(content, path), path, is_json=path.endswith(".json"))
+    text = text_of(content, path)
+    is_json = path.endswith(".json")
+    document = parse_plain(Kind.ENDPOINTS, text, path) if is_json else parse_document(text, path, is_json=False)
     listed = document.get("resources") if isinstance(document, dict) else None
     if not isinstance(listed, list):
         raise DiscoveryError(f"{path} is no DiscoveryResponse: that is an object with a list called 'resources'")

@@ -21,11 +21,13 @@ class Reader:
 
     Args:
         emit: told of what cannot be used, and of what is asked for in vain. service: its name.
+        keeping: a listener or cluster that is taken away leaves the service as it was.
     """
 
-    def __init__(self, emit: Emit, service: str) -> None:
+    def __init__(self, emit: Emit, service: str, *, keeping: bool = False) -> None:
         self._emit = emit
         self._service = service
+        self._keeping = keeping
         self._news = News(emit, service, "xDS")
         self._remarks: list[str] = []
 
@@ -33,18 +35,29 @@ class Reader:
         """Return what lies at the end of ``path``; None if that was known, or is not there yet.
 
         Raises:
-            DiscoveryError: something on the way is refused, and nothing good was there before.
+            DiscoveryError: nothing leads to endpoints, and something on the way is refused, and was never good, or was
+                taken away, and that is to change nothing.
         """
-        if path.refused:
-            raise DiscoveryError(f"xDS: {path.refused[0]}")
+        if not any(part.assignment.endpoints for part in path.parts):
+            self._check_way(path)
         if path.pending:
             return None
         faults, unheeded = faults_of(path.parts)
-        self._remark([*path.remarks, *unheeded])
+        self._remark([*path.remarks, *unheeded, *path.refused])
         left_out = tuple(told for part in path.parts for told in part.assignment.left_out)
-        sure = bool(path.parts) and not path.absent and not left_out
+        sure = bool(path.parts) and not (path.absent or path.refused or left_out)
         policy = {**path.policy, **({"faults": faults} if faults else {})} or None
         return self._news.of(endpoints_of(path.parts), left_out, version=version, authoritative=sure, policy=policy)
+
+    def _check_way(self, path: Path) -> None:
+        """Raise where a way that leads to no endpoints does not say that there are none."""
+        if path.refused:
+            raise DiscoveryError(f"xDS: {path.refused[0]}")
+        gone = [key for key in path.absent if key.kind.listed_whole] if self._keeping else []
+        if gone:
+            raise DiscoveryError(
+                f"xDS: {gone[0].shown} does not exist; what was known stays, as ignore_resource_deletion says"
+            )
 
     def _remark(self, remarks: list[str]) -> None:
         """Tell what people should know, when that is another than before."""

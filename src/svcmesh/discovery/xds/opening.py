@@ -37,13 +37,14 @@ def open_xds(uri: Uri, surroundings: Surroundings) -> XdsDiscovery:
     bootstrap = bootstrap_for(question.bootstrap, surroundings.environ)
     node_of(bootstrap.node)  # what is wrong with it shows now
     if question.kind is Kind.LISTENER:
-        question = replace(question, name=bootstrap.listener(question.name))
+        question = replace(question, template=bootstrap.template)
     dialect = Incremental if question.delta else StateOfTheWorld
     method = f"{_SERVICE}/{'Delta' if question.delta else 'Stream'}AggregatedResources"
     access = Access(
         f"{','.join(server.target for server in bootstrap.servers)} {bootstrap.node.get('cluster', '')}",
         [partial(open_stream, server, method) for server in bootstrap.servers],
         lambda: dialect(node_of(bootstrap.node)),
+        bootstrap.keeping,
     )
     return XdsDiscovery(access, question, clock=surroundings.clock, emit=surroundings.emit)
 

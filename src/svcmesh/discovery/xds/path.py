@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from svcmesh.core.errors import DiscoveryError
@@ -15,6 +16,7 @@ from svcmesh.discovery.xds.assignment import Assignment
 from svcmesh.discovery.xds.clusters import Cluster
 from svcmesh.discovery.xds.kinds import Key, Kind
 from svcmesh.discovery.xds.resources import Resource
+from svcmesh.discovery.xds.route_policy import within
 from svcmesh.discovery.xds.routes import Listener, Routes
 
 DEEPEST = 16
@@ -56,7 +58,7 @@ class Path:
 
     Attributes:
         keys: all resources on it. pending: those that have not come. absent: those that do not exist.
-        parts: its ends. refused: why resources on it are none, where there was no good one before.
+        parts: its ends, by tier. refused: why resources on it are none, where there was no good one before.
         remarks: what people should know, though it stops nobody.
         policy: the fields of the policy that the route says.
     """
@@ -70,9 +72,14 @@ class Path:
     policy: Mapping[str, Any] = field(default_factory=dict)
 
 
-def path_of(root: Key, known: Callable[[Key], Known | None]) -> Path:
-    """Follow the way that begins at ``root``; ``known`` says what is known of a resource."""
-    tracer = _Tracer(known)
+def path_of(root: Key, known: Callable[[Key], Known | None], name: str | None = None) -> Path:
+    """Follow the way that begins at ``root``.
+
+    Args:
+        root: where it begins. known: says what is known of a resource.
+        name: what is called, for routes to choose by; None: as ``root`` is.
+    """
+    tracer = _Tracer(known, root.name if name is None else name)
     tracer.follow(root)
     return tracer.path
 
@@ -80,9 +87,10 @@ def path_of(root: Key, known: Callable[[Key], Known | None]) -> Path:
 class _Tracer:
     """Follows one way."""
 
-    def __init__(self, known: Callable[[Key], Known | None]) -> None:
+    def __init__(self, known: Callable[[Key], Known | None], name: str) -> None:
         self.path = Path()
         self._known = known
+        self._name = name
         self._tier = 0
         self._clusters = 0
 
@@ -90,13 +98,14 @@ class _Tracer:
         found = self._find(root)
         try:
             if isinstance(found, Listener):
-                self._listener(root.name, found)
+                self._listener(found)
             elif isinstance(found, Cluster):
                 self._cluster(found, 1.0, ())
             elif isinstance(found, Assignment):
                 self._end(found, 1.0)
         except DiscoveryError as error:
             self.path.refused.append(str(error))
+        self.path.parts.sort(key=attrgetter("tier"))
 
     def _find(self, key: Key) -> Resource | None:
         """Return a resource, or take note of what is missing."""
@@ -113,20 +122,22 @@ class _Tracer:
             path.remarks.append(f"{key.shown} stays as it was: {known.why}")
         return known.resource
 
-    def _listener(self, name: str, listener: Listener) -> None:
+    def _listener(self, listener: Listener) -> None:
         routes = listener.routes
         found = self._find(Key(Kind.ROUTES, routes)) if isinstance(routes, str) else routes
         if not isinstance(found, Routes):
             return
-        host = found.of(name)
+        host = found.of(self._name)
         if host.skipped:
             told = f"{host.skipped} routes of {found.name!r} that only some calls take are not followed"
             self.path.remarks.append(told)
-        self.path.policy = host.policy.fields
+        fields = host.policy.fields
+        self.path.policy = fields if host.bounded else within(fields, listener.longest)
         if host.policy.left_out:
             told = f"what the route of {found.name!r} says is not applied: {', '.join(host.policy.left_out)}"
             self.path.remarks.append(told)
         for cluster, share in host.shares:
+            self._tier = 0  # those that share the calls stand beside each other, whatever each has behind it
             self._to_cluster(cluster, share, ())
 
     def _to_cluster(self, name: str, share: float, above: tuple[str, ...]) -> None:

@@ -12,13 +12,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from svcmesh.discovery.xds.kinds import AGGREGATE, HTTP_MANAGER, Kind
-from svcmesh.discovery.xds.resources import Decoded, decode
+from svcmesh.discovery.documents import STRICT_JSON, parse_document
+from svcmesh.discovery.elements import Known, read_elements
+from svcmesh.discovery.xds.candidate import Candidate, Unusual, usual_candidate
+from svcmesh.discovery.xds.kinds import AGGREGATE, HTTP_MANAGER, WRAPPED, Kind
+from svcmesh.discovery.xds.resources import Decoded, decode, decode_assignment
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 _TYPE = "@type"
+_ENDPOINTS = ("resources", "endpoints", "lb_endpoints")
 _WITHIN: Mapping[Kind, tuple[tuple[str, str], tuple[str, str]]] = {
     Kind.LISTENER: (("api_listener", "apiListener"), ("api_listener", "apiListener")),
     Kind.CLUSTER: (("cluster_type", "clusterType"), ("typed_config", "typedConfig")),
@@ -27,20 +31,74 @@ _WITHIN: Mapping[Kind, tuple[tuple[str, str], tuple[str, str]]] = {
 
 
 def decode_plain(kind: Kind, found: Any) -> Decoded:
-    """Return what a plain value says as a resource of ``kind``. Never raises."""
+    """Return what a plain value says as a resource of ``kind``, also in its envelope. Never raises."""
     from google.protobuf.any_pb2 import Any as Packed
     from google.protobuf.json_format import ParseError
 
+    from svcmesh._proto import svcmesh_xds_pb2 as wire
+
+    if isinstance(found, dict) and found.get(_TYPE) == WRAPPED:
+        found = found.get("resource")
     if not isinstance(found, dict):
         return Decoded("", None, f"it is no object but {type(found).__name__}")
     given = found.get(_TYPE)
     if given != kind.value:
         return Decoded("", None, f"its {_TYPE} is {str(given)[:160]!r} instead of {kind.value}")
+    found, listed = _apart(kind, found)
     try:
         message = _message(kind, found)
     except (ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:  # what it lets through
         return Decoded("", None, " ".join(str(error).split())[:300])
+    if isinstance(message, wire.ClusterLoadAssignment):
+        return decode_assignment(message, listed)
     return decode(kind, Packed(type_url=kind.value, value=message.SerializeToString()))
+
+
+def parse_plain(kind: Kind, text: str, where: str, known: Known | None = None) -> Any:
+    """Return a DiscoveryResponse in JSON; its endpoints are candidates already, if all of them are as usual.
+
+    Args:
+        kind: of its resources. text: the JSON. where: what errors call it.
+        known: endpoints from before, to be used again; brought up to date.
+
+    Raises:
+        DiscoveryError: it is no JSON.
+    """
+    if kind is Kind.ENDPOINTS:
+        try:
+            document = read_elements(text, usual_candidate, _ENDPOINTS, known, STRICT_JSON)
+            if _is_usual(document):
+                return document
+        except (Unusual, ValueError, RecursionError):
+            pass
+    return parse_document(text, where, is_json=True)
+
+
+def _is_usual(document: Any) -> bool:
+    """Whether no endpoint stands in another place or spelling."""
+    listed = document.get("resources") if isinstance(document, dict) else None
+    groups = [
+        group
+        for one in (listed if isinstance(listed, list) else ())
+        if isinstance(one, dict) and isinstance(one.get("endpoints"), list)
+        for group in one["endpoints"]
+    ]
+    return all(
+        isinstance(group, dict) and "lbEndpoints" not in group and isinstance(group.get("lb_endpoints", []), list)
+        for group in groups
+    )
+
+
+def _apart(kind: Kind, found: dict[str, Any]) -> tuple[dict[str, Any], list[list[Candidate]]]:
+    """Return a resource without the candidates in it, and these, by group; [] if it has none."""
+    groups = found.get("endpoints") if kind is Kind.ENDPOINTS else None
+    if not isinstance(groups, list):
+        return found, []
+    listed = [group.get("lb_endpoints", []) if isinstance(group, dict) else [] for group in groups]
+    if not any(isinstance(one, list) and one and isinstance(one[0], Candidate) for one in listed):
+        return found, []
+    left = [{key: value for key, value in group.items() if key != "lb_endpoints"} for group in groups]
+    return found | {"endpoints": left}, listed
 
 
 def _message(kind: Kind, found: Mapping[str, Any]) -> Message:

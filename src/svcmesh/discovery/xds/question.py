@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.discovery.names import LONGEST_NAME
 from svcmesh.discovery.uri_parts import SERVICE, Uri, decoded, flag_in, query_of, seconds_in
+from svcmesh.discovery.xds.bootstrap import NAME
 from svcmesh.discovery.xds.kinds import Kind
 
 WAIT = 15.0
@@ -37,6 +38,7 @@ class Question:
         name: may hold ``{service}``. kind: what it is the name of. wait: see `WAIT`.
         delta: whether changes are asked for. bootstrap: the file, if the URI names one.
         every: seconds between two questions by REST. node_id, node_cluster: who we are there.
+        template: what the resource of a name is called, with ``%s`` for the name.
     """
 
     name: str = SERVICE
@@ -47,6 +49,11 @@ class Question:
     every: float = EVERY
     node_id: str = ""
     node_cluster: str = ""
+    template: str = NAME
+
+    def called(self, name: str) -> str:
+        """Return what the resource at which the way of ``name`` begins is called."""
+        return self.template.replace(NAME, name)
 
     def about(self, service: str) -> str:
         """Return the name that is asked for when ``service`` is watched.

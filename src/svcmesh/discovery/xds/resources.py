@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from svcmesh.discovery.xds.assignment import Assignment, assignment_of
+from svcmesh.discovery.xds.assignment import Assignment, Listed, assignment_of
+from svcmesh.discovery.xds.candidate import Candidates
 from svcmesh.discovery.xds.clusters import Cluster, cluster_of
 from svcmesh.discovery.xds.invalid import Invalid
 from svcmesh.discovery.xds.kinds import WRAPPED, Kind
@@ -13,6 +15,8 @@ from svcmesh.discovery.xds.routes import Listener, Routes, listener_of, routes_o
 
 if TYPE_CHECKING:
     from google.protobuf.any_pb2 import Any as Packed
+
+    from svcmesh._proto import svcmesh_xds_pb2 as wire
 
 Resource = Listener | Routes | Cluster | Assignment
 
@@ -26,8 +30,13 @@ class Decoded:
     why: str = ""
 
 
-def decode(kind: Kind, packed: Packed) -> Decoded:
-    """Return what a resource of ``kind`` says. Never raises."""
+def decode(kind: Kind, packed: Packed, known: Mapping[str, Candidates] | None = None) -> Decoded:
+    """Return what a resource of ``kind`` says. Never raises.
+
+    Args:
+        kind: what it is to be. packed: the resource.
+        known: of clusters by name, what their endpoints said before; brought up to date.
+    """
     from google.protobuf.message import DecodeError
 
     from svcmesh._proto import svcmesh_xds_pb2 as wire
@@ -39,11 +48,21 @@ def decode(kind: Kind, packed: Packed) -> Decoded:
             return Decoded("", None, str(error))
     if packed.type_url != kind.value:
         return Decoded("", None, f"it is of type {packed.type_url[:160]!r}")
-    name, found, why = _decoded(kind, packed.value)
+    name, found, why = _decoded(kind, packed.value, known or {})
     return Decoded(name, found, why) if name or why else Decoded("", None, "it has no name")
 
 
-def _decoded(kind: Kind, content: bytes) -> tuple[str, Resource | None, str]:
+def decode_assignment(message: wire.ClusterLoadAssignment, listed: Sequence[Listed]) -> Decoded:
+    """Return what endpoints say that are partly no messages, see `assignment_of`. Never raises."""
+    name = message.cluster_name
+    try:
+        found = assignment_of(message, listed)
+    except Invalid as error:
+        return Decoded(name, None, str(error))
+    return Decoded(name, found) if name else Decoded("", None, "it has no name")
+
+
+def _decoded(kind: Kind, content: bytes, known: Mapping[str, Candidates]) -> tuple[str, Resource | None, str]:
     from google.protobuf.message import DecodeError
 
     from svcmesh._proto import svcmesh_xds_pb2 as wire
@@ -66,7 +85,7 @@ def _decoded(kind: Kind, content: bytes) -> tuple[str, Resource | None, str]:
         else:
             assignment = wire.ClusterLoadAssignment.FromString(content)
             name = assignment.cluster_name
-            found = assignment_of(assignment)
+            found = assignment_of(assignment, known=known.get(name))
     except (Invalid, DecodeError) as error:
         return name, None, str(error)
     return name, found, ""

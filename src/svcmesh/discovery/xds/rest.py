@@ -18,11 +18,12 @@ from typing import Any
 
 from svcmesh.core.clock import Clock, wait_for
 from svcmesh.core.errors import DiscoveryError
-from svcmesh.discovery.documents import parse_document, text_of
+from svcmesh.discovery.documents import text_of
+from svcmesh.discovery.elements import Known
 from svcmesh.discovery.lines import Ask, Lines, NoAnswer, Server, Unfit, body_of, check_json, headers_of, seconds_of
 from svcmesh.discovery.xds.dialect import Dialect, Said
 from svcmesh.discovery.xds.kinds import Kind
-from svcmesh.discovery.xds.plain import decode_plain
+from svcmesh.discovery.xds.plain import decode_plain, parse_plain
 
 LARGEST = 64 * 1024 * 1024
 """Bytes that an answer may have."""
@@ -45,6 +46,7 @@ class PlainWorld(Dialect):
 
     def __init__(self, node: Mapping[str, Any]) -> None:
         self._node = node
+        self._known = Known()
         self._versions = dict.fromkeys(Kind, "")
         self._named: dict[Kind, frozenset[str]] = dict.fromkeys(Kind, frozenset())
 
@@ -60,9 +62,8 @@ class PlainWorld(Dialect):
         """Return what an answer says; before it stands the type that was asked for, and a line feed."""
         head, _, body = content.partition(b"\n")
         kind = Kind(head.decode())
-        document = parse_document(text_of(body, "the answer"), "the answer", is_json=True)
-        listed = document.get("resources", []) if isinstance(document, dict) else None
-        version = document.get("version_info", "") if isinstance(document, dict) else None
+        document = parse_plain(kind, text_of(body, "the answer"), "the answer", self._known)
+        listed, version = _in_response(document) if isinstance(document, dict) else (None, None)
         if not isinstance(listed, list) or not isinstance(version, str):
             raise DiscoveryError("what came is no DiscoveryResponse, which has version_info and resources")
         found = tuple(decode_plain(kind, one) for one in listed)
@@ -87,6 +88,13 @@ class PlainWorld(Dialect):
         if reason:
             request["error_detail"] = {"code": _INVALID_ARGUMENT, "message": reason, "details": []}
         return json.dumps(request).encode()
+
+
+def _in_response(document: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return resources and version, in both spellings that JSON allows; null is as good as nothing."""
+    version = document.get("version_info", document.get("versionInfo"))
+    listed = document.get("resources")
+    return [] if listed is None else listed, "" if version is None else version
 
 
 class Poll:

@@ -3,8 +3,8 @@
 Control planes write for Envoy and for gRPC's own clients, which do not read all alike. Where they differ:
 
 - A route without `timeout` says nothing of it, as to gRPC; to Envoy it has 15 s. The service's own policy holds then.
-- `max_stream_duration` is what gRPC goes by (`grpc_timeout_header_max` before it), `timeout` what Envoy does; the
-  shorter one counts.
+- `max_stream_duration` is what gRPC goes by (`grpc_timeout_header_max` before it, the listener's behind it), `timeout`
+  what Envoy does; the shorter one counts.
 - `per_try_timeout` is Envoy's alone. One that is no shorter than the timeout is none, and a retry policy that has none
   says so, or the service's own would hold beside retries that are not its own.
 - No retries at all is a `num_retries` of Envoy's, which gRPC refuses.
@@ -14,6 +14,7 @@ Source: Envoy, route_components.proto; gRPC, proposals A31 and A44.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from svcmesh.discovery.xds.invalid import Invalid
@@ -24,6 +25,7 @@ from svcmesh.policy.translated import Translated
 
 if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
+    from google.protobuf.message import Message
 
     from svcmesh._proto import svcmesh_xds_pb2 as wire
 
@@ -34,7 +36,19 @@ _SHORTEST = 0.001  # what gRPC makes of a base that is less
 _LONGEST = 315_576_000_000  # seconds that a Duration may have
 _BILLION = 1_000_000_000
 _TOLD = 80  # characters of a word of somebody's that is shown
-_ROUTE_UNREAD = ("max_grpc_timeout", "grpc_timeout_offset", "retry_policy_typed_config")
+_ROUTE_UNREAD = (
+    "max_grpc_timeout",
+    "grpc_timeout_offset",
+    "idle_timeout",
+    "retry_policy_typed_config",
+    "hedge_policy",
+    "metadata_match",
+    "prefix_rewrite",
+    "regex_rewrite",
+    "host_rewrite_literal",
+    "request_mirror_policies",
+)
+_HOST_UNREAD = ("retry_policy_typed_config", "hedge_policy")
 _RETRY_UNREAD = (
     "retry_priority",
     "retriable_headers",
@@ -51,9 +65,10 @@ def policy_of(route: wire.RouteAction, host: wire.VirtualHost) -> Translated:
         Invalid: a time that is none, or waits that contradict each other.
     """
     fields: dict[str, Any] = {}
-    left_out = [name for name in _ROUTE_UNREAD if route.HasField(name)]
-    if host.HasField("retry_policy_typed_config"):
-        left_out.append("retry_policy_typed_config of the virtual host")
+    left_out = [name for name in _ROUTE_UNREAD if _there(route, name)]
+    left_out += [f"{name} of the virtual host" for name in _HOST_UNREAD if _there(host, name)]
+    if any(one.HasField("metadata_match") for one in route.weighted_clusters.clusters):
+        left_out.append("metadata_match of a weighted cluster")
     if route.max_stream_duration.HasField("grpc_timeout_header_offset"):
         left_out.append("max_stream_duration.grpc_timeout_header_offset")
     limits = _limits(route)
@@ -63,6 +78,33 @@ def policy_of(route: wire.RouteAction, host: wire.VirtualHost) -> Translated:
         policy = route.retry_policy if route.HasField("retry_policy") else host.retry_policy
         fields |= _retries(policy, fields.get("timeout"), left_out)
     return Translated(fields, tuple(left_out))
+
+
+def is_bounded(route: wire.RouteAction) -> bool:
+    """Whether a route says itself how long a stream may last, so that the listener has no say."""
+    longest = route.max_stream_duration
+    return longest.HasField("grpc_timeout_header_max") or longest.HasField("max_stream_duration")
+
+
+def longest_of(options: wire.HttpProtocolOptions) -> float | None:
+    """Return the seconds that a listener's streams may last, 0 for any; None where it says nothing of it.
+
+    Raises:
+        Invalid: that is no time.
+    """
+    given = options.HasField("max_stream_duration")
+    return _seconds("max_stream_duration", options.max_stream_duration) if given else None
+
+
+def within(fields: Mapping[str, Any], longest: float | None) -> Mapping[str, Any]:
+    """Return the fields of a route that is not bounded itself, with what `longest_of` says of its listener."""
+    if longest is None:
+        return fields
+    timeout = min(filter(None, (fields.get("timeout"), longest)), default=None)
+    per_try = fields.get("per_try_timeout")
+    if per_try is not None and timeout is not None and per_try >= timeout:
+        fields = {**fields, "per_try_timeout": None}
+    return {**fields, "timeout": timeout}
 
 
 def _limits(route: wire.RouteAction) -> list[float]:
@@ -109,9 +151,9 @@ def _waits(policy: wire.RetryPolicy) -> FullJitter:
     return FullJitter(base=base, cap=max(base, cap))
 
 
-def _there(policy: wire.RetryPolicy, name: str) -> bool:
+def _there(message: Message, name: str) -> bool:
     """Whether a field that is not read is there, one of several or one alone."""
-    return any(field.name == name for field, _ in policy.ListFields())
+    return any(field.name == name for field, _ in message.ListFields())
 
 
 def _means_others(predicate: wire.RetryPolicy.RetryHostPredicate) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from svcmesh.discovery.xds.candidate import Candidates
 from svcmesh.discovery.xds.dialect import Dialect, Said, kind_of, no_response, refused
 from svcmesh.discovery.xds.kinds import Kind
 from svcmesh.discovery.xds.resources import Decoded, decode
@@ -37,6 +38,7 @@ class StateOfTheWorld(Dialect):
 
     def __init__(self, node: wire.Node) -> None:
         self._node: wire.Node | None = node
+        self._known: dict[str, Candidates] = {}
         self._about = {kind: _Conversation() for kind in Kind}
         self._decoded: dict[Kind, dict[bytes, Decoded]] = {kind: {} for kind in Kind}
 
@@ -45,6 +47,8 @@ class StateOfTheWorld(Dialect):
         if frozenset(names) == self._about[kind].named:
             return None
         self._about[kind].named = frozenset(names)
+        if kind is Kind.ENDPOINTS:
+            self._known = {name: self._known.get(name, {}) for name in names}
         return self._request(kind, "")
 
     def hear(self, content: bytes) -> Said:
@@ -76,9 +80,13 @@ class StateOfTheWorld(Dialect):
     def _decode(self, kind: Kind, listed: Iterable[Packed]) -> tuple[Decoded, ...]:
         """Return what resources say. Most have stood in the response before, too: each is decoded once."""
         before = self._decoded[kind]
-        now = {one.value: before.get(one.value) or decode(kind, one) for one in listed if one.type_url == kind.value}
+        now = {
+            one.value: before.get(one.value) or decode(kind, one, self._known)
+            for one in listed
+            if one.type_url == kind.value
+        }
         self._decoded[kind] = now
-        return tuple(now[one.value] if one.type_url == kind.value else decode(kind, one) for one in listed)
+        return tuple(now[one.value] if one.type_url == kind.value else decode(kind, one, self._known) for one in listed)
 
     def _request(self, kind: Kind, reason: str) -> bytes:
         from svcmesh._proto import svcmesh_xds_pb2 as wire

@@ -43,6 +43,7 @@ _SHOWN = 300  # characters of a message that an error shows
 _OPTIONS = (
     ("grpc.keepalive_time_ms", _KEEPALIVE),
     ("grpc.keepalive_timeout_ms", _PING_ANSWERED),
+    ("grpc.http2.ping_timeout_ms", _PING_ANSWERED),  # what grpcio 1.85 goes by instead; 60 s by default
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
 )

@@ -6,7 +6,7 @@ forgotten with the last one; when it changes, those who need it follow their way
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from svcmesh.discovery.xds.kinds import Key, Kind
 from svcmesh.discovery.xds.path import Known, Path, path_of
@@ -14,10 +14,15 @@ from svcmesh.discovery.xds.resources import Resource
 
 
 class Tree:
-    """Resources, and the ways through them. ``first`` is the kind that services are called by."""
+    """Resources, and the ways through them.
 
-    def __init__(self, first: Kind) -> None:
+    Args:
+        first: the kind of resource at which the ways of services begin. called: what that of a service is called.
+    """
+
+    def __init__(self, first: Kind, called: Callable[[str], str] = str) -> None:
         self._first = first
+        self._called = called
         self._known: dict[Key, Known] = {}
         self._users: dict[Key, set[str]] = {}
         self._unused: set[Key] = set()
@@ -94,7 +99,7 @@ class Tree:
 
     def _follow(self, name: str) -> list[Key]:
         before = self._paths.get(name)
-        path = self._paths[name] = path_of(Key(self._first, name), self._known.get)
+        path = self._paths[name] = path_of(Key(self._first, self._called(name)), self._known.get, name)
         new = [key for key in dict.fromkeys(path.keys) if key not in self._known]
         for key in path.keys:
             self._known.setdefault(key, Known())

@@ -99,8 +99,8 @@ class Checking:
     def start(self) -> None:
         """Begin to check, on the worker. The cluster's lock is held."""
         if not self.started:
-            self.started = True
             self._running = self._cluster.runtime.worker.submit(self._run())
+            self.started = True
 
     def stop(self) -> None:
         """Check no more. Takes no lock."""

@@ -29,7 +29,7 @@ _FLAGS = (
 class OutlierDetection:
     """When an endpoint is ejected and for how long. Field names and meanings are Envoy's.
 
-    Which ends of attempts count, and as what, is in docs/reference/outlier-detection.md.
+    Which ends of attempts count, and as what, is in docs/reference/policies/outlier-detection.md.
 
     Args:
         consecutive_5xx: failures in a row that eject, each a gateway failure or any other 5xx or gRPC's UNKNOWN,

@@ -22,6 +22,7 @@ class Reading:
         returns_first: on a tick, those whose time is over come back before rates are judged; else after that.
         overdue: a time that has just passed is not over yet: it takes a moment more.
         forgives_at_once: a tick forgives one ejection as soon as the endpoint is back; else after an interval of that.
+            To one that it finds anew it forgives nothing.
         scale: what a success rate without a failure is.
         beyond: a percentage of failures must be above its threshold; else it may be equal to it.
         repeats: one that is ejected is judged as well, and ejected anew.

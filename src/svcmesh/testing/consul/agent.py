@@ -284,6 +284,8 @@ def service_record(body: Record) -> Record:
     meta = body.get("Meta") or {}
     if len(meta) > 64 or any(not _META_KEY.fullmatch(k) or len(k) > 128 or len(v) > 512 for k, v in meta.items()):
         raise HttpError(400, "Invalid Service Meta")
+    if any(key.startswith("consul-") for key in meta):
+        raise HttpError(400, "Invalid Service Meta: Key prefix 'consul-' is reserved for internal use")
     weights = {"Passing": 1, "Warning": 1} if body.get("Weights") is None else body["Weights"]
     if weights.get("Passing", 0) < 1 or weights.get("Warning", 0) < 0:
         raise HttpError(400, "Invalid Weights: Passing must be greater than 0")

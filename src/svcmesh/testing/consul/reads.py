@@ -10,11 +10,13 @@ from typing import Any
 
 from svcmesh.testing.consul.answers import HttpError, Reply, Request, seconds
 from svcmesh.testing.consul.filters import compile_filter
-from svcmesh.testing.consul.rights import Rights
+from svcmesh.testing.consul.rights import FILTERED, Rights
 from svcmesh.testing.consul.store import Record, Store
 
 DEFAULT_WAIT = 300.0
 LONGEST_WAIT = 600.0
+SERVERS = "consul"
+"""The service that the servers themselves are, which every catalogue lists."""
 
 
 @dataclass(slots=True)
@@ -39,11 +41,15 @@ class Reads:
         """`/v1/health/service/:name`."""
         self._consistency(request)
         keep = self._filters(request)
-        return await self._blocking(
+        reply = await self._blocking(
             request,
             lambda: self.store.service_index(name),
             lambda reply: self._sorted(request, [e for e in self.seen(request, reply, name) if keep(e)]),
         )
+        if "near" not in request.query and ("cached" in request.query or _held(request)[0]):
+            reply.headers["X-Consul-Query-Backend"] = "streaming"  # the agent answers by what it is sent of changes,
+            reply.headers.pop(FILTERED, None)  # and that says nothing of rights
+        return reply
 
     async def health_state(self, request: Request, state: str) -> Reply:
         """`/v1/health/state/:state`."""
@@ -63,16 +69,27 @@ class Reads:
             lambda reply: self.rights.filtered(request, reply, self._checks(lambda c: c["ServiceName"] == name), name),
         )
 
+    async def catalog_nodes(self, request: Request) -> Reply:
+        """`/v1/catalog/nodes`."""
+
+        def found(reply: Reply) -> list[Record]:
+            nodes = [node for name, node in self.store.nodes.items() if self.rights.may(request, "node:read", name)]
+            if len(nodes) < len(self.store.nodes):
+                self.rights.tell_filtered(request, reply)
+            return nodes
+
+        return await self._blocking(request, lambda: self.store.index, found)
+
     async def catalog_services(self, request: Request) -> Reply:
         """`/v1/catalog/services`."""
 
         def found(reply: Reply) -> dict[str, list[str]]:
-            tags: dict[str, set[str]] = {}
+            tags: dict[str, set[str]] = {SERVERS: set()}
             for service in self.store.services.values():
                 tags.setdefault(service["Service"], set()).update(service["Tags"])
             seen = {name for name in tags if self.rights.may(request, "service:read", name)}
             if len(seen) < len(tags):
-                reply.headers["X-Consul-Results-Filtered-By-ACLs"] = "true"
+                self.rights.tell_filtered(request, reply)
             return {name: sorted(tags[name]) for name in sorted(seen)}
 
         return await self._blocking(request, lambda: self.store.services_index, found)
@@ -143,6 +160,7 @@ class Reads:
             "X-Consul-KnownLeader": "true",
             "X-Consul-LastContact": str(self.last_contact),
             "X-Consul-Effective-Consistency": "leader",
+            "X-Consul-Default-ACL-Policy": self.rights.default_policy,
             "X-Consul-Query-Backend": "blocking-query",
         }
         return reply

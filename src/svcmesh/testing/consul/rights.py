@@ -1,4 +1,9 @@
-"""Who may do what: ACLs as clients meet them. Lists are filtered and say so in a header; everything else is a 403."""
+"""Who may do what: ACLs as clients meet them. Lists are filtered, everything else is a 403.
+
+That a list was filtered a header says, but only to who sends a token: others could find out what there is.
+
+Source: Consul's `maskResultsFilteredByACLs`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from typing import Any
 
 from svcmesh.testing.consul.answers import HttpError, Reply, Request
 
+FILTERED = "X-Consul-Results-Filtered-By-ACLs"
 EVERYTHING = frozenset({"service:read", "service:write", "node:read", "node:write", "query:read", "agent:read"})
 
 
@@ -55,8 +61,25 @@ class Rights:
             )
 
     def filtered(self, request: Request, reply: Reply, entries: list[Any], name: str) -> list[Any]:
-        """Return the entries of a list that a token may see, and say in the reply that some were removed."""
-        if not entries or (self.may(request, "service:read", name) and self.may(request, "node:read")):
-            return entries
-        reply.headers["X-Consul-Results-Filtered-By-ACLs"] = "true"
-        return []
+        """Return the instances or checks that a token may see, and tell it if some were removed."""
+        reads_service = self.may(request, "service:read", name)
+        seen = [entry for entry in entries if reads_service and self.may(request, "node:read", _node(entry))]
+        if len(seen) < len(entries):
+            self.tell_filtered(request, reply)
+        return seen
+
+    def tell_filtered(self, request: Request, reply: Reply) -> None:
+        """Say in a reply that something was removed from it, to who may know."""
+        if request.token:
+            reply.headers[FILTERED] = "true"
+
+    @property
+    def default_policy(self) -> str:
+        """What holds where no right says anything."""
+        return "deny" if self.enabled else "allow"
+
+
+def _node(entry: Any) -> str:
+    """Return the name of the node that an instance or a check is on."""
+    node = entry["Node"]
+    return str(node["Node"] if isinstance(node, dict) else node)

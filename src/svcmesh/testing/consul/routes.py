@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,7 +12,9 @@ from svcmesh.testing.consul.agent import Agent, check_record, service_record
 from svcmesh.testing.consul.answers import HttpError, Reply, Request
 from svcmesh.testing.consul.reads import Reads
 from svcmesh.testing.consul.rights import Rights
+from svcmesh.testing.consul.store import Record
 
+_WHOSE = (("ns", "Namespace"), ("partition", "Partition"))
 Handler = Callable[..., "Reply | Awaitable[Reply]"]
 
 
@@ -38,11 +41,13 @@ class Routes:
             ("PUT", "/v1/agent/check/update/([^/]+)", self._update),
             ("PUT", "/v1/catalog/register", self._catalog_register),
             ("PUT", "/v1/catalog/deregister", self._catalog_deregister),
+            ("GET", "/v1/catalog/nodes", reads.catalog_nodes),
             ("GET", "/v1/catalog/services", reads.catalog_services),
             ("GET", "/v1/catalog/service/([^/]+)", reads.catalog_service),
             ("GET", "/v1/health/service/([^/]+)", reads.health_service),
             ("GET", "/v1/health/checks/([^/]+)", reads.health_checks),
             ("GET", "/v1/health/state/([^/]+)", reads.health_state),
+            ("POST", "/v1/internal/acl/authorize", self._authorize),
             ("POST", "/v1/query", self._add_query),
             ("GET", "/v1/query/([^/]+)/execute", reads.execute),
         ]
@@ -84,19 +89,30 @@ class Routes:
         mine = self._agent.store.checks
         return Reply({key: check for (node, key), check in mine.items() if node == self._agent.node})
 
-    def _service(self, request: Request, service_id: str) -> Reply:
+    def _of(self, request: Request, service_id: str) -> Record:
+        """Return a service of the namespace and partition that a request is about.
+
+        Raises:
+            HttpError: 404.
+        """
         service = self._agent.service(service_id)
+        if any((request.one(key) or "default") != service.get(name, "default") for key, name in _WHOSE):
+            raise HttpError(404, f'Unknown service ID "{service_id}" there')
+        return service
+
+    def _service(self, request: Request, service_id: str) -> Reply:
+        service = self._of(request, service_id)
         self._rights.need(request, "service:read", service["Service"])
         return Reply(service)
 
     def _register(self, request: Request) -> Reply:
-        body = request.json()
+        body = {name: request.one(key) for key, name in _WHOSE if request.one(key)} | request.json()
         self._rights.need(request, "service:write", str(body.get("Name", "")))
         self._agent.register(body, replace_checks=request.one("replace-existing-checks") == "true")
         return Reply()
 
     def _deregister(self, request: Request, service_id: str) -> Reply:
-        self._rights.need(request, "service:write", self._agent.service(service_id)["Service"])
+        self._rights.need(request, "service:write", self._of(request, service_id)["Service"])
         self._agent.deregister(service_id)
         return Reply()
 
@@ -104,7 +120,7 @@ class Routes:
         if request.one("enable") not in {"true", "false", "1", "0"}:
             raise HttpError(400, "Missing value for enable")
         if service_id is not None:
-            self._rights.need(request, "service:write", self._agent.service(service_id)["Service"])
+            self._rights.need(request, "service:write", self._of(request, service_id)["Service"])
         self._agent.maintain(service_id, enable=request.one("enable") in {"true", "1"}, reason=request.one("reason"))
         return Reply()
 
@@ -127,6 +143,8 @@ class Routes:
     def _take(self, request: Request, check_id: str, status: str, output: str) -> Reply:
         check = self._agent.checks.get(check_id)
         if check is not None:
+            if check.definition["ServiceID"]:
+                self._of(request, check.definition["ServiceID"])
             self._rights.need(request, "service:write", check.definition["ServiceName"])
         self._agent.update(check_id, status, output)
         return Reply()
@@ -164,6 +182,16 @@ class Routes:
         else:
             store.drop_node(node)
         return Reply(value=True)
+
+    def _authorize(self, request: Request) -> Reply:
+        """Say what the token may do, for each thing that is asked."""
+        if not self._rights.enabled:
+            raise HttpError(401, "ACL support disabled")
+        asked: list[dict[str, str]] = json.loads(request.body)
+        return Reply([
+            {**one, "Allow": self._rights.may(request, f"{one['Resource']}:{one['Access']}", one.get("Segment", ""))}
+            for one in asked
+        ])  # fmt: skip
 
     def _add_query(self, request: Request) -> Reply:
         body: dict[str, Any] = request.json()

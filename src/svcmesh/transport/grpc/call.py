@@ -197,12 +197,8 @@ class MeshCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
     def __next__(self) -> Any:
         """Wait for the next message and return it."""
         leg = self._flow.leg
-        if leg is not None and leg.committed:
-            return self._next_of(leg)
-        return self._first()
-
-    def _next_of(self, leg: Leg) -> Any:
-        """Return the next message of the attempt that the call is committed to."""
+        if leg is None or not leg.committed:
+            return self._first()
         try:
             return next(leg.stock)
         except (StopIteration, grpc.RpcError) as error:

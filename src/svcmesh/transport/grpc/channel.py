@@ -12,7 +12,7 @@ from typing import Any, Self
 import grpc
 
 from svcmesh.core.here import LivesHere
-from svcmesh.transport.grpc.channels import Dialer, EndpointChannel, check, sync_channel
+from svcmesh.transport.grpc.channels import Dialer, EndpointChannel, sync_channel
 from svcmesh.transport.grpc.connectivity import Callback, Subscriptions, aggregate, state_of
 from svcmesh.transport.grpc.line import Line
 from svcmesh.transport.grpc.method import REGISTERED, Kind, Method, Transform
@@ -21,6 +21,7 @@ from svcmesh.transport.grpc.reports import reporting, wrapped
 from svcmesh.transport.grpc.settings import Settings, Target
 from svcmesh.transport.grpc.stream import StreamStream, UnaryStream
 from svcmesh.transport.grpc.unary import StreamUnary, UnaryUnary
+from svcmesh.transport.grpc.wrong_settings import refuse_wrong
 
 _CLASSES: dict[Kind, Any] = {
     "unary_unary": UnaryUnary,
@@ -51,7 +52,7 @@ class MeshChannel(LivesHere, grpc.Channel):
         compression: grpc.Compression | None = None,
     ) -> None:
         settings = Settings.of(service.name, credentials, options, compression)
-        check(settings)
+        refuse_wrong(settings)
         self._view = service.view
         self._dialer = Dialer(service.view.cluster, settings, reporting(service.view, sync_channel, wrapped), service)
         self._multicallables = Multicallables()

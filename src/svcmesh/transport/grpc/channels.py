@@ -222,15 +222,6 @@ def sync_channel(settings: Settings, address: str, wrap: Wrap | None = None) -> 
     return EndpointChannel(grpc.secure_channel(where, credentials, options, compression), wrap)
 
 
-def check(settings: Settings) -> None:
-    """Fail as the stock channel does, at once, when it cannot be made with these settings.
-
-    Only what a user gave can be wrong; with nothing given, nothing of gRPC is started here.
-    """
-    if settings.options or settings.credentials is not None or settings.compression is not None:
-        sync_channel(settings, "127.0.0.1:1").close()
-
-
 def _making(
     make: Callable[[Settings, str], Closable], rotation: Rotation, settings: Settings, address: str
 ) -> Closable:

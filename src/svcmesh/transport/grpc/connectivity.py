@@ -108,10 +108,11 @@ class Subscriptions:
         """Report the state to ``callback``, now and at each change, from a thread of ours."""
         self._begin_in_child()
         with self._lock:
-            self._wanted.append(Subscriber(callback, connect=bool(try_to_connect)))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="svcmesh-connectivity", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="svcmesh-connectivity", daemon=True)
+                thread.start()  # which may fail; it waits for the lock first of all
+                self._thread = thread
+            self._wanted.append(Subscriber(callback, connect=bool(try_to_connect)))
         self._wake.set()
 
     def remove(self, callback: Callback) -> None:

@@ -143,8 +143,8 @@ class GrpcAborted(EndedCall):
         self._code = code
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Rebuild from both arguments."""
-        return type(self), (self.code(), self.details())
+        """Rebuild from both arguments; whatever was attached comes along."""
+        return type(self), (self.code(), self.details()), self.__dict__
 
 
 class CancelledCall(EndedCall):

@@ -21,10 +21,12 @@ from svcmesh.engine.callback import CallbackDriver
 from svcmesh.engine.exchange import Attempt
 from svcmesh.engine.machine import Call
 from svcmesh.engine.member import NEVER
+from svcmesh.transport.grpc.arguments import refuse_unusable
 from svcmesh.transport.grpc.bare import whole
 from svcmesh.transport.grpc.errors import EndedCall
-from svcmesh.transport.grpc.leg import Account, Leg, Report, told
+from svcmesh.transport.grpc.leg import Account, Leg, Report, given_up, told
 from svcmesh.transport.grpc.line import GrpcExchange, Line, wire_end, wire_timeout
+from svcmesh.transport.grpc.outcome import not_invoked
 from svcmesh.transport.grpc.request import Request
 from svcmesh.transport.grpc.subject import key_of
 
@@ -79,6 +81,7 @@ class Flow:
         member = view.enter(self.began, self.key) if self.began < self.deadline else None
         if member is None:
             self.line.dialer.refuse_closed()
+            refuse_unusable(*self.stock)
             self._drive(Call(view, self._exchange, self.began, self.deadline)).go()
             if self._misuse is not None:
                 raise self._misuse  # where an attempt could begin at once; else the end of the call has it as its cause
@@ -87,6 +90,9 @@ class Flow:
         try:
             self.dial(account, min(self.began + view.per_try, self.deadline))
         except BaseException as error:  # the request is unusable, or the channel was closed
+            if not_invoked(error) and self.line.dialer.closed:
+                view.leave(member)
+                raise
             outcome = self._exchange.classify(error)
             if not isinstance(error, Exception) or outcome.kind is not Kind.UNSENT or not self._exchange.replayable():
                 account.end(outcome)
@@ -231,13 +237,15 @@ class Flow:
             leg = self.leg if self.leg is not None and not self.leg.processed else None
             self.cancelled = True
             if leg is None:
-                self.end = cancelled
+                self.end = given_up(cancelled, self, self._machine, None)
         if leg is not None:
             leg.stock.cancel()
             if not leg.stock.cancelled():  # it ended by itself a moment ago, and another attempt may be coming
                 leg = None
+            account, ended = (None, cancelled) if leg is None else (leg.account, leg.stock)
+            end = given_up(ended, self, self._machine, account)
             with self.changed:
-                self.end = (leg.stock if leg is not None else cancelled) if self.end is None else self.end
+                self.end = end if self.end is None else self.end
                 self.changed.notify_all()
         if self._driver is not None:
             self._driver.cancel()

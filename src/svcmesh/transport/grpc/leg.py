@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import grpc
 
-from svcmesh.core.info import CallInfo
+from svcmesh.core.info import CallInfo, attach
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine.exchange import Attempt
 from svcmesh.engine.machine import Call
@@ -87,6 +87,20 @@ def told(flow: Begun, machine: Call | None, account: Account, outcome: Outcome) 
     if machine is not None:
         return machine.story(outcome, now, why)
     return CallInfo(1, (account.member.endpoint,), (), why, now - flow.began, outcome.retry_after)
+
+
+def given_up(end: Any, flow: Begun, machine: Call | None, account: Account | None) -> Any:
+    """Return ``end``, what a call that was cancelled ends with, and have it tell what became of the call until then.
+
+    ``account``: of the attempt that was under way, if any. A call that had neither begun one nor met a hindrance has
+    nothing to tell.
+    """
+    outcome = Outcome(Kind.CANCELLED, reason="cancelled")
+    if account is not None:
+        attach(end, told(flow, machine, account, outcome))
+    elif machine is not None:
+        attach(end, machine.story(outcome, machine.view.clock.now(), outcome.reason))
+    return end
 
 
 class Owner(Protocol):

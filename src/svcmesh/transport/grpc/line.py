@@ -195,5 +195,8 @@ def wire_end(line: Line, timeout: float | None, deadline: float) -> float:
 
 
 def frozen(metadata: Any) -> Any:
-    """Return metadata that can be sent twice: what came as an iterator would be empty at the second attempt."""
-    return metadata if metadata is None or isinstance(metadata, tuple) else tuple(metadata)
+    """Return metadata that can be sent twice: what came as an iterator would be empty at the second attempt.
+
+    What is false (0, False) counts as none, as in gRPC.
+    """
+    return metadata if metadata is None or isinstance(metadata, tuple) else tuple(metadata or ())

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Literal
 
+from svcmesh.transport.grpc.lean import lean
 from svcmesh.transport.grpc.request import sent
 
 Kind = Literal["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
@@ -60,7 +61,10 @@ class Method:
         Streamed requests reach it as bytes: we serialize them ourselves, to be able to send them twice.
         """
         serializer = None if self.streams_requests else self.serializer
-        return getattr(channel, self.kind)(self.path, serializer, self.deserializer, _registered_method=self.registered)
+        stock = getattr(channel, self.kind)(
+            self.path, serializer, self.deserializer, _registered_method=self.registered
+        )
+        return lean(stock)
 
 
 class CarryingMethod(Method):

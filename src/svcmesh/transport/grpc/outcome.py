@@ -10,13 +10,14 @@ maybe sent, like everything that is not recognised.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 
-from svcmesh.core.outcome import CONNECT_FAILURE, PER_TRY_TIMEOUT, REFUSED_STREAM, RESET, Kind, Outcome
+from svcmesh.core.outcome import CONNECT_FAILURE, OWN_TROUBLE, PER_TRY_TIMEOUT, REFUSED_STREAM, RESET, Kind, Outcome
 from svcmesh.transport.grpc.unsent import sounds_so
 
 CHANNEL_CLOSED = "Cannot invoke RPC on closed channel!"
@@ -33,6 +34,8 @@ _BROKEN = re.compile(
     r"Stream removed \(|Socket closed|Connection reset|Broken pipe|ping timeout|keepalive watchdog timeout"
     r"|recvmsg:|sendmsg:|Transport closed"
 )
+_OWN_TROUBLE = re.compile("|".join(re.escape(os.strerror(number)) for number in OWN_TROUBLE))
+_NO_CREDENTIALS = ("Getting metadata from plugin failed with error: ", "Illegal metadata")  # of call credentials
 _LOCAL_TIMEOUT = frozenset({"Deadline Exceeded", "Stream removed (Deadline Exceeded)"})  # whichever part was quicker
 _LOCAL_CANCEL = frozenset({"Locally cancelled by application!", "Channel closed!", "Channel deallocated!"})
 _CALLERS_OWN = frozenset(
@@ -61,7 +64,7 @@ def classify(
     ``unconnected`` says whether details that sound like a failed connect are gRPC's own.
     """
     if not isinstance(error, grpc.RpcError):
-        if isinstance(error, ValueError) and str(error).startswith(_NOT_INVOKED):
+        if not_invoked(error):
             return Outcome(Kind.UNSENT, error, reason=ENDPOINT_GONE)  # it left discovery between pick and call
         return Outcome(Kind.ERROR, error)
     if not hasattr(error, "code"):
@@ -73,10 +76,15 @@ def classify(
         answered = bool(known.initial_metadata())
     bare = not trailing and not answered
     if bare and code is grpc.StatusCode.UNAVAILABLE and sounds_so(details) and unconnected(details):
-        return Outcome(Kind.UNSENT, error, reason=CONNECT_FAILURE, blames=True)
+        return Outcome(Kind.UNSENT, error, reason=CONNECT_FAILURE, blames=not _OWN_TROUBLE.search(details))
     outcome = _by_code(error, code, details, bare=bare)
     outcome.retry_after = pushback(trailing)
     return outcome
+
+
+def not_invoked(error: BaseException) -> bool:
+    """Return whether a blocking stock channel says that it is closed, and has not begun the call."""
+    return isinstance(error, ValueError) and str(error).startswith(_NOT_INVOKED)
 
 
 def of_status(error: BaseException, code: grpc.StatusCode, details: str) -> Outcome:
@@ -102,6 +110,8 @@ def _unavailable(error: BaseException, details: str) -> Outcome:
         return Outcome(Kind.LOST, error, reason=REFUSED_STREAM, blames=True)
     if details.startswith(_UNPROCESSED):
         return Outcome(Kind.LOST, error, reason=REFUSED_STREAM)  # a server that goes away in good order
+    if details.startswith(_NO_CREDENTIALS):
+        return Outcome(Kind.LOST, error, reason="UNAVAILABLE")  # says nothing of an endpoint that was not even asked
     if _BROKEN.match(details):
         return Outcome(Kind.LOST, error, reason=RESET, blames=True)
     return Outcome(Kind.STATUS, error, reason="UNAVAILABLE", blames=True)

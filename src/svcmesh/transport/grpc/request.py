@@ -155,6 +155,8 @@ class StreamedRequest(Request):
 
     def _begun(self) -> Iterator[Any]:
         """Ask the source for its iterator, which may fail as its steps may."""
+        if isinstance(self._source, str | bytes):
+            raise TypeError(f"{type(self._source).__name__} is no stream of requests")
         source = iter(self._source)
         self._iterator = source if self._serializer is None else map(partial(serialized, self._serializer), source)
         return self._iterator

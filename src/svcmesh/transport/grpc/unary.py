@@ -18,6 +18,7 @@ from svcmesh.engine.member import Member
 from svcmesh.transport.grpc.call import MeshCall
 from svcmesh.transport.grpc.errors import as_blocking
 from svcmesh.transport.grpc.line import GrpcExchange, Line, Multicallable, frozen, wire_timeout
+from svcmesh.transport.grpc.outcome import not_invoked
 from svcmesh.transport.grpc.request import Request
 from svcmesh.transport.grpc.subject import key_of
 
@@ -199,4 +200,7 @@ class Blocking(GrpcExchange):
     def resume(self, member: Member, started: float, deadline: float, error: BaseException) -> Any:
         """Go on after the attempt of the success path raised ``error``."""
         self.asked = member
+        if not_invoked(error) and self.line.dialer.closed:
+            self.line.view.leave(member)
+            raise error
         return blocking.resume(self.line.view, self, member, started, deadline, error)

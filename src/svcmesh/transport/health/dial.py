@@ -10,13 +10,14 @@ from typing import Any
 
 from svcmesh.core.address import Address, parse_address
 from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.outcome import OWN_TROUBLE
 from svcmesh.engine.resolve import addresses_of
 from svcmesh.policy.health.finding import Unasked, Unwell
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
-_OURS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
-"""Errors of this host, which say nothing of the other one."""
+_OURS = OWN_TROUBLE | {errno.EADDRNOTAVAIL}
+"""Errors of this host, which say nothing of the other one: no port is left, either."""
 
 
 class Exhausted(Unasked):

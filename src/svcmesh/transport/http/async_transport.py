@@ -46,6 +46,7 @@ class AsyncMeshTransport(LivesHere, httpx.AsyncBaseTransport):
         self._given = inner
         self._inner = None if inner is None else AsyncInner(inner)
         self._loops = Loops()
+        self._shared = _shared() if dialing.http2 else AsyncConnections
         self._plain_arguments = plain
         forget_after_fork(self)
 
@@ -106,11 +107,8 @@ class AsyncMeshTransport(LivesHere, httpx.AsyncBaseTransport):
         return found
 
     def _connections_for(self, request: httpx.Request) -> AsyncConnections:
-        if not self._dialing.shares(request.url):
-            return AsyncConnections(self._dialing, request)
-        from svcmesh.transport.http.http2.trunk_awaiting import AsyncSharedConnections  # needs h2
-
-        return AsyncSharedConnections(self._dialing, request)
+        made = self._shared if self._dialing.shares(request.url) else AsyncConnections
+        return made(self._dialing, request)
 
     async def aclose(self) -> None:
         """Close all connections of this transport; those in use when their answer has been read."""
@@ -196,3 +194,10 @@ def _running_loop() -> asyncio.AbstractEventLoop:
     except RuntimeError:
         message = "svcmesh's async transport runs on asyncio (or uvloop) only; under trio use the blocking one"
         raise ConfigError(message) from None
+
+
+def _shared() -> type[AsyncConnections]:
+    """Return the connections that requests share, which need h2; imported now for the same reason as in `transport`."""
+    from svcmesh.transport.http.http2.trunk_awaiting import AsyncSharedConnections
+
+    return AsyncSharedConnections

@@ -29,7 +29,8 @@ class Body:
         source = getattr(stream, "_stream", None)  # httpx: what was given as `content=`
         if isinstance(source, list | tuple):
             return
-        self._remember(source)
+        if not hasattr(stream, "__aiter__"):  # a file that is awaited has coroutines in place of `tell` and `seek`
+            self._remember(source)
         if self._file is None:
             self._watched = request.stream = Watched(stream)
 

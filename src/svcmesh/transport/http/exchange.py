@@ -16,10 +16,11 @@ from svcmesh.engine.exchange import Answer
 from svcmesh.engine.member import Member
 from svcmesh.engine.view import View
 from svcmesh.policy.fault import Abort
+from svcmesh.policy.status import is_plain
 from svcmesh.transport.http.body import Body
 from svcmesh.transport.http.errors import as_httpx, translated
 from svcmesh.transport.http.message import is_bodiless
-from svcmesh.transport.http.outcome import is_plain, of_error, of_response
+from svcmesh.transport.http.outcome import of_error, of_response
 from svcmesh.transport.http.subject import HttpSubject
 from svcmesh.transport.http.trip import Trip, is_idempotent
 
@@ -87,7 +88,8 @@ class HttpExchange:
         self.deferred = False
         text = f"svcmesh: an injected fault answered {self.method} with {status}\n"
         response = httpx.Response(status, text=None if is_bodiless(request, status) else text, request=request)
-        return Outcome(Kind.SUCCESS, value=response) if is_plain(status) else of_response(response, time.time)
+        plain = is_plain(status) and status not in self.view.repeated
+        return Outcome(Kind.SUCCESS, value=response) if plain else of_response(response, time.time)
 
     def trip(self, member: Member, started: float, until: float, *, final: bool) -> Trip:
         """Return what a sender has to know of an attempt."""
@@ -118,16 +120,19 @@ class HttpExchange:
         if isinstance(sent, Outcome):
             raise Answer(sent)
         response, self.deferred = sent
-        view = self.view
+        view, plain = self.view, is_plain(response.status_code)
         if view.reads_answers:
             self._look_at(response, trip.member)
+            plain = plain and response.status_code not in view.repeated
         now, extensions = view.clock.now(), response.extensions
         extensions[EXTENSION] = partial(_single, trip.member, now - trip.started)
         if self.deferred:
             trip.answered, trip.extensions = now, extensions
-        if is_plain(response.status_code):
+        if plain:
             return response
-        raise Answer(of_response(response, time.time))
+        outcome = of_response(response, time.time)
+        outcome.stream = trip
+        raise Answer(outcome)
 
     def _look_at(self, response: httpx.Response, member: Member) -> None:
         """Pass on what the server of ``member`` reports of its load; tell the caller who it was, for the session."""

@@ -17,6 +17,7 @@ import httpx
 from svcmesh.core.outcome import (
     CONNECT_FAILURE,
     GATEWAY_STATUSES,
+    OWN_TROUBLE,
     PER_TRY_TIMEOUT,
     REFUSED_STREAM,
     RESET,
@@ -29,11 +30,6 @@ from svcmesh.transport.http.tls import turned_away
 POOL_TIMEOUT = "pool-timeout"
 H2_REFUSED_STREAM = 7  # RFC 9113, 7: nothing was processed
 LONGEST_DELAY = 10**9  # seconds; a Retry-After beyond it is nonsense, and would overflow
-
-
-def is_plain(status: int) -> bool:
-    """Whether an answer is one that no policy looks at."""
-    return status < 500 and status != 429
 
 
 def of_response(response: httpx.Response, wall: Callable[[], float]) -> Outcome:
@@ -77,7 +73,7 @@ def of_error(error: Exception, *, reused: bool = False) -> Outcome:
             nothing about the endpoint.
     """
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return Outcome(Kind.UNSENT, error, reason=CONNECT_FAILURE, blames=True)
+        return Outcome(Kind.UNSENT, error, reason=CONNECT_FAILURE, blames=not _is_own(error))
     if isinstance(error, httpx.PoolTimeout):
         return Outcome(Kind.UNSENT, error, reason=POOL_TIMEOUT)
     if isinstance(error, httpx.TimeoutException):
@@ -114,6 +110,15 @@ def is_untouched(error: Exception, request: httpx.Request) -> bool:
     if isinstance(error, NotTaken):
         return type(request.stream) is httpx.ByteStream
     return isinstance(error, httpcore.ConnectionNotAvailable)
+
+
+def _is_own(error: BaseException | None) -> bool:
+    """Whether it was this host that could not connect, whomever to."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in OWN_TROUBLE:
+            return True
+        error = error.__cause__
+    return False
 
 
 def _refused(error: httpx.RemoteProtocolError) -> bool:

@@ -58,7 +58,8 @@ class Owed:
             found = as_httpx(ended, trip.request)
             outcome = Outcome(Kind.DEADLINE, found)
         attach(found, self._story(outcome, now))
-        if self.open:
+        if self.open and not trip.bad:  # an attempt fails once
+            outcome.stream = trip
             trip.view.settle(trip.member, (), outcome, now, now - trip.started, over=False, begun=True)
         return found
 
@@ -72,15 +73,22 @@ class Owed:
     def settle(self) -> None:
         """Give everything back."""
         self.open = False
-        self._trip.member.finished += 1
+        self._count()
         self._release()
 
     def drop(self) -> None:
         """Give everything back because nobody refers to the response any more."""
         if self.open:
             self.open = False
-            self._trip.member.finished += 1
+            self._count()
             self._abandon()
+
+    def _count(self) -> None:
+        """Count the end; that of a failed attempt is none of a success."""
+        trip = self._trip
+        if trip.bad:
+            trip.member.streaming -= 1
+        trip.member.finished += 1
 
 
 class ResponseStream(httpx.SyncByteStream):

@@ -42,6 +42,7 @@ class MeshTransport(LivesHere, httpx.BaseTransport):
         self._given = inner
         self._inner = None if inner is None else Inner(inner)
         self._connections: dict[OriginKey, Connections] = {}
+        self._shared = _shared() if dialing.http2 else Connections
         self._passed_on = PassedOn(plain)
         forget_after_fork(self)
 
@@ -95,11 +96,8 @@ class MeshTransport(LivesHere, httpx.BaseTransport):
         return found
 
     def _connections_for(self, request: httpx.Request) -> Connections:
-        if not self._dialing.shares(request.url):
-            return Connections(self._dialing, request)
-        from svcmesh.transport.http.http2.trunk_blocking import SharedConnections  # needs h2
-
-        return SharedConnections(self._dialing, request)
+        made = self._shared if self._dialing.shares(request.url) else Connections
+        return made(self._dialing, request)
 
     def close(self) -> None:
         """Close all connections of this transport; those in use when their answer has been read."""
@@ -185,3 +183,14 @@ class BlockingHttp(HttpExchange):
     def discard(self, outcome: Outcome) -> None:
         """Close an answer that nobody will see."""
         outcome.value.close()
+
+
+def _shared() -> type[Connections]:
+    """Return the connections that requests share, which need h2.
+
+    It is imported now, and not by the first request: a process that forks while one of its threads imports a module
+    has children that wait for that thread as soon as they need the module.
+    """
+    from svcmesh.transport.http.http2.trunk_blocking import SharedConnections
+
+    return SharedConnections

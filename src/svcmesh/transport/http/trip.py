@@ -51,10 +51,12 @@ class Trip:
         fresh: a used connection has turned out to be dead, so that it must be a new one.
         answered: when the answer came whose body is still on its way, on the mesh's clock.
         extensions: those of that answer, where the story of the call is.
+        bad: it counts against the endpoint, as of `svcmesh.core.outcome.Stream`.
     """
 
     __slots__ = (
         "answered",
+        "bad",
         "buffer",
         "deadline",
         "extensions",
@@ -96,6 +98,7 @@ class Trip:
         self.final = final
         self.unsent = False
         self.fresh = False
+        self.bad = False
 
     def failed(self, error: Exception, *, used: bool) -> Outcome | None:
         """Return how the attempt ended; None: its connection had died before, and it is sent again on another one."""

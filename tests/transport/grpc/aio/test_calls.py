@@ -10,6 +10,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
+from svcmesh import Delay, Fault, info
 from svcmesh.grpc import aio_client_interceptors
 from svcmesh.policy.policy import Policy
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
@@ -107,3 +108,17 @@ async def test_a_stream_that_has_ended_says_how_in_whatever_style_it_is_asked(gr
             ours = await styles(channel)
     assert ours == stock
     assert stock == [grpc.StatusCode.DATA_LOSS] * 3 + [1, grpc.aio.EOF, "cancelled", "cancelled"]
+
+
+@pytest.mark.parametrize("kind", ["Unary", "ServerStream"])
+async def test_who_cancels_is_told_how_far_the_call_had_come(grpc_servers: Servers, kind: str) -> None:
+    """Not even to its first attempt here, which a fault delays."""
+    policy = Policy(faults=[Fault(delay=Delay(PATIENCE))])
+    with service_over([grpc_servers[0].address], policy) as service:
+        async with service.grpc_aio_channel() as channel:
+            call = getattr(pb_grpc.ProbeStub(channel), kind)(ping())
+            call.cancel()
+            assert await call.code() is grpc.StatusCode.CANCELLED
+            told = info(call)
+            assert told is not None
+            assert (told.attempts, told.reason) == (0, "cancelled")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -10,11 +11,12 @@ import grpc
 import grpc.aio
 import pytest
 
+from svcmesh import Mesh
 from svcmesh.core.info import info
 from svcmesh.service import Service
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer
-from tests.transport.grpc.kit import ping, service_over
+from tests.transport.grpc.kit import in_flight, ping, service_over
 
 Servers = tuple[GrpcServer, GrpcServer]
 Channels = Callable[[], tuple[Any, Any]]
@@ -121,6 +123,30 @@ async def test_cancelling_who_awaits_cancels_the_call(channels: Channels, kind: 
     assert mesh == stock
     assert mesh[:2] == ["TimeoutError", grpc.StatusCode.CANCELLED]
     assert mesh[3] is True
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dropped", [False, True])
+async def test_a_call_whose_task_is_cancelled_before_it_begins_is_counted_until_somebody_looks(
+    grpc_servers: Servers, kind: str, dropped: bool
+) -> None:
+    """As by a shutdown that cancels all tasks. gRPC learns nothing of it, and its calls wait for ever."""
+    with Mesh({"probe": [grpc_servers[0].address]}) as mesh:
+        async with mesh.service("probe").grpc_aio_channel() as channel:
+            others = asyncio.all_tasks()
+            call: Any = KINDS[kind][0](pb_grpc.ProbeStub(channel))
+            for task in asyncio.all_tasks() - others:
+                task.cancel()
+            await asyncio.sleep(0.02)
+            assert in_flight(mesh.service("probe")) == 1
+
+            call = None if dropped else call
+            gc.collect()
+            [service] = mesh.state()["services"].values()
+
+            assert (service["in_flight"], service["endpoints"][0]["started"]) == (0, 1)
+            if call is not None:
+                assert (call.done(), call.cancelled(), await call.code()) == (True, True, grpc.StatusCode.CANCELLED)
 
 
 async def test_nobody_need_ask_for_the_end_of_a_cancelled_call(channels: Channels) -> None:

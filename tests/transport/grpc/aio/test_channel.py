@@ -407,6 +407,31 @@ async def test_a_dropped_stream_is_cancelled(grpc_servers: Servers, service: Ser
     await soon(lambda: arrived(grpc_servers, "ServerStream.ended") > before, "the server goes on")
 
 
+async def one_at_first() -> AsyncIterator[Any]:
+    """Yield a request, and wait for ever."""
+    yield ping()
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("requests", [None, one_at_first])
+@pytest.mark.parametrize("reads", [False, True])
+async def test_so_is_one_in_both_directions(
+    service: Service, stub: pb_grpc.ProbeStub, requests: Any, reads: bool
+) -> None:
+    """Nothing of ours keeps it, and nothing goes on to wait for its requests."""
+    call = stub.BidiStream(requests and requests())
+    if requests is None:
+        await call.write(ping())
+    await soon(lambda: in_flight(service) == 1, "it has not begun")
+    if reads:
+        await call.read()
+    del call
+    gc.collect()
+
+    await soon(lambda: in_flight(service) == 0, "still in flight")
+    await soon(lambda: len(asyncio.all_tasks()) == 1, "somebody waits for its requests")
+
+
 # -- the channel -------------------------------------------------------------------------------------------------------
 
 

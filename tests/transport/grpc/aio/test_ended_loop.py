@@ -41,6 +41,12 @@ def test_whoever_comes_next_settles_what_a_loop_has_left(looks: list[dict[str, A
         assert look["attempts"] == (0 if look["case"].endswith("close") else 1), look
 
 
+def test_whoever_asks_for_the_state_settles_it_too(looks: list[dict[str, Any]]) -> None:
+    """There need not be another loop."""
+    told = [look["told"] for look in looks if look["case"].endswith("kept, then call")]
+    assert told == [0] * 10
+
+
 def test_closing_raises_nothing_for_it(looks: list[dict[str, Any]]) -> None:
     """Nothing is asked of a loop that is closed, and no call is kept for callbacks that nobody will call."""
     for look in looks:

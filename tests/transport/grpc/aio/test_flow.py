@@ -11,11 +11,12 @@ import grpc.aio
 import pytest
 import tenacity
 
-from svcmesh import Policy, Retry
+from svcmesh import Mesh, Policy, Retry
 from svcmesh.grpc import aio_client_interceptors
+from svcmesh.transport.grpc.aio import flow
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer
-from tests.transport.grpc.kit import PATIENCE, ping
+from tests.transport.grpc.kit import PATIENCE, in_flight, ping, soon
 
 Servers = tuple[GrpcServer, GrpcServer]
 QUESTIONS = ("code", "details", "initial_metadata", "trailing_metadata", "debug_error_string")
@@ -93,3 +94,33 @@ async def test_a_call_whose_answer_is_to_be_judged_and_cannot_be_had_ends(grpc_s
         failing = [("x-fail", "UNAVAILABLE:1"), ("x-id", uuid.uuid4().hex)]
         with pytest.raises(RuntimeError, match="not to be asked"):
             await in_time(pb_grpc.ProbeStub(channel).Unary(ping(), metadata=failing))
+
+
+@pytest.mark.parametrize("look", ["at a result", "for the true end"])
+async def test_a_call_whose_end_is_being_looked_at_ends_although_that_look_is_cancelled(
+    grpc_servers: Servers, monkeypatch: pytest.MonkeyPatch, look: str
+) -> None:
+    """As by a shutdown that cancels all tasks: neither does the caller wait for ever, nor is it counted for ever."""
+    if look == "for the true end":
+        monkeypatch.setattr(flow, "PROVISIONAL", "asked to fail: 1")  # the server's words, in the place of gRPC's
+        monkeypatch.setattr(flow, "PROVISIONAL_LOOKS", 10**6)
+    else:
+        monkeypatch.setattr(flow.AioFlow, "_judge", _for_ever)
+    with Mesh({"probe": [grpc_servers[0].address]}, policy=JUDGING) as mesh:
+        async with mesh.service("probe").grpc_aio_channel() as channel:
+            stub = pb_grpc.ProbeStub(channel)
+            ids = (("x-id", uuid.uuid4().hex), ("x-fail", "INVALID_ARGUMENT:1"))
+            call = stub.Unary(ping()) if look == "at a result" else stub.ClientStream(metadata=ids)
+            if look == "for the true end":
+                await call.done_writing()
+            await soon(lambda: call._flow._later is not None, "nobody looks")
+            call._flow._later.cancel()
+            await soon(call.done, "it goes on")
+            async with asyncio.timeout(PATIENCE):
+                code = await call.code()
+            assert code is (grpc.StatusCode.OK if look == "at a result" else grpc.StatusCode.INVALID_ARGUMENT)
+            assert in_flight(mesh.service("probe")) == 0
+
+
+async def _for_ever(*_: Any) -> None:
+    await asyncio.Event().wait()

@@ -15,7 +15,7 @@ import pytest
 import svcmesh
 from svcmesh import Policy
 from svcmesh.balance import RoundRobin
-from svcmesh.engine.member import Member
+from svcmesh.engine.member import Commons, Member
 from svcmesh.transport.http.connection.pool import Pool
 from svcmesh.transport.http.connection.tenancy import Tenancy
 from tests.servers.consul_agent import until
@@ -85,7 +85,7 @@ def test_idle_connections_end_when_their_endpoint_leaves_although_others_are_bus
 
 def test_a_call_that_was_still_to_begin_keeps_nothing_of_an_endpoint_that_has_left() -> None:
     """It may connect, as it has been sent there; the connection ends with it."""
-    member = Member(svcmesh.Endpoint("127.0.0.1:1"), lambda now: math.inf)
+    member = Member(svcmesh.Endpoint("127.0.0.1:1"), Commons(lambda now: math.inf))
     pool: Pool[Member, Any] = Pool(Mock, Mock)
     tenancy = Tenancy(pool)
     tenancy.begin(member)
@@ -99,7 +99,7 @@ def test_a_call_that_was_still_to_begin_keeps_nothing_of_an_endpoint_that_has_le
 
 
 def test_a_stay_that_has_ended_keeps_nothing_of_a_call_that_was_still_to_begin() -> None:
-    member = Member(svcmesh.Endpoint("127.0.0.1:1"), lambda now: math.inf)
+    member = Member(svcmesh.Endpoint("127.0.0.1:1"), Commons(lambda now: math.inf))
     pool: Pool[Member, Any] = Pool(Mock, Mock)
     tenancy = Tenancy(pool)
     tenancy.end()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -270,3 +273,52 @@ def test_callers_are_of_two_colours() -> None:
     """Every test above that takes a caller has run blocking and awaiting."""
     assert issubclass(COLOURS["awaiting"], Caller)
     assert COLOURS["awaiting"] is not COLOURS["blocking"]
+
+
+OUT_OF_FILES = """
+import asyncio, os, resource, sys, httpx, svcmesh
+
+def said(error):
+    return "svcmesh" if isinstance(error, svcmesh.SvcmeshError) else f"{type(error).__name__} {error}"
+
+async def main():
+    policy = svcmesh.Policy.standard().replace(retry=svcmesh.Retry(wait=lambda _: 0.0))
+    mesh = svcmesh.Mesh({"orders": sys.argv[1:]}, policy=policy)
+    orders = mesh.service("orders")
+    anew = httpx.Limits(max_keepalive_connections=0)
+    with orders.http_client(limits=anew) as client:
+        async with orders.http_async_client(limits=anew) as async_client:
+            print(client.get("/echo").status_code, (await async_client.get("/echo")).status_code)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+            taken, told = [], set()
+            try:
+                while True:
+                    taken.append(os.dup(0))
+            except OSError:
+                pass
+            for _ in range(30):
+                for ask in (client.get, async_client.get):
+                    try:
+                        answer = ask("/echo")
+                        await answer if ask == async_client.get else None
+                    except Exception as error:
+                        told.add(said(error))
+            for each in taken:
+                os.close(each)
+            print(sorted(told))
+            print(client.get("/echo").status_code, (await async_client.get("/echo")).status_code)
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_without_files_says_so_and_blames_nobody() -> None:
+    """Its calls go on as soon as it has some again, and nothing is printed meanwhile."""
+    with HttpServer("one") as one, HttpServer("two") as two:
+        command = [sys.executable, "-c", OUT_OF_FILES, one.address, two.address]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        left = subprocess.run(command, check=False, timeout=120, env=environment, capture_output=True, text=True)
+    assert (left.stdout.splitlines(), left.stderr) == (
+        ["200 200", "['ConnectError [Errno 24] Too many open files']", "200 200"],
+        "",
+    )

@@ -12,7 +12,8 @@ import h2.events
 import h2.settings
 import httpcore
 import pytest
-from hyperframe.frame import GoAwayFrame
+from hpack import Encoder
+from hyperframe.frame import GoAwayFrame, HeadersFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -300,15 +301,59 @@ def test_what_nobody_will_read_is_given_back_to_the_connection() -> None:
     assert server.client._h2.inbound_flow_control_window + manager._bytes_processed == before
 
 
-def test_a_head_that_cannot_be_sent_harms_nobody() -> None:
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        ((b"te", b"gzip"), httpcore.LocalProtocolError),
+        ((b":path", b"/"), httpcore.LocalProtocolError),
+        ((b"no value",), IndexError),  # h2's own, as with the stock transport
+    ],
+)
+def test_a_head_that_cannot_be_sent_harms_nobody(bad: Any, error: type[Exception]) -> None:
+    """The server never hears of it, and both sides still have the same table of headers."""
+    new = (b"x-new", b"in nobody's table yet")
     server = Server()
     one = server.open()
+    for _ in range(MOST + 1):
+        with pytest.raises(error):
+            server.client.open([*HEAD, new, bad], ignore, end=True)
+    server.exchange()
+    server.answer(one, b"one")
+    assert body_of(server, one) == b"one"
+    two = server.client.open([*HEAD, new], ignore, end=True)
+    server.exchange()
+    server.answer(two, b"two")
+    assert (two.status, body_of(server, two)) == (200, b"two")
+    assert server.seen(h2.events.RequestReceived)[-1].headers[-1] == new
+    assert server.seen(h2.events.StreamReset) == []
+
+
+def test_what_was_to_be_sent_before_such_a_head_is_sent() -> None:
+    server = Server()
+    one = server.client.open(HEAD, ignore, end=True)
     with pytest.raises(httpcore.LocalProtocolError):
         server.client.open([*HEAD, (b"te", b"gzip")], ignore, end=True)
     server.exchange()
     server.answer(one, b"one")
     assert body_of(server, one) == b"one"
-    server.answer(server.open(), b"two")
+
+
+@pytest.mark.parametrize("status", [b"abc", b"", b"-1", None])
+def test_an_answer_without_a_status_ends_one_stream(status: bytes | None) -> None:
+    """h2 does not look at it. The server is told that nobody wants the rest."""
+    server = Server()
+    one, two = server.open(), server.open()
+    frame = HeadersFrame(one.number)
+    fields = [(b"x-more", b"1")] if status is None else [(b":status", status), (b"x-more", b"1")]
+    frame.data = Encoder().encode(fields)
+    frame.flags.add("END_HEADERS")
+    server.client.receive(frame.serialize())
+    server.exchange()
+    with pytest.raises(httpcore.RemoteProtocolError, match="an answer has no status|the status b'"):
+        server.client.take(one)
+    assert [event.stream_id for event in server.seen(h2.events.StreamReset)] == [one.number]
+    server.answer(two, b"two")
+    assert body_of(server, two) == b"two"
 
 
 def test_a_goodbye_of_ours_is_said_once() -> None:

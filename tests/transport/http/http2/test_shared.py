@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import hashlib
+import math
 import os
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,6 +23,7 @@ import svcmesh
 from svcmesh import Policy
 from svcmesh.core.outcome import REFUSED_STREAM
 from svcmesh.transport.http.connection.awaiting import TaskPlace
+from svcmesh.transport.http.http2 import link
 from svcmesh.transport.http.http2.trunk import Trunk
 from svcmesh.transport.http.http2.trunk_pool import SharingPool
 from tests.servers.http_process import HttpServer
@@ -30,7 +33,7 @@ from tests.transport.http.connection.test_wire import CERTIFICATE, TLS
 MODULE = "tests.servers.h2_server"
 BODY = random.Random(5).randbytes(1_000_000)
 SUM = hashlib.sha256(BODY).hexdigest()
-PLAIN: dict[str, Any] = {"http1": False, "http2": True, "base_url": "http://orders", "timeout": 10}
+PLAIN: dict[str, Any] = {"http1": False, "http2": True, "base_url": "http://orders", "timeout": 30}
 
 
 @pytest.fixture(params=COLOURS)
@@ -75,7 +78,7 @@ def orders(plain: HttpServer) -> Iterator[svcmesh.Service]:
 
 def tls() -> dict[str, Any]:
     context = ssl.create_default_context(cafile=TLS / "ca.pem")
-    return {"http2": True, "verify": context, "base_url": "https://orders", "timeout": 10}
+    return {"http2": True, "verify": context, "base_url": "https://orders", "timeout": 30}
 
 
 def pool_of(client: Any) -> Any:
@@ -92,18 +95,24 @@ def of(caller: Caller) -> Any:
     return caller.async_client if isinstance(caller, AsyncCaller) else caller.client
 
 
-def together(caller: Caller, ask: list[str]) -> list[Any]:
-    """Ask for all paths at once, from threads or tasks; return answers and errors in their order."""
+def together(caller: Caller, ask: list[str], hurried: Sequence[str] = ()) -> list[Any]:
+    """Ask for all paths at once, from threads or tasks; return answers and errors in their order.
+
+    Args:
+        caller: who asks. ask: the paths. hurried: those that are waited for for half a second.
+    """
+    times: dict[str, Any] = {path: {"timeout": httpx.Timeout(30, read=0.5)} for path in hurried}
     if isinstance(caller, AsyncCaller):
 
         async def gather() -> list[Any]:
-            return await asyncio.gather(*(caller.async_client.get(path) for path in ask), return_exceptions=True)
+            asking = (caller.async_client.get(path, **times.get(path, {})) for path in ask)
+            return await asyncio.gather(*asking, return_exceptions=True)
 
         return caller.run(gather())
 
     def get(path: str) -> Any:
         try:
-            return caller.client.get(path)
+            return caller.client.get(path, **times.get(path, {}))
         except Exception as error:  # noqa: BLE001 - that is what is looked at
             return error
 
@@ -213,16 +222,71 @@ def test_limits_hold_for_connections(caller: Colour, narrow: HttpServer) -> None
             assert sorted(type(answer).__name__ for answer in answers) == ["PoolTimeout", "Response", "Response"]
 
 
-def test_a_timeout_ends_one_stream(caller: Colour, orders: svcmesh.Service) -> None:
+def test_a_timeout_ends_one_stream(caller: Colour, orders: svcmesh.Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its siblings go on, on the same connection, and its server is told."""
-    with caller(orders, **(PLAIN | {"timeout": httpx.Timeout(10, read=1)})) as client:
+    monkeypatch.setattr(link, "SILENCE", math.inf)
+    with caller(orders, **PLAIN) as client:
         before = stats(client).get("reset 8", 0)
-        one, two, three = together(client, ["/slow/9", "/slow/0.05", "/mute"])
+        one, two, three = together(client, ["/slow/60", "/slow/0.05", "/mute"], hurried=["/slow/60", "/mute"])
         assert (type(one), two.status_code, type(three)) == (httpx.ReadTimeout, 200, httpx.ReadTimeout)
         found = stats(client)
         assert found["reset 8"] == before + 2
         pool = pool_of(of(client))
         assert (pool.opened, pool.calls) == (1, 0)
+
+
+@pytest.mark.parametrize("given_up", ["in time", "by cancelling", "by dropping"])
+def test_a_connection_that_was_waited_for_in_vain_gets_no_more(
+    orders: svcmesh.Service, monkeypatch: pytest.MonkeyPatch, given_up: str
+) -> None:
+    """It may have been dead all the time, and would take one request after the other along; what it has goes on."""
+    monkeypatch.setattr(link, "SILENCE", 0.0)
+
+    async def program() -> None:
+        async with orders.http_async_client(**PLAIN) as client:
+            before = (await client.get("/stats")).json()["connections"]
+            sibling = asyncio.create_task(client.get("/slow/0.5"))
+            if given_up == "in time":
+                with pytest.raises(httpx.ReadTimeout):
+                    await client.get("/slow/9", timeout=httpx.Timeout(10, read=0.1))
+            elif given_up == "by cancelling":
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(client.get("/slow/9"), 0.1)
+            else:
+                response = await client.send(client.build_request("GET", "/mute"), stream=True)
+                del response
+                gc.collect()
+            assert (await client.get("/stats")).json()["connections"] == before + 1
+            assert (await sibling).status_code == 200
+            assert pool_of(client).opened == 1
+
+    asyncio.run(program())
+
+
+def test_a_dead_connection_fails_one_request(
+    caller: Colour, orders: svcmesh.Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From here a server that says nothing on it looks just like that."""
+    monkeypatch.setattr(link, "SILENCE", 0.0)
+    with caller(orders, **PLAIN) as client:
+        before = stats(client)["connections"]
+        with pytest.raises(httpx.ReadTimeout):
+            client.get("/slow/9", timeout=httpx.Timeout(10, read=0.1))
+        assert stats(client)["connections"] == before + 1
+        assert pool_of(of(client)).opened == 1
+
+
+def test_a_connection_that_answers_is_kept_whoever_gives_up(
+    caller: Colour, orders: svcmesh.Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who give up at once have learned nothing of it."""
+    monkeypatch.setattr(link, "SILENCE", 60.0)  # however long this machine takes
+    with caller(orders, **(PLAIN | {"timeout": httpx.Timeout(10, read=0.05)})) as client:
+        before = client.request("GET", "/stats", timeout=10).json()["connections"]
+        for _ in range(3):
+            with pytest.raises(httpx.ReadTimeout):
+                client.get("/slow/9")
+            assert client.request("GET", "/stats", timeout=10).json()["connections"] == before
 
 
 def test_a_reset_ends_one_stream(caller: Colour, orders: svcmesh.Service) -> None:
@@ -236,7 +300,7 @@ def test_a_reset_ends_one_stream(caller: Colour, orders: svcmesh.Service) -> Non
 def test_a_broken_connection_ends_each_with_its_own_error(caller: Colour, orders: svcmesh.Service, path: str) -> None:
     with caller(orders, **PLAIN) as client:
         client.get("/echo")
-        found = together(client, ["/slow/5", "/slow/5", path])
+        found = together(client, ["/slow/60", "/slow/60", path])
         assert {type(error) for error in found} == {httpx.RemoteProtocolError}
         assert len(set(map(id, found))) == 3
         assert client.get("/echo").status_code == 200
@@ -245,7 +309,7 @@ def test_a_broken_connection_ends_each_with_its_own_error(caller: Colour, orders
 
 def test_a_server_that_dies_leaves_nobody_waiting(caller: Colour) -> None:
     with HttpServer("mortal", module=MODULE) as server, serving(server) as service, caller(service, **PLAIN) as client:
-        found = together(client, ["/slow/5"] * 5 + ["/die/1"])
+        found = together(client, ["/slow/60"] * 5 + ["/die/1"])
         assert all(isinstance(error, httpx.TransportError) for error in found)
         with pytest.raises(httpx.ConnectError):
             client.get("/echo")
@@ -503,3 +567,21 @@ def test_a_forked_child_leaves_the_parents_connection_alone(plain: HttpServer) -
         assert sum(map(len, response.iter_raw())) == 6_000_000
         after = client.get("/stats").json()
         assert (after.get("reset 8"), after["connections"]) == (before.get("reset 8"), before["connections"] + 1)
+
+
+def test_a_forked_child_that_leaves_a_stream_leaves_it_to_its_parent(plain: HttpServer) -> None:
+    """A `with` block that the child leaves, too, cancels nothing; nor does it wait for a lock that is held there."""
+    with serving(plain) as service, service.http_client(**PLAIN) as client:
+        with client.stream("GET", "/bytes/6000000") as response:
+            (trunk,) = pool_of(client)._calls
+            trunk.link.lock.acquire()  # as another thread may
+            child = os.fork()
+            if child:
+                trunk.link.lock.release()
+            else:
+                faulthandler.dump_traceback_later(20, exit=True)
+                response.close()
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            assert sum(map(len, response.iter_raw())) == 6_000_000
+        assert client.get("/echo").status_code == 200

@@ -15,6 +15,7 @@ import grpc.aio
 
 from svcmesh.core.info import CallInfo
 from svcmesh.engine.member import NEVER
+from svcmesh.transport.grpc.aio.errors import anew
 from svcmesh.transport.grpc.aio.flow import AioFlow
 from svcmesh.transport.grpc.aio.leg import AioLeg
 from svcmesh.transport.grpc.aio.request import Writer
@@ -151,7 +152,7 @@ class AioCall(grpc.aio.Call):
         if self._flow.cancelled:
             raise asyncio.CancelledError
         if self._flow.error is not None:
-            raise self._flow.error
+            raise anew(self._flow.error)
 
     async def _raise_status(self) -> None:
         """Raise what a call that is over ended with, unless it ended well."""
@@ -273,9 +274,8 @@ class StreamedResponse(AioCall):
     def __del__(self) -> None:
         """Cancel the call that nobody can read any more; gRPC itself does so for sync calls only."""
         flow = getattr(self, "_course", None)
-        if flow is None or flow.over or flow.leg is None or flow.loop.is_closed():
-            return
-        flow.loop.call_soon_threadsafe(flow.leg.stock.cancel)
+        if flow is not None and not flow.over and not flow.loop.is_closed():
+            flow.loop.call_soon_threadsafe(flow.drop)
 
 
 class StreamedRequests(AioCall):

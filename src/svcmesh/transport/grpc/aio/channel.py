@@ -21,7 +21,7 @@ from svcmesh.transport.grpc.aio.reports import wrapped
 from svcmesh.transport.grpc.aio.request import AioStreamedRequest, Writer
 from svcmesh.transport.grpc.aio.running import Running
 from svcmesh.transport.grpc.aio.unary import UnaryUnary
-from svcmesh.transport.grpc.channels import Dialer, check
+from svcmesh.transport.grpc.channels import Dialer
 from svcmesh.transport.grpc.connectivity import aggregate
 from svcmesh.transport.grpc.generic import StreamStreamBase, StreamUnaryBase
 from svcmesh.transport.grpc.line import Line, frozen
@@ -30,6 +30,7 @@ from svcmesh.transport.grpc.multicallables import Multicallables
 from svcmesh.transport.grpc.reports import reporting
 from svcmesh.transport.grpc.request import Request
 from svcmesh.transport.grpc.settings import Settings, Target
+from svcmesh.transport.grpc.wrong_settings import refuse_wrong
 
 STATE_PERIOD = 0.05
 """Seconds between looks at the connections, while somebody waits for a change of state."""
@@ -98,7 +99,6 @@ class StreamUnary(_Multicallable, StreamUnaryBase):
         call = self._begin(self.call_class, requests, timeout, stock, wait_for_ready)
         if writer is not None:
             call.writer = writer
-            call.add_done_callback(lambda _: writer.close())
         return call
 
 
@@ -139,13 +139,14 @@ class MeshAioChannel(LivesHere, grpc.aio.Channel):
         interceptors: Any = None,
     ) -> None:
         settings = Settings.of(service.name, credentials, options, compression)
-        check(settings)
+        refuse_wrong(settings)
         self._interceptors = Interceptors(interceptors)
         self._view = service.view
-        make = reporting(service.view, LoopChannels, wrapped)
+        self._running = Running()
+        service.view.runtime.leftovers.add(self._running)
+        make = reporting(service.view, partial(LoopChannels, self._running), wrapped)
         self._dialer = Dialer(service.view.cluster, settings, make, service)
         self._multicallables = Multicallables()
-        self._running = Running()
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 

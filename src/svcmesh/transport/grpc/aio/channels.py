@@ -8,28 +8,65 @@ from typing import Any
 
 import grpc.aio
 
-from svcmesh.transport.grpc.channels import EndpointChannel, Wrap
+from svcmesh.transport.grpc.aio.lean import LeanMethod, lean
+from svcmesh.transport.grpc.aio.running import Running
+from svcmesh.transport.grpc.channels import MOST_METHODS, EndpointChannel, Wrap
+from svcmesh.transport.grpc.method import Method
 from svcmesh.transport.grpc.settings import Settings, target
+
+
+class LoopChannel(EndpointChannel):
+    """The stock channel to one endpoint on one loop. Threads: its loop's.
+
+    Args:
+        plain: the calls of this loop that have no stock call, which would be cancelled with its channel.
+    """
+
+    __slots__ = ("_lean", "_plain")
+
+    def __init__(self, channel: Any, wrap: Wrap | None, plain: set[Any]) -> None:
+        super().__init__(channel, wrap)
+        self._lean: dict[Method, LeanMethod | None] = {}
+        self._plain = plain
+
+    def lean(self, method: Method) -> LeanMethod | None:
+        """Return how calls are made without call objects; None where they are made with them. Cost: as `bound`."""
+        try:
+            return self._lean[method]
+        except KeyError:
+            if len(self._lean) >= MOST_METHODS:
+                self._lean.clear()
+            found = self._lean[method] = lean(self.bound(method), method.serializer)
+            return found
+
+    async def aclose(self) -> None:
+        """Close the channel; what still runs on it ends CANCELLED."""
+        for call in list(self._plain):
+            if call.channel is self:
+                call.cancel()
+        await self.channel.close()
 
 
 class LoopChannels:
     """The stock channels to one endpoint. Threads: each loop asks for its own only."""
 
-    __slots__ = ("_address", "_by_loop", "_settings", "_wrap")
+    __slots__ = ("_address", "_by_loop", "_running", "_settings", "_wrap")
 
-    def __init__(self, settings: Settings, address: str, wrap: Wrap | None = None) -> None:
+    def __init__(self, running: Running, settings: Settings, address: str, wrap: Wrap | None = None) -> None:
+        self._running = running
         self._settings = settings
         self._address = address
         self._wrap = wrap
-        self._by_loop: dict[asyncio.AbstractEventLoop, EndpointChannel] = {}
+        self._by_loop: dict[asyncio.AbstractEventLoop, LoopChannel] = {}
 
-    def of(self, loop: asyncio.AbstractEventLoop) -> EndpointChannel:
+    def of(self, loop: asyncio.AbstractEventLoop) -> LoopChannel:
         """Return the channel of ``loop``, which is running; made at first need."""
         found = self._by_loop.get(loop)
         if found is None:
             for ended in [other for other in list(self._by_loop) if other.is_closed()]:
                 self._by_loop.pop(ended, None)
-            found = self._by_loop[loop] = EndpointChannel(_channel(self._settings, self._address), self._wrap)
+            plain = self._running.on(loop).kept
+            found = self._by_loop[loop] = LoopChannel(_channel(self._settings, self._address), self._wrap, plain)
         return found
 
     def here(self, loop: asyncio.AbstractEventLoop) -> Any:
@@ -71,17 +108,17 @@ class LoopChannels:
         """Close the channel of ``loop``, which is running, now, and the others as `close` does."""
         kept = self._by_loop.pop(loop, None)
         if kept is not None:
-            await kept.channel.close()
+            await kept.aclose()
         self.close()
 
 
-def _let_go(kept: list[EndpointChannel]) -> None:
+def _let_go(kept: list[LoopChannel]) -> None:
     kept.clear()
 
 
-def _on(loop: asyncio.AbstractEventLoop, kept: EndpointChannel) -> None:
+def _on(loop: asyncio.AbstractEventLoop, kept: LoopChannel) -> None:
     def start() -> None:
-        task = loop.create_task(kept.channel.close())
+        task = loop.create_task(kept.aclose())
         _closing.add(task)
         task.add_done_callback(_closing.discard)
 

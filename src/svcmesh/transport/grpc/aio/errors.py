@@ -8,6 +8,7 @@ import grpc
 import grpc.aio
 
 from svcmesh.core.errors import CircuitOpen, DeadlineExceeded, LimitExceeded, NoEndpoints, SvcmeshError
+from svcmesh.transport.grpc.aio.leg import value_of
 from svcmesh.transport.grpc.errors import code_of, translated
 
 CLOSED = "Channel is closed."
@@ -75,6 +76,30 @@ _AIO: tuple[tuple[type[SvcmeshError], type[SvcmeshError]], ...] = (
 def refusal(error: SvcmeshError) -> SvcmeshError:
     """Return ``error`` as an object that is also an ``AioRpcError``."""
     return translated(error, _AIO)
+
+
+def anew(error: BaseException) -> BaseException:
+    """Return what is raised where a call is awaited that ended with ``error``: of a status, each time a new one.
+
+    As of a stock call. One that is kept would get a longer traceback with every await, and refer to the call by that.
+    """
+    if type(error) is not grpc.aio.AioRpcError:
+        return error
+    fresh: BaseException = type(error).__new__(type(error), *error.args)
+    fresh.__dict__.update(error.__dict__)
+    fresh.__cause__ = error.__cause__
+    return fresh
+
+
+def of_ended(stock: Any) -> grpc.aio.AioRpcError:
+    """Return the error of a stock call that has ended; raises what somebody's interceptor put in its place."""
+    return grpc.aio.AioRpcError(
+        value_of(stock.code()),
+        value_of(stock.initial_metadata()),
+        value_of(stock.trailing_metadata()),
+        details=value_of(stock.details()),
+        debug_error_string=value_of(stock.debug_error_string()),
+    )
 
 
 def aborted(code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:

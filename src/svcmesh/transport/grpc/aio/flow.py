@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -22,8 +22,9 @@ from svcmesh.engine.member import Member
 from svcmesh.transport.grpc.aio import errors as grpc_aio_errors
 from svcmesh.transport.grpc.aio.attempts import AioAttempts
 from svcmesh.transport.grpc.aio.errors import CLOSED
+from svcmesh.transport.grpc.aio.finding import Hold, Owed, Owner, machine_done, over, too_late
 from svcmesh.transport.grpc.aio.leg import LOCALLY_CANCELLED, AioLeg, LoopDriver, value_of
-from svcmesh.transport.grpc.leg import Account, told
+from svcmesh.transport.grpc.leg import Account, given_up, told
 from svcmesh.transport.grpc.line import Line, wire_end, wire_timeout
 from svcmesh.transport.grpc.request import Request
 from svcmesh.transport.grpc.subject import key_of
@@ -35,19 +36,6 @@ PROVISIONAL = "Internal error from Core"
 """What gRPC calls the end of a call whose message could not be written any more, until the server's status has come."""
 PROVISIONAL_LOOKS = 50
 LOOP_ENDED = "The event loop of the call has ended before it."
-
-
-class Hold:
-    """Refers to the flow of a unary call until that is over: it goes on when its caller keeps nothing of it."""
-
-    __slots__ = ("flow",)
-
-    def __init__(self, flow: AioFlow) -> None:
-        self.flow: AioFlow | None = flow
-
-    def __call__(self) -> AioFlow | None:
-        """Return the flow; None when it is over, so that a call that has ended is no cycle for the collector."""
-        return self.flow
 
 
 class AioFlow:
@@ -66,13 +54,13 @@ class AioFlow:
         self.request = request
         self.stock = stock
         self.hold = None if line.method.streams_responses else Hold(self)
-        self.owner: Callable[[], AioFlow | None] = weakref.ref(self) if self.hold is None else self.hold
+        self.owner: Owner = weakref.ref(self) if self.hold is None else self.hold
         self.over = False
         self.cancelled = False
         self.error: BaseException | None = None
         self.leg: AioLeg | None = None
         self.when_over: list[Callable[[], object]] = []
-        self.owed: set[Account] = set()
+        self.owed: Owed = {}
         self._patient = patient
         self._key = key
         self._exchange: AioAttempts | None = None
@@ -113,7 +101,12 @@ class AioFlow:
         member = view.enter(self.began, self._key) if self.began < self.deadline else None
         if member is None:
             self._drive(Call(view, self.exchange, self.began, self.deadline)).go()
-            return
+        else:
+            self.begin_at(member)
+
+    def begin_at(self, member: Member) -> None:
+        """Start the first attempt at ``member``, which counts it already; raises what the stock call would."""
+        view = self.line.view
         try:
             self.dial(Account(view, member, self.began, None), min(self.began + view.per_try, self.deadline))
         except BaseException as error:  # noqa: BLE001 - raised there, unless another attempt is to follow
@@ -152,9 +145,9 @@ class AioFlow:
         leg = self.leg = AioLeg(stock, account)
         self._wake()
         if until < ends:
-            self._timer = self.line.view.clock.call_at(self.loop, until, partial(_too_late, weakref.ref(self), leg))
-        self.owed.add(account)
-        stock.add_done_callback(partial(_over, self.owner, weakref.ref(leg), account, self.owed))
+            self._timer = self.line.view.clock.call_at(self.loop, until, partial(too_late, weakref.ref(self), leg))
+        self.owed[account] = weakref.ref(stock)
+        stock.add_done_callback(partial(over, self.owner, weakref.ref(leg), account, self.owed))
         if self.cancelled:
             stock.cancel()
         return leg
@@ -162,7 +155,7 @@ class AioFlow:
     def _drive(self, call: Call) -> LoopDriver:
         self._machine = call
         self.loop.call_soon(self.request.keep, self.line.method.serializer)  # when gRPC would: in the next turn
-        self._driver = LoopDriver(call, self.exchange, partial(_machine_done, self.owner), self.loop)
+        self._driver = LoopDriver(call, self.exchange, partial(machine_done, self.owner), self.loop)
         return self._driver
 
     def _adopt(self, account: Account) -> None:
@@ -244,9 +237,21 @@ class AioFlow:
         if dropped:
             self.cancelled = True  # gRPC was quicker than those of us who would have said so
         if provisional:
-            self._later = self.loop.create_task(self._true_end(leg))
+            self._look_later(leg, self._true_end(leg))
         else:
             self._decide(leg, plain=plain)
+
+    def _look_later(self, leg: AioLeg, look: Coroutine[Any, Any, None]) -> None:
+        """Have a task deal with the end of ``leg``; where somebody cancels that, the call is cancelled."""
+
+        def looked(task: asyncio.Task[None]) -> None:
+            if task.cancelled() and not leg.processed:
+                self.cancelled = True
+                self._not_plain(leg, Outcome(Kind.CANCELLED, reason="cancelled"))
+                self._dealt_with(leg)
+
+        self._later = self.loop.create_task(look)
+        self._later.add_done_callback(looked)
 
     async def _true_end(self, leg: AioLeg) -> None:
         """Wait for the server's status, which gRPC puts in the place of a failed write's when it comes."""
@@ -262,14 +267,14 @@ class AioFlow:
             account.end(_GOOD)
             self.finish(None)
         elif plain and self._judges_results(account):
-            self._later = self.loop.create_task(self._judge(leg))
+            self._look_later(leg, self._judge(leg))
             return
         else:
             self._not_plain(leg, Outcome(Kind.SUCCESS, value=leg.stock) if plain else self._outcome(leg.stock))
         self._dealt_with(leg)
 
     def _dealt_with(self, leg: AioLeg) -> None:
-        self.owed.discard(leg.account)
+        self.owed.pop(leg.account, None)
         leg.processed = True
         self._wake()
 
@@ -306,13 +311,7 @@ class AioFlow:
     def _outcome(self, stock: Any) -> Outcome:
         self.exchange.asked = None if self.leg is None else self.leg.account.member
         try:
-            error: BaseException = grpc.aio.AioRpcError(
-                value_of(stock.code()),
-                value_of(stock.initial_metadata()),
-                value_of(stock.trailing_metadata()),
-                details=value_of(stock.details()),
-                debug_error_string=value_of(stock.debug_error_string()),
-            )
+            error: BaseException = grpc_aio_errors.of_ended(stock)
         except Exception as raised:  # noqa: BLE001 - as above
             error = raised
         return self.exchange.classify(error)
@@ -345,14 +344,19 @@ class AioFlow:
         if self.over or self.cancelled:
             return False
         self.cancelled = True
-        leg = self.leg
-        if leg is not None and not leg.processed:
-            leg.stock.cancel()
+        if self.leg is not None and not self.leg.processed:
+            self.leg.stock.cancel()
         else:
-            self.finish(grpc_aio_errors.aborted(grpc.StatusCode.CANCELLED, LOCALLY_CANCELLED))
+            error = grpc_aio_errors.aborted(grpc.StatusCode.CANCELLED, LOCALLY_CANCELLED)
+            self.finish(given_up(error, self, self._machine, None))
         if self._driver is not None:
             self._driver.cancel()
         return True
+
+    def drop(self) -> None:
+        """End a call whose caller has dropped it, and with it what reads its requests."""
+        self.cancel()
+        self.finish(None)  # where the collector was quicker than gRPC, which then does not find this any more
 
     def lost(self) -> None:
         """Be over, since the loop has ended, which is not touched. Who settles the attempts knows their accounts.
@@ -371,30 +375,6 @@ class AioFlow:
 
 
 _GOOD = Outcome(Kind.SUCCESS)
-
-
-def _over(owner: Callable[[], Any], leg: weakref.ref[AioLeg], account: Account, owed: set[Account], _: Any) -> None:
-    flow, found = owner(), leg()
-    if flow is not None and found is not None:
-        flow.leg_over(found)
-    else:
-        owed.discard(account)
-        account.end(Outcome(Kind.CANCELLED))  # dropped by its caller
-
-
-def _too_late(owner: Callable[[], Any], leg: AioLeg) -> None:
-    """The time for a stream's first sign of life is over."""
-    flow = owner()
-    if flow is None or leg.committed or leg.processed or leg is not flow.leg or leg.headers_came:
-        return
-    leg.late = True
-    leg.stock.cancel()
-
-
-def _machine_done(owner: Callable[[], Any], outcome: Outcome) -> None:
-    flow = owner()
-    if flow is not None:
-        flow.machine_done(outcome)
 
 
 def _nothing() -> None:

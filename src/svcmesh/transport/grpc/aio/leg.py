@@ -87,6 +87,15 @@ class LoopDriver(CallbackDriver):
         super()._on_cancel()
 
 
+def never_began(stock: Any) -> bool:
+    """Return whether the task of a stock call was cancelled before its first step, of which gRPC learns nothing.
+
+    Whoever shuts down by cancelling all tasks does that. False where this grpcio does not let us see it.
+    """
+    task = getattr(stock, "_call_response", None) or getattr(stock, "_preparation", None)
+    return task is not None and task.cancelled() and not stock.done()
+
+
 def value_of(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Return the result of a coroutine that does not suspend, as those of a stock call that has ended do not."""
     try:

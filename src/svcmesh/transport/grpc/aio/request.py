@@ -58,8 +58,10 @@ class AioStreamedRequest(Request):
         self._keeping = False
 
     def close(self) -> None:
-        """The call is over: stop waiting for the caller's iterator."""
+        """The call is over: stop waiting for the caller's iterator, or for the caller to write."""
         self._owner = None
+        if isinstance(self._source, Writer):
+            self._source.close()
         if self._reading is not None and not self._reading.get_loop().is_closed():
             self._reading.cancel()
 
@@ -178,7 +180,7 @@ class Writer:
 
     def _leave(self, turns: int) -> None:
         if turns and self._asked:
-            asyncio.get_running_loop().call_soon(self._leave, turns - 1)
+            self._asked[0].get_loop().call_soon(self._leave, turns - 1)
         else:
             self._release(0, sent=False)
 

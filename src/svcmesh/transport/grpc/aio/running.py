@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from svcmesh.core.outcome import Kind, Outcome
-from svcmesh.transport.grpc.leg import Account
+from svcmesh.transport.grpc.aio.finding import Owed
+from svcmesh.transport.grpc.aio.leg import never_began
 
 
 class Place:
@@ -16,7 +19,7 @@ class Place:
     Attributes:
         dropped: calls that their callers may drop, and which are over then; kept weakly.
         kept: calls that go on without their callers, and attempts of no course yet.
-        owed: the accounts of all other attempts: they are to be settled even where the call is gone.
+        owed: the accounts of all other attempts, with gRPC's calls: they are to be settled even where ours are gone.
     """
 
     __slots__ = ("dropped", "kept", "owed")
@@ -24,7 +27,7 @@ class Place:
     def __init__(self) -> None:
         self.dropped: weakref.WeakSet[Any] = weakref.WeakSet()
         self.kept: set[Any] = set()
-        self.owed: set[Account] = set()
+        self.owed: Owed = {}
 
     def calls(self) -> set[Any]:
         """Return all calls that are over or not."""
@@ -37,7 +40,13 @@ class Place:
             if lost is not None:
                 lost()
         while self.owed:
-            self.owed.pop().end(Outcome(Kind.CANCELLED))
+            self.owed.popitem()[0].end(Outcome(Kind.CANCELLED))
+
+    def stuck(self) -> list[Any]:
+        """Return the calls, ours or gRPC's, whose tasks were cancelled before they began. They end when cancelled."""
+        stocks = [found() for found in list(self.owed.values())]
+        ours = [call for call in list(self.kept) if call.never_began]
+        return [*ours, *(stock for stock in stocks if stock is not None and never_began(stock))]
 
 
 class Running:
@@ -63,12 +72,39 @@ class Running:
         return found
 
     def settle(self) -> None:
-        """Settle what loops that have ended left behind."""
-        for loop in [other for other in list(self._places) if other.is_closed()]:
-            place = self._places.pop(loop, None)
-            if place is not None:
+        """Settle what can never end any more: what loops that have ended left behind, and what has never begun.
+
+        Any thread; what is stuck on a loop that runs on another thread is settled there, in its next turn.
+        """
+        for loop in list(self._places):
+            place = self._places.pop(loop, None) if loop.is_closed() else self._places.get(loop)
+            if place is None:
+                continue
+            if loop.is_closed():
                 place.lose()
+            elif stuck := place.stuck():
+                _cancel_on(loop, stuck)
 
     def all(self) -> list[Any]:
         """Return all that are not over."""
         return [call for place in list(self._places.values()) for call in place.calls() if not call.done()]
+
+
+def _cancel_on(loop: asyncio.AbstractEventLoop, stuck: list[Any]) -> None:
+    if not loop.is_running() or loop is _here():
+        _cancel(stuck)
+        return
+    with suppress(RuntimeError):  # it was closed just now
+        loop.call_soon_threadsafe(_cancel, stuck)
+
+
+def _here() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _cancel(stuck: Iterable[Any]) -> None:
+    for call in stuck:
+        call.cancel()

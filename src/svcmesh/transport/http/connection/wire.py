@@ -54,7 +54,8 @@ class QuietSocket(socket.socket):
 
     def __del__(self) -> None:
         """Close, as the finalizer that this one replaces does after it has warned."""
-        self.close()
+        if self.fileno() >= 0:  # else it is closed, or the system had none left, and it was never made
+            self.close()
 
 
 class QuietTlsSocket(ssl.SSLSocket):

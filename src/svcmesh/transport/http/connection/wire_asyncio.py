@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import httpcore
 
 from svcmesh.core.address import Address
+from svcmesh.transport.http.connection.alarm import Alarm, settle
 from svcmesh.transport.http.connection.names import names
 from svcmesh.transport.http.connection.wire import Limit, extra_info, literal, prepared
 
@@ -95,6 +96,8 @@ class AsyncWireStream(httpcore.AsyncNetworkStream):
     def __init__(self, connected: socket.socket, limit: Limit) -> None:
         self._socket = connected
         self._limit = limit
+        self._alarm = Alarm()
+        self._asked = False  # something was sent, and nothing was read since
         self.tls: Tls | None = None
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -166,6 +169,9 @@ class AsyncWireStream(httpcore.AsyncNetworkStream):
 
     async def _receive(self, max_bytes: int, timeout: float | None) -> bytes:
         loop = asyncio.get_running_loop()
+        if self._asked:  # an answer takes longer than it took to come here: a look for it would be in vain
+            self._asked = False
+            await self._ready(loop, loop.add_reader, loop.remove_reader, timeout)
         while True:
             try:
                 return self._socket.recv(max_bytes)
@@ -175,6 +181,7 @@ class AsyncWireStream(httpcore.AsyncNetworkStream):
     async def send(self, buffer: bytes, timeout: float | None) -> None:
         """Send raw bytes, all of them."""
         loop = asyncio.get_running_loop()
+        self._asked = True
         left = memoryview(buffer)
         while left:
             try:
@@ -192,15 +199,15 @@ class AsyncWireStream(httpcore.AsyncNetworkStream):
         """Wait until the loop sees the socket ready; whatever ends the wait, the loop then watches it no more."""
         descriptor = self._socket.fileno()
         ready: asyncio.Future[bool] = loop.create_future()
-        watch(descriptor, _settle, ready, True)
+        watch(descriptor, settle, ready, True)
         seconds = self._limit.clamp(timeout)
-        timer = None if seconds is None else loop.call_later(seconds, _settle, ready, False)
+        if seconds is not None:
+            self._alarm.watch(ready, loop, seconds)
         try:
             in_time = await ready
         finally:
             unwatch(descriptor)
-            if timer is not None:
-                timer.cancel()
+            self._alarm.forget(ready)
         if not in_time:
             raise TimeoutError("timed out")
 
@@ -247,8 +254,3 @@ def _check(timeout: float | None) -> None:
     """Refuse what leaves no time at all, though the socket may be ready: on asyncio httpcore does, with anyio."""
     if timeout is not None and timeout <= 0:
         raise TimeoutError("no time was given")
-
-
-def _settle(ready: asyncio.Future[bool], in_time: bool) -> None:
-    if not ready.done():  # a result, never an exception: nobody might be left to retrieve one
-        ready.set_result(in_time)

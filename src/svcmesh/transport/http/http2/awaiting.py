@@ -12,6 +12,7 @@ from typing import Any
 
 import httpcore
 
+from svcmesh.transport.http.connection.alarm import settle
 from svcmesh.transport.http.connection.wire import Limit
 from svcmesh.transport.http.http2.exchange import LATE, Exchange, Need, has_body
 from svcmesh.transport.http.http2.link import Link
@@ -76,7 +77,7 @@ class AwaitingExchange(Exchange):
     def ring(self) -> None:
         """Let the task look again."""
         if self._bell is not None:
-            _settle(self._bell, True)
+            settle(self._bell, True)
 
     async def greet(self, request: Any) -> None:
         """Wait for the server's first words."""
@@ -126,7 +127,7 @@ class AwaitingExchange(Exchange):
         end = None if seconds is None else loop.time() + seconds
         while not ready():
             self._bell = bell = loop.create_future()
-            timer = None if end is None else loop.call_at(end, _settle, bell, False)
+            timer = None if end is None else loop.call_at(end, settle, bell, False)
             link.watch(self)
             link.lock.release()
             try:
@@ -138,8 +139,3 @@ class AwaitingExchange(Exchange):
                     timer.cancel()
             if not (in_time or ready()):
                 raise LATE[phase]("timed out")
-
-
-def _settle(bell: asyncio.Future[bool], in_time: bool) -> None:
-    if not bell.done():
-        bell.set_result(in_time)

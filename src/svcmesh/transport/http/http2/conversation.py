@@ -2,7 +2,8 @@
 
 The protocol is the library h2's. What is decided here is what h2 leaves open, and what httpcore decides in a way that
 lets one request harm another: each stream has an end and an error of its own, windows are such that a stream which
-nobody reads keeps none of its siblings waiting, and a server that says goodbye may finish what it has begun.
+nobody reads keeps none of its siblings waiting, a server that says goodbye may finish what it has begun, and a request
+that cannot be said leaves nothing behind.
 
 Source: RFC 9113; the settings are httpcore's, the windows those of Go's net/http.
 """
@@ -41,12 +42,40 @@ def _nobody() -> None:
     return
 
 
+class _Whole:
+    """The encoder of h2's, for heads that are good or bad as a whole.
+
+    h2 judges each header when it is encoded. Those before a bad one would be in our table and never in the server's,
+    which then reads something else, or an error, in every request that follows.
+    """
+
+    def __init__(self, encoder: Any) -> None:
+        self._encoder = encoder
+
+    def encode(self, headers: Any) -> bytes:
+        """Look at all headers, then encode them."""
+        return self._encoder.encode(list(headers))  # type: ignore[no-any-return]
+
+    @property
+    def header_table_size(self) -> int:
+        """What the server allows."""
+        return self._encoder.header_table_size  # type: ignore[no-any-return]
+
+    @header_table_size.setter
+    def header_table_size(self, size: int) -> None:
+        self._encoder.header_table_size = size
+
+
 class _Peer(h2.connection.H2Connection):
     """h2, except that a goodbye of the server does not end it, nor an answer of another length than was announced.
 
     h2 refuses every frame after GOAWAY, although the streams that it covers may still be answered (RFC 9113, 6.8), and
     takes a malformed answer for the end of the connection, although it is one of its stream (8.1.1).
     """
+
+    def __init__(self) -> None:
+        super().__init__(config=_CONFIG)
+        self.encoder = _Whole(self.encoder)  # type: ignore[assignment]
 
     def _receive_data_frame(self, frame: Any) -> tuple[list[Any], list[h2.events.Event]]:
         try:
@@ -91,7 +120,8 @@ class Conversation:
         self._goodbye: h2.events.ConnectionTerminated | None = None
         self._streams: dict[int, Stream] = {}
         self._touched: dict[Stream, None] = {}
-        self._h2 = _Peer(config=_CONFIG)
+        self._said = b""
+        self._h2 = _Peer()
         self._h2.local_settings = h2.settings.Settings(
             client=True,
             initial_values={
@@ -104,6 +134,11 @@ class Conversation:
         del self._h2.local_settings[_SETTINGS.ENABLE_CONNECT_PROTOCOL]  # some servers balk at it, httpcore found
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(CONNECTION_WINDOW - self._h2.inbound_flow_control_window)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is a stream that nobody has let go of."""
+        return bool(self._streams)
 
     def open(self, fields: Headers, ring: Callable[[], object], *, end: bool) -> Stream:
         """Begin a request with its head; ``end``: it has no body.
@@ -120,12 +155,15 @@ class Conversation:
         except (h2.exceptions.TooManyStreamsError, h2.exceptions.NoAvailableStreamIDError) as error:
             raise NotTaken(error) from error
         except h2.exceptions.ProtocolError as error:
-            self._forget(number)
+            self._unsay(number)
             raise httpcore.LocalProtocolError(error) from error
+        except BaseException:  # what h2 is not prepared for, such as a name that is empty
+            self._unsay(number)
+            raise
         stream = self._streams[number] = Stream(number, ring)
         stream.sent = end
         if number >= self._h2.HIGHEST_ALLOWED_STREAM_ID:
-            self._retire()
+            self.retire()
         return stream
 
     def greet(self, ring: Callable[[], object]) -> Stream:
@@ -207,22 +245,28 @@ class Conversation:
 
     def fail(self, error: Callable[[], Exception]) -> None:
         """End all streams, each with an error of its own, for the connection is broken."""
-        self._retire()
+        self.retire()
         self._broken = True
         for stream in self._streams.values():
             stream.fail(error())
             self._touched[stream] = None
 
+    def retire(self) -> None:
+        """Take no more requests; those that it has may go on."""
+        self._closing = True
+        self.capacity = 0
+
     def goodbye(self) -> None:
         """Say that nothing more will come from here."""
-        self._retire()
+        self.retire()
         if not self._broken:
             self._broken = True
             self._h2.close_connection()
 
     def outgoing(self) -> bytes:
         """Return what is to be sent now."""
-        return self._h2.data_to_send()
+        said, self._said = self._said, b""
+        return said + self._h2.data_to_send()
 
     def touched(self) -> list[Stream]:
         """Return the streams that have changed since this was asked last."""
@@ -230,9 +274,11 @@ class Conversation:
         self._touched.clear()
         return found
 
-    def _retire(self) -> None:
-        self._closing = True
-        self.capacity = 0
+    def _unsay(self, number: int) -> None:
+        """Forget a stream that the server has not heard of, without a word of that: it would end the connection."""
+        self._said = self.outgoing()
+        self._forget(number)
+        self._h2.data_to_send()
 
     def _forget(self, number: int) -> None:
         try:
@@ -248,8 +294,13 @@ class Conversation:
 
     def _answered(self, event: Any) -> None:
         stream = self._change(event.stream_id)
-        if stream is not None:
+        if stream is None:
+            return
+        try:
             stream.answer(event.headers)
+        except ValueError as error:
+            self._forget(stream.number)
+            stream.fail(httpcore.RemoteProtocolError(error))
 
     def _data(self, event: Any) -> None:
         stream = self._change(event.stream_id)
@@ -285,7 +336,7 @@ class Conversation:
     def _terminated(self, event: Any) -> None:
         """The server takes no more streams; those above the last one that it names it has not even looked at."""
         self._goodbye = event
-        self._retire()
+        self.retire()
         for stream in self._streams.values():
             if stream.number > event.last_stream_id:
                 stream.fail(NotTaken(event))

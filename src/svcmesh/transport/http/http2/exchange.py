@@ -53,10 +53,10 @@ class Exchange:
 
     def leave(self) -> None:
         """Let go of the stream, and cancel it where it is not complete; harmless the second time."""
-        if self.stream is not None and not self._left:
+        if self.stream is not None and not self._left and not self.link.inherited:
             self._left = True
             with self.link.lock:
-                self.link.conversation.release(self.stream)
+                self.link.release(self.stream)
                 self.link.flush()
 
     def drop(self) -> None:
@@ -83,6 +83,7 @@ class Exchange:
         end = not has_body(request.headers)
         self._whole = type(request.stream) is httpx.ByteStream
         self.stream = self.link.conversation.open(fields(request), self.ring, end=end)
+        self.link.asked()
         if end:
             self.link.flush()
         yield from ()

@@ -57,9 +57,17 @@ class Stream:
             self.failure = failure
 
     def answer(self, fields: Headers) -> None:
-        """Take the head of the answer, pseudo headers first."""
+        """Take the head of the answer, pseudo headers first.
+
+        Raises:
+            ValueError: it has no status.
+        """
+        said = None
         for name, value in fields:
             if name == b":status":
-                self.status = int(value)
+                said = value
             elif not name.startswith(b":"):
                 self.headers.append((name, value))
+        if said is None or not said.isdigit():
+            raise ValueError(f"an answer has {'no status' if said is None else f'the status {said!r}'}")
+        self.status = int(said)
