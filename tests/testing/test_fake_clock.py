@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import threading
+import time
+import types
 
 import pytest
 
 from svcmesh import ConfigError
 from svcmesh.core.clock import sleep_until
-from svcmesh.testing import FakeClock
+from svcmesh.testing import FakeClock, fake_clock
 
 NEVER = threading.Event()
 
@@ -135,6 +138,32 @@ def test_an_event_set_by_another_thread_ends_a_wait_before_time_moves():
     assert clock.wait(event, 1000) is True
     assert clock.now() == 0
     threads[0].join(30)
+
+
+def test_while_the_whole_process_is_stopped_nobody_is_quiet(monkeypatch):
+    """A busy machine stops it for seconds: whoever was on the way to a wait is as far as before."""
+    clock, event, looks = FakeClock(patience=5), threading.Event(), itertools.count()
+
+    def stopped_meanwhile():
+        look = next(looks)
+        if look == 20:
+            event.set()
+        return time.monotonic() + 1000 * (look > 10)
+
+    threads = in_threads(lambda: event.wait(30))
+    monkeypatch.setattr(fake_clock, "time", types.SimpleNamespace(monotonic=stopped_meanwhile))
+
+    assert clock.wait(event, 1000) is True
+    assert clock.now() == 0
+    threads[0].join(30)
+
+
+async def test_nor_are_coroutines_of_the_tests_own_loop(monkeypatch, worker):
+    clock, looks = FakeClock(patience=0.005), itertools.count()
+    monkeypatch.setattr(fake_clock, "time", types.SimpleNamespace(monotonic=lambda: 1000 * next(looks)))
+    await sleep_until(clock, 60)
+
+    assert next(looks) > 5
 
 
 def test_advance_lets_a_loop_of_another_thread_work_between_its_timers(worker):

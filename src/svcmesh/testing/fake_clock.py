@@ -6,7 +6,8 @@ microseconds and without a second thread. What "nothing else" means depends on w
 
 - The only Python thread blocks: nothing can happen, so time jumps at once.
 - There are other threads: some may be on their way to a wait of their own. Time jumps to the earliest instant that
-  anybody waits for when the clock has been left alone for ``patience`` real seconds.
+  anybody waits for when the clock has been left alone for ``patience`` real seconds. They are counted by short looks
+  at the clock: time in which the whole process is stopped, or waits for its turn on a busy machine, brings nobody on.
 - A coroutine on an ordinary loop waits, in the thread that made the clock: the same patience. Timers of other
   threads (the mesh's worker) never move time by themselves, or a heartbeat would make it run away.
 
@@ -55,7 +56,8 @@ class FakeClock(Kernel):
         self._lock = threading.Lock()
         self._changed = threading.Condition()
         self._blocked = 0
-        self._touched = time.monotonic()  # the last real instant at which anybody did something with the clock
+        self._looked = time.monotonic()  # the last real instant at which anybody looked whether it may jump
+        self._quiet = 0.0  # real seconds, as far as looks have seen them, since anybody did something with the clock
         self._home = threading.get_ident()
         self._owners: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
         self._home_timers: WeakSet[_HomeTimer] = WeakSet()
@@ -120,7 +122,7 @@ class FakeClock(Kernel):
     def at(self, when: float, callback: Callback) -> Scheduled:
         """Call ``callback`` at the instant ``when``, in the thread that moves the clock there."""
         with self._lock:
-            self._touched = time.monotonic()
+            self._touch()
             return super().at(when, callback)
 
     def next_at(self) -> float | None:
@@ -138,12 +140,12 @@ class FakeClock(Kernel):
         self._home_timers.add(timer)
         if self._pushed is None or self._pushed() is not loop:
             self._pushed = ref(loop)
-            loop.call_later(self._patience, self._push, loop)
+            loop.call_later(min(self._patience, GLANCE), self._push, loop)
         return timer
 
     def _take(self, limit: float) -> Callback | None:
         with self._lock:
-            self._touched = time.monotonic()
+            self._touch()
             return super()._take(limit)
 
     def _reach(self, instant: float) -> None:
@@ -160,21 +162,31 @@ class FakeClock(Kernel):
         if not self.autojump:
             return False
         with self._lock:
-            alone = threading.active_count() == 1
-            if not alone and time.monotonic() - self._touched < self._patience:
+            if threading.active_count() > 1 and not self._is_quiet():
                 return False
-            self._touched = time.monotonic()
+            self._touch()
             callback = super()._take(float("inf"))
         if callback is None:
             return False
         callback()
         return True
 
+    def _touch(self) -> None:
+        self._looked = time.monotonic()
+        self._quiet = 0.0
+
+    def _is_quiet(self) -> bool:
+        """Look once more, and return whether looks have seen enough quiet by now."""
+        now = time.monotonic()
+        self._quiet += min(now - self._looked, GLANCE)  # more is a process that was stopped, or in a queue
+        self._looked = now
+        return self._quiet >= self._patience
+
     def _push(self, loop: asyncio.AbstractEventLoop) -> None:
         """Jump on behalf of the coroutines of the home thread, as long as any of them waits for the clock."""
         if any(timer.pending and timer.loop is loop for timer in self._home_timers):
             self._jump()
-            loop.call_later(self._patience, self._push, loop)
+            loop.call_later(min(self._patience, GLANCE), self._push, loop)
         else:
             self._pushed = None
 
