@@ -55,6 +55,26 @@ def test_unhealthy_ones_are_shown_as_what_they_are(capsys: Said) -> None:
     }
 
 
+def test_what_the_environment_sends_elsewhere_is_looked_for_there(
+    tmp_path: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a program in the same shell."""
+    (tmp_path / "mapping.json").write_text('{"orders": ["a:1"], "billing": ["b:1"]}')
+    uri = f"file://{tmp_path}/mapping.json"
+    monkeypatch.setenv("SVCMESH_OVERRIDES", f"orders=127.0.0.1:8080;stock=file://{tmp_path}/mapping.json")
+
+    assert main(["resolve", "--json", uri, "orders"]) == 0
+    said = capsys.readouterr()
+    assert [json.loads(row)["address"] for row in said.out.splitlines()] == ["127.0.0.1:8080"]
+    assert said.err == "svcmesh resolve: SVCMESH_OVERRIDES sends 'orders' elsewhere; this is what is there\n"
+    assert main(["resolve", "--json", uri, "billing"]) == 0
+    said = capsys.readouterr()
+    assert ([json.loads(row)["address"] for row in said.out.splitlines()], said.err) == (["b:1"], "")
+    monkeypatch.setenv("SVCMESH_OVERRIDES", "orders")
+    assert main(["resolve", uri, "orders"]) == 2
+    assert "SVCMESH_OVERRIDES is a list of" in capsys.readouterr().err
+
+
 def test_no_endpoints_is_a_status_and_says_which_services_there_are(tmp_path: Path, capsys: Said) -> None:
     (tmp_path / "mapping.json").write_text('{"orders": ["a:1"], "billing": ["b:1"]}')
 

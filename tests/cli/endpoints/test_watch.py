@@ -67,6 +67,19 @@ def test_changes_are_lines_as_they_come(tmp_path: Path) -> None:
         assert happened() == ("removed", "10.0.0.1:80")
 
 
+def test_what_the_environment_sends_elsewhere_is_followed_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mesh.json").write_text('{"orders": ["10.0.0.1:80"]}')
+    monkeypatch.setenv("SVCMESH_OVERRIDES", "orders=127.0.0.1:8080")
+    with watching("--json", f"file://{tmp_path}/mesh.json", "orders") as process:
+        assert process.stdout is not None
+        warning, added = (json.loads(process.stdout.readline()) for _ in range(2))
+
+    assert (warning["event"], "SVCMESH_OVERRIDES sends 'orders'" in warning["error"]) == ("warning", True)
+    assert (added["event"], added["endpoint"]["address"]) == ("added", "127.0.0.1:8080")
+
+
 def test_people_read_them_too(tmp_path: Path) -> None:
     with watching("static://10.0.0.1:80") as process:
         assert process.stdout is not None
