@@ -60,6 +60,7 @@ def test_good(text, parsed):
         ("unix:", "absolute"),
         ("unix:app.sock", "absolute"),
         ("unix:/a\0b", "absolute"),
+        ("unix:/a\ud800", "no text"),
     ],
 )
 def test_bad(text, says):

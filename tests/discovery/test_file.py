@@ -177,14 +177,14 @@ def test_a_file_that_just_changed_is_read_again_less_often_than_it_is_looked_at(
     """It may be a large one, and its time stamp says already that nothing has happened, if it is not too coarse."""
     file = tmp_path / "x.json"
     file.write_text('["a:1"]')
-    reads, read = [], file_watched._read
+    reads, read = [], file_watched.read_regular
 
-    def counted(path):
+    def counted(path, *args, **more):
         reads.append(path)
-        return read(path)
+        return read(path, *args, **more)
 
     async def script(sleep):
-        monkeypatch.setattr(file_watched, "_read", counted)
+        monkeypatch.setattr(file_watched, "read_regular", counted)
         await sleep(30)
 
     assert watched(file, script) == [["a:1"]]

@@ -9,7 +9,8 @@ import pytest
 
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery import private_directory
-from svcmesh.discovery.private_directory import Role, check_private, make_private, read_regular, write_atomically
+from svcmesh.discovery.private_directory import Role, check_private, make_private, write_atomically
+from svcmesh.discovery.regular_file import read_regular
 
 ROLE = Role("registry directory", "SVCMESH_LOCAL_DIR")
 
@@ -142,30 +143,3 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
 
     assert seen
     assert seen <= contents
-
-
-@pytest.mark.parametrize("kind", ["fifo", "symlink", "directory", "socket"])
-def test_only_regular_files_are_read_and_none_is_waited_for(tmp_path, kind, monkeypatch):
-    import socket
-
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "real").write_text("x")
-    match kind:
-        case "fifo":
-            os.mkfifo("it")
-        case "symlink":
-            (tmp_path / "it").symlink_to("real")
-        case "directory":
-            (tmp_path / "it").mkdir()
-        case "socket":
-            with socket.socket(socket.AF_UNIX) as server:
-                server.bind("it")
-
-    with pytest.raises(ValueError, match="not a regular file"):
-        read_regular("it", 100)
-
-
-def test_a_large_file_is_read_no_further_than_asked(tmp_path):
-    (tmp_path / "x").write_bytes(b"x" * 1000)
-
-    assert len(read_regular(str(tmp_path / "x"), 100)) == 101

@@ -114,7 +114,11 @@ def _unix(text: str) -> Address:
     path = "/" + path.lstrip("/") if path.startswith("//") else path
     if not path.startswith("/") or path.endswith("/") or "\0" in path:
         raise ConfigError(f"address {text!r}: a unix socket needs an absolute path, as in 'unix:/run/app.sock'")
-    if len(os.fsencode(path)) > LONGEST_PATH:
+    try:
+        length = len(os.fsencode(path))
+    except UnicodeEncodeError:  # half of a surrogate pair, as JSON may hold one: no file is called so
+        raise ConfigError(f"address {text!r}: the path of a unix socket is no text") from None
+    if length > LONGEST_PATH:
         raise ConfigError(f"address {text!r}: the path of a unix socket has at most {LONGEST_PATH} bytes")
     return Address("", 0, path)
 

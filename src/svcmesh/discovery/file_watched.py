@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
-import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Generic, TypeVar
 from svcmesh.core.clock import Clock, Timer
 from svcmesh.core.emit import Emit, silent
 from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery.regular_file import read_regular
 
 T = TypeVar("T")
 
@@ -133,7 +132,10 @@ class WatchedFile(Generic[T]):
             elif now - self._changed > _SETTLE or now - self._read_at < SELDOM:
                 return
             self._read_at = now
-            self._take(_read(self._path))
+            content = read_regular(str(self._path), LARGEST, follow=True)
+            if len(content) > LARGEST:
+                raise DiscoveryError(f"{self._path} is larger than {LARGEST} bytes")
+            self._take(content)
         except OSError as error:
             self._lose(f"cannot read {self._path}: {error.strerror}")
         except DiscoveryError as error:
@@ -191,16 +193,3 @@ class WatchedFile(Generic[T]):
 
     def _lose(self, error: str) -> None:
         self._error, self._mark, self._digest = error, (), b""
-
-
-def _read(path: Path) -> bytes:
-    """Read a regular file; a FIFO or a device would block, or never end."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise DiscoveryError(f"{path} is not a regular file")
-    with os.fdopen(descriptor, "rb") as file:
-        content = file.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise DiscoveryError(f"{path} is larger than {LARGEST} bytes")
-    return content

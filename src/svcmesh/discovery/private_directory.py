@@ -7,7 +7,6 @@ is stopped while it holds one would stop all others. Every change is one rename 
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -110,23 +109,3 @@ def write_atomically(directory: str, name: str, content: bytes, mtime_ns: int, *
         Path(temporary).unlink()
         raise
     return inode
-
-
-def read_regular(name: str, most: int, directory: int | None = None) -> bytes:
-    """Return up to ``most`` + 1 bytes of a regular file; it neither follows a symlink nor waits for a FIFO's writer.
-
-    Raises:
-        ValueError: not a regular file. OSError: it is gone, or may not be read.
-    """
-    try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-    except OSError as error:
-        if error.errno in {errno.ELOOP, errno.ENXIO}:  # a symlink, a socket
-            raise ValueError("not a regular file") from None
-        raise
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("not a regular file")
-        return os.read(descriptor, most + 1)
-    finally:
-        os.close(descriptor)

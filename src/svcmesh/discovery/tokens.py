@@ -6,14 +6,14 @@ A token is never repeated, whatever is wrong with it.
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
-
 from svcmesh.core.errors import ConfigError, DiscoveryError
+from svcmesh.discovery.regular_file import read_regular
 
 LONGEST = 16_384
 """Characters that a token may have."""
+
+ADVICE = "it has to be a regular file that this process may read, each time anew"
+"""What helps where a secret's file cannot be read."""
 
 
 def check_token(token: str, whose: str, where: str, kind: type[ConfigError | DiscoveryError] = ConfigError) -> None:
@@ -29,26 +29,9 @@ def token_in(file: str, whose: str) -> str:
         DiscoveryError: the file cannot be read, or holds no token.
     """
     try:
-        content = read_now(file, LONGEST + 2)
+        content = read_regular(file, LONGEST + 1, follow=True)
     except OSError as error:
-        raise DiscoveryError(f"cannot read {whose} token from {file}: {error.strerror}") from None
+        raise DiscoveryError(f"cannot read {whose} token from {file}: {error.strerror}; {ADVICE}") from None
     token = content.decode("ascii", errors="replace").strip()
     check_token(token, whose, f"the file {file}", DiscoveryError)
     return token
-
-
-def read_now(file: str, most: int) -> bytes:
-    """Return up to ``most`` bytes of a regular file, without waiting for anybody who writes.
-
-    Raises:
-        OSError: it cannot be read, or is of another kind.
-    """
-    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        kind = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(kind):
-            what = "a directory" if stat.S_ISDIR(kind) else "not a regular file"
-            raise OSError(errno.EINVAL, f"it is {what}, and read again and again")
-        return os.read(descriptor, most)
-    finally:
-        os.close(descriptor)

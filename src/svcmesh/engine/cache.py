@@ -27,9 +27,9 @@ from svcmesh.discovery.private_directory import (
     Role,
     check_private,
     make_private,
-    read_regular,
     write_atomically,
 )
+from svcmesh.discovery.regular_file import read_regular
 from svcmesh.engine.aside import Aside
 
 MAX_AGE = 86_400.0

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.discovery.environment import certificate_and_key, flag, server_at
 from svcmesh.discovery.lines import Server
+from svcmesh.discovery.regular_file import read_regular
 from svcmesh.discovery.tls import Tls
-from svcmesh.discovery.tokens import read_now
+from svcmesh.discovery.tokens import ADVICE
 from svcmesh.discovery.uri_parts import Uri, decoded
 
 DEFAULT = "127.0.0.1:2379"
@@ -44,9 +45,10 @@ class Credentials:
         if self.password_file is None:
             return self.password
         try:
-            content = read_now(self.password_file, _LONGEST_PASSWORD + 1)
+            content = read_regular(self.password_file, _LONGEST_PASSWORD, follow=True)
         except OSError as error:
-            raise DiscoveryError(f"cannot read etcd's password from {self.password_file}: {error.strerror}") from None
+            told = f"cannot read etcd's password from {self.password_file}: {error.strerror}; {ADVICE}"
+            raise DiscoveryError(told) from None
         if len(content) > _LONGEST_PASSWORD:
             raise DiscoveryError(f"{self.password_file} is too large for a password")
         return content.decode("utf-8", errors="replace").rstrip("\r\n")

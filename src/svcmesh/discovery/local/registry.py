@@ -26,7 +26,8 @@ from svcmesh.discovery.local.rounds import Rounds
 from svcmesh.discovery.local.scan import SUFFIX, Scan
 from svcmesh.discovery.local.tombstone import bury, sweep, tombstone_of
 from svcmesh.discovery.names import quote_name, unquote_name
-from svcmesh.discovery.private_directory import ATTEMPTS, check_private, make_private, read_regular, write_atomically
+from svcmesh.discovery.private_directory import ATTEMPTS, check_private, make_private, write_atomically
+from svcmesh.discovery.regular_file import read_regular
 
 _registries = count()
 _editions = count(os.getpid())

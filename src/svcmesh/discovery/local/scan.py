@@ -24,7 +24,8 @@ from svcmesh.discovery.local.directory import REGISTRY, remove_exactly, remove_i
 from svcmesh.discovery.local.record import Record, boot_id, decode, edition, stamped_at
 from svcmesh.discovery.local.tombstone import KEPT, is_tombstone, proves, tombstone_of
 from svcmesh.discovery.names import quote_name
-from svcmesh.discovery.private_directory import TEMPORARY, check_private, read_regular
+from svcmesh.discovery.private_directory import TEMPORARY, check_private
+from svcmesh.discovery.regular_file import read_regular
 
 SUFFIX = ".json"
 GRACE = 60.0
