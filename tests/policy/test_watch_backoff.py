@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery.pace import SLOWLY
 from svcmesh.policy.watch_backoff import WATCHES, WatchBackoff, told_wait
 
 CLIENTS = 1000
@@ -48,6 +49,14 @@ def test_who_is_told_to_wait_waits_for_that_and_then_for_a_moment_of_his_own(tol
     waits = [WATCHES.seconds(1, Fixed(number), answered=answered, told=told) for number in (0.0, 1.0)]
 
     assert waits == [earliest, latest]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+@pytest.mark.parametrize("failures", [1, 2, 9])
+def test_what_only_people_can_mend_is_asked_again_within_the_cap(failures, answered):
+    waits = [WATCHES.seconds(failures, Fixed(number), answered=answered, told=SLOWLY) for number in (0.0, 0.5, 1.0)]
+
+    assert all(SLOWLY <= wait <= WATCHES.cap for wait in waits)
 
 
 def test_who_is_told_again_and_again_keeps_his_moment():
@@ -98,7 +107,7 @@ def test_so_it_is_with_those_who_began_while_it_was_away(away):
     assert busiest(arrivals(away, answered=False)) <= CLIENTS // 20
 
 
-@pytest.mark.parametrize("told", [0.0, 1.0, 5.0, 60.0])
+@pytest.mark.parametrize("told", [0.0, SLOWLY, 5.0, 60.0])
 @pytest.mark.parametrize("away", [0.5, 2.0, 7.0, 30.0])
 def test_so_it_is_with_those_who_were_all_told_the_same(away, told):
     """That they are asked too much, or that a token has lost its rights."""

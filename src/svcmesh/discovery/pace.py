@@ -10,6 +10,10 @@ from __future__ import annotations
 from svcmesh.balance.picker import Rng
 from svcmesh.core.clock import Clock, sleep_until
 
+SLOWLY = 1.0
+"""Seconds after which something is asked again that only people can mend: a token, a right, a wrong name. All who are
+told so spread from there to 5 s (`svcmesh.policy.watch_backoff`), the cap of all waits that no registry asks for."""
+
 SPREAD = 4.0
 """Seconds over which clients come back to a registry that was restarted."""
 

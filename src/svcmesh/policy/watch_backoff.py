@@ -8,7 +8,8 @@ A registry that is restarted loses thousands of clients in one moment, and whoev
 - Later waits are about as long as the cap, so that nobody leaves that moment. Waits of any length, again and again,
   are half as long: more than one in twenty of a thousand clients would then meet within a tenth of a second.
 - Who is told when to come back (``Retry-After``, a token that was refused) is told the same as all the others. So he
-  takes a moment of his own after that, and no longer one for each failure.
+  takes a moment of his own after that, and no longer one for each failure. That is within the cap, too, unless the
+  registry itself asks for more than a second: nobody is to come earlier than he was told.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _AFTER_TOLD = 0.8  # part of the cap over which those spread who were told the s
 class WatchBackoff:
     """Waits of at most ``cap`` seconds; the first one of a client that was never answered is at most ``base``.
 
-    Only who is told to wait waits longer: for what he is told, ``cap`` at most, and up to 0.8 times ``cap`` more.
+    Only who is told to wait for more than 0.2 times ``cap`` may wait longer: for what he is told, ``cap`` at most, and
+    up to 0.8 times ``cap`` more.
     """
 
     base: float

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from svcmesh.discovery.consul.errors import Broken, Busy, Denied, Refused, Strange, Unknown, error_of
+from svcmesh.discovery.pace import SLOWLY
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_the_kind_follows_from_status_and_text(status, text, kind):
 
 
 def test_people_have_to_mend_rights_so_it_is_asked_slowly():
-    assert error_of(403, b"ACL not found", asked="x").retry_after == 5.0
+    assert error_of(403, b"ACL not found", asked="x").retry_after == SLOWLY
     assert error_of(500, b"No cluster leader", asked="x").retry_after is None
     assert error_of(429, b"", asked="x", retry_after="3").retry_after == 3.0
     assert error_of(429, b"", asked="x", retry_after="soon").retry_after is None

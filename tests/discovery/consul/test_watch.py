@@ -18,7 +18,7 @@ from svcmesh.discovery.consul.entries import Reading
 from svcmesh.discovery.consul.errors import Denied, Unknown, Unreachable
 from svcmesh.discovery.consul.question import Question
 from svcmesh.discovery.consul.watch import Surface, index_of, poll_query, watch_service
-from svcmesh.discovery.pace import SPREAD
+from svcmesh.discovery.pace import SLOWLY, SPREAD
 from svcmesh.testing.sim import run, virtual_clock
 
 
@@ -241,7 +241,7 @@ def test_a_list_from_which_rights_took_everything_is_no_empty_service():
     assert found == [(0, [1])]
     assert isinstance(error, Denied)
     assert "service:read" in str(error)
-    assert error.retry_after == 5.0
+    assert error.retry_after == SLOWLY
 
 
 def test_a_list_from_which_rights_took_something_is_what_is_left():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from svcmesh.discovery.etcd import errors
 from svcmesh.discovery.etcd.errors import EtcdError, error_of
+from svcmesh.discovery.pace import SLOWLY
 
 
 def told(code, text):
@@ -54,7 +55,7 @@ def test_an_error_says_what_was_asked_and_what_to_do():
 
 
 def test_what_only_people_can_mend_is_asked_again_slowly():
-    assert error_of(403, told(7, "etcdserver: permission denied"), asked="x").retry_after == 5.0
+    assert error_of(403, told(7, "etcdserver: permission denied"), asked="x").retry_after == SLOWLY
     assert error_of(503, told(14, "etcdserver: no leader"), asked="x").retry_after is None
 
 

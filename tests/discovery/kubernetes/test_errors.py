@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svcmesh.discovery.kubernetes.errors import Gone, KubernetesError, error_in, error_of
+from svcmesh.discovery.pace import SLOWLY
 from tests.servers.kubernetes.objects import EXPIRED_PAGE, UNAUTHORIZED, forbidden, status
 
 
@@ -19,16 +20,16 @@ def of(code, body=b"", **more):
 @pytest.mark.parametrize(
     ("error", "told", "wait"),
     [
-        (of(401, UNAUTHORIZED), "list x answered 401: Unauthorized; the token is unknown or expired", 5.0),
-        (of(403, forbidden("watch", "prod")), "verbs list and watch on endpointslices in the API group", 5.0),
-        (of(403, forbidden("watch", "prod")), 'cannot watch resource "endpointslices"', 5.0),
-        (of(404, b"404 page not found\n"), "404: 404 page not found; is that the address of a Kubernetes API", 5.0),
+        (of(401, UNAUTHORIZED), "list x answered 401: Unauthorized; the token is unknown or expired", SLOWLY),
+        (of(403, forbidden("watch", "prod")), "verbs list and watch on endpointslices in the API group", SLOWLY),
+        (of(403, forbidden("watch", "prod")), 'cannot watch resource "endpointslices"', SLOWLY),
+        (of(404, b"404 page not found\n"), "404: 404 page not found; is that the address of a Kubernetes API", SLOWLY),
         (of(429, b"Too many requests\n", retry_after="3"), "429: Too many requests", 3.0),
         (of(429, status(429, "TooManyRequests", "x", retryAfterSeconds=7)), "429: x", 7.0),
         (of(500, status(500, "", "etcdserver: leader changed")), "500: etcdserver: leader changed", None),
         (of(503, b""), "list x answered 503", None),
-        (of(302, b""), "redirects are not followed", 5.0),
-        (of(400, status(400, "BadRequest", "a\nb")), "400: a b", 5.0),
+        (of(302, b""), "redirects are not followed", SLOWLY),
+        (of(400, status(400, "BadRequest", "a\nb")), "400: a b", SLOWLY),
         (of(500, b"x" * 5000), "500: " + "x" * 300, None),
     ],
 )

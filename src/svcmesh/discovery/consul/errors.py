@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.lines import seconds_of
-
-SLOWLY = 5.0
-"""Seconds after which something is asked again that only people can mend: a token, a wrong request."""
+from svcmesh.discovery.pace import SLOWLY
 
 _SHOWN = 200  # characters of an answer that an error shows
 _UNKNOWN = ("unknown check", "unknown service", "does not have associated ttl", "unable to find checkid")

@@ -21,8 +21,9 @@ import json
 
 from svcmesh.discovery.consul.client import Answer, Client
 from svcmesh.discovery.consul.entries import decode_allowed, decode_nodes, decode_services
-from svcmesh.discovery.consul.errors import SLOWLY, Denied, Unknown
+from svcmesh.discovery.consul.errors import Denied, Unknown
 from svcmesh.discovery.consul.question import Question
+from svcmesh.discovery.pace import SLOWLY
 
 _SOME_MAY_BE_EMPTY = frozenset({"ns", "partition", "peer", "sg"})
 

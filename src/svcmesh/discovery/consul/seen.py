@@ -17,9 +17,10 @@ from cachetools import LRUCache
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.discovery.consul.client import Answer, Client
 from svcmesh.discovery.consul.entries import Entries
-from svcmesh.discovery.consul.errors import SLOWLY, Denied
+from svcmesh.discovery.consul.errors import Denied
 from svcmesh.discovery.consul.question import Question
 from svcmesh.discovery.consul.rights import allowed, check_seen, unsure
+from svcmesh.discovery.pace import SLOWLY
 
 REMEMBERED = 1024
 """Services whose last list is remembered, from one watch to the next."""

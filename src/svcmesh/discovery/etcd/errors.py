@@ -13,9 +13,7 @@ import json
 from typing import Any
 
 from svcmesh.core.errors import DiscoveryError
-
-SLOWLY = 5.0
-"""Seconds after which something is asked again that only people can mend: a password, a permission."""
+from svcmesh.discovery.pace import SLOWLY
 
 _SHOWN = 200  # characters of an answer that an error shows
 _UNAUTHENTICATED = 16

@@ -14,7 +14,8 @@ from weakref import WeakKeyDictionary
 from svcmesh.core.clock import Clock
 from svcmesh.discovery.etcd.address import Credentials
 from svcmesh.discovery.etcd.answers import decode_token
-from svcmesh.discovery.etcd.errors import SLOWLY, Denied, NoUsers
+from svcmesh.discovery.etcd.errors import Denied, NoUsers
+from svcmesh.discovery.pace import SLOWLY
 
 PATH = "/v3/auth/authenticate"
 

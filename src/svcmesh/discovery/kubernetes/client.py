@@ -15,9 +15,10 @@ from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.elements import Known
 from svcmesh.discovery.kubernetes.access import Access
 from svcmesh.discovery.kubernetes.answers import Event, Page, decode_event, decode_page
-from svcmesh.discovery.kubernetes.errors import SLOWLY, KubernetesError, Unreachable, error_of
+from svcmesh.discovery.kubernetes.errors import KubernetesError, Unreachable, error_of
 from svcmesh.discovery.kubernetes.slices import SERVICE_LABEL
 from svcmesh.discovery.lines import Ask, Lines, NoAnswer, Reply, Unfit, body_of, check_json, headers_of, without
+from svcmesh.discovery.pace import SLOWLY
 
 PAGE = 100
 """Slices that are asked for at a time: at most 100 endpoints each, unless somebody has raised that."""

@@ -18,8 +18,8 @@ from typing import NamedTuple
 from svcmesh.core.address import check_address, join_address
 from svcmesh.core.endpoint import Endpoint, assembled, locality_of
 from svcmesh.core.errors import ConfigError, DiscoveryError
-from svcmesh.discovery.kubernetes.errors import SLOWLY
 from svcmesh.discovery.kubernetes.slices import Entry, Port, Slice
+from svcmesh.discovery.pace import SLOWLY
 from svcmesh.discovery.reach import has_route, reachable
 
 _SHOWN = 10  # ports that an error names

@@ -12,9 +12,7 @@ from typing import Any
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.kubernetes.slices import mapping, text
 from svcmesh.discovery.lines import seconds_of
-
-SLOWLY = 5.0
-"""Seconds after which something is asked again that only people can mend: a right, a wrong name."""
+from svcmesh.discovery.pace import SLOWLY
 
 _SHOWN = 300  # characters of a message that an error shows
 _LONGEST = 86_400.0  # seconds that a server may ask us to wait

@@ -26,9 +26,9 @@ from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.elements import Known
 from svcmesh.discovery.kubernetes.answers import Event
 from svcmesh.discovery.kubernetes.client import PAGE, Client, Scope
-from svcmesh.discovery.kubernetes.errors import SLOWLY, Gone, Unreachable
+from svcmesh.discovery.kubernetes.errors import Gone, Unreachable
 from svcmesh.discovery.kubernetes.slices import Slice
-from svcmesh.discovery.pace import Bucket, spread
+from svcmesh.discovery.pace import SLOWLY, Bucket, spread
 
 MOST_SLICES = 20_000
 """Slices that one list may have: two million endpoints. A server that never ends a list is stopped there."""

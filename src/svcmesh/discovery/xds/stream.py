@@ -23,6 +23,7 @@ from threading import Semaphore, Thread
 from typing import TYPE_CHECKING
 
 from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery.pace import SLOWLY
 from svcmesh.discovery.xds.bootstrap import Server
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 LARGEST = 64 * 1024 * 1024
 """Bytes that a response may have."""
-
-SLOWLY = 5.0
-"""Seconds after which something is asked again that only people can mend: a right, a wrong address."""
 
 _UNREAD = 2  # responses that may wait for the loop; more stay with gRPC, which lets the control plane wait
 _UNSENT = 10_000  # requests that may wait for a control plane that does not read
