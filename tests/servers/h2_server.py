@@ -4,6 +4,7 @@
 /upload      how much came, and its sum           /trailers     a body and trailers
 /early       413 before the body has come         /echo…        the path and the authority, as any other path
 /stats       what it has seen so far              /mute         a head, and nothing after it
+/after/x     answers once somebody has asked for /x
 /refuse…     refuses the stream the first time    /reset/8      resets the stream with this code
 /cut         half of a body, then a reset         /ping         pings, and answers when the client has
 /goaway      says goodbye, and answers            /above…       the first time, says goodbye to what is above the
@@ -22,7 +23,7 @@ import json
 import os
 import ssl
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 import h2.config
@@ -35,6 +36,7 @@ from hyperframe.frame import GoAwayFrame
 
 SEEN: Counter[str] = Counter()
 PATHS: Counter[str] = Counter()
+ASKED: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
 
 class Connection:
@@ -94,6 +96,7 @@ class Connection:
     async def answer(self, stream: int, headers: dict[str, str]) -> None:
         path = headers[":path"]
         PATHS[path] += 1
+        ASKED[path].set()
         SEEN["open"] += 1
         self.open += 1
         SEEN["most"] = max(SEEN["most"], self.open)
@@ -121,6 +124,10 @@ class Connection:
     async def do_slow(self, stream: int, how: str) -> None:
         await asyncio.sleep(float(how or 0.5))
         await self.say(stream, {"path": f"/slow/{how}", "authority": ""})
+
+    async def do_after(self, stream: int, how: str) -> None:
+        await ASKED[f"/{how}"].wait()
+        await self.say(stream, {"path": f"/after/{how}", "authority": ""})
 
     async def do_bytes(self, stream: int, how: str) -> None:
         await self.say(stream, None, bytes(range(256)) * (int(how) // 256) + bytes(int(how) % 256))

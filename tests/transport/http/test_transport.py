@@ -267,17 +267,21 @@ def test_waiting_for_a_connection_until_the_time_is_over_is_our_deadline(caller:
     late, words = svcmesh.DeadlineExceeded, f"service 'orders' at {servers[0].address}"
     limits = httpx.Limits(max_connections=1)
     with (
-        alone(servers[0].address, Policy(timeout=0.7)) as mesh,
+        alone(servers[0].address, Policy()) as mesh,
         caller(mesh.service("orders"), limits=limits) as client,
     ):
         if type(client) is Caller:
-            with client.client.stream("GET", "/chunks/3"), pytest.raises(late, match=words) as caught:
+            with (
+                client.client.stream("GET", "/chunks/3"),
+                pytest.raises(late, match=words) as caught,
+                svcmesh.deadline(0.7),
+            ):
                 client.get("/echo")
         else:
 
             async def check() -> pytest.ExceptionInfo[svcmesh.DeadlineExceeded]:
                 async with client.async_client.stream("GET", "/chunks/3"):  # type: ignore[attr-defined]
-                    with pytest.raises(late, match=words) as caught:
+                    with pytest.raises(late, match=words) as caught, svcmesh.deadline(0.7):
                         await client.async_client.get("/echo")  # type: ignore[attr-defined]
                 return caught
 

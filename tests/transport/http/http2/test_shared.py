@@ -218,7 +218,7 @@ def test_limits_hold_for_connections(caller: Colour, narrow: HttpServer) -> None
         hurried = PLAIN | {"timeout": httpx.Timeout(10, pool=0.05)}
         with caller(service, **hurried, limits=limits) as client:
             client.get("/echo")
-            answers = together(client, ["/slow/1"] * 3)
+            answers = together(client, ["/slow/2"] * 3)
             assert sorted(type(answer).__name__ for answer in answers) == ["PoolTimeout", "Response", "Response"]
 
 
@@ -245,7 +245,8 @@ def test_a_connection_that_was_waited_for_in_vain_gets_no_more(
     async def program() -> None:
         async with orders.http_async_client(**PLAIN) as client:
             before = (await client.get("/stats")).json()["connections"]
-            sibling = asyncio.create_task(client.get("/slow/0.5"))
+            word = f"at-last/{given_up.replace(' ', '-')}"
+            sibling = asyncio.create_task(client.get(f"/after/{word}"))
             if given_up == "in time":
                 with pytest.raises(httpx.ReadTimeout):
                     await client.get("/slow/9", timeout=httpx.Timeout(10, read=0.1))
@@ -257,6 +258,7 @@ def test_a_connection_that_was_waited_for_in_vain_gets_no_more(
                 del response
                 gc.collect()
             assert (await client.get("/stats")).json()["connections"] == before + 1
+            await client.get(f"/{word}")
             assert (await sibling).status_code == 200
             assert pool_of(client).opened == 1
 
