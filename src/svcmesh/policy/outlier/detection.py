@@ -45,7 +45,7 @@ class OutlierDetection:
         success_rate_minimum_hosts: endpoints with enough requests below which rates are not compared, at least 0; 5.
         success_rate_request_volume: requests to an endpoint in an interval that are enough, at least 0; 100.
         failure_percentage_threshold: share of failures, in percent, that ejects; more than 0, at most 100; default
-            85; None: not by share.
+            85; None: not by share. gRPC's reading has 0, too: any failure.
         failure_percentage_request_volume: requests to the endpoint in the interval below which no share counts; at
             least 1; default 20 (Envoy: 50).
         failure_percentage_minimum_hosts: endpoints with that many requests below which no share counts, at least 0
@@ -125,7 +125,8 @@ class OutlierDetection:
         for field in ("success_rate_stdev_factor", "success_rate_minimum_hosts", "success_rate_request_volume"):
             _check_whole(field, getattr(self, field), 0)
         threshold = self.failure_percentage_threshold
-        if threshold is not None and checks.between("failure_percentage_threshold", threshold, 0, 100) == 0:
+        least = threshold is not None and checks.between("failure_percentage_threshold", threshold, 0, 100) == 0
+        if least and self.reading != "grpc":  # to which it must be exceeded, so that 0 is any failure
             raise ConfigError("failure_percentage_threshold must be more than 0; None turns it off")
         checks.whole("failure_percentage_request_volume", self.failure_percentage_request_volume, 1)
         _check_whole("failure_percentage_minimum_hosts", self.failure_percentage_minimum_hosts, 0)
