@@ -56,12 +56,18 @@ def test_several_values_of_a_header_count_in_no_order() -> None:
         (b'user="7"', b"7"),
         (b"user=7=8", b"7=8"),
         (b"user=7; user=8", b"7"),
+        (b"user; user=7", b"7"),
+        (b"user=7 ; b=2", b"7 "),
+        (b" user=7\t", b"7"),
+        (b"user =7", None),
+        (b"a=1;\tuser=7", None),
         (b"user=", None),
         (b"users=7", None),
         (b"user", None),
     ],
 )
 def test_a_cookie_is_found_among_others(sent: bytes, found: bytes | None) -> None:
+    """As Envoy takes them apart: what is no cookie is passed over, and only blanks before a name are no part of one."""
     assert key_of([Cookie("user")], Request(("cookie", sent))) == (None if found is None else hash_key(found))
 
 

@@ -49,6 +49,28 @@ def test_answers_say_who_gave_them(state, header):
     assert state.header(ADDRESS) == header
 
 
+PATHS = ["/", "/foo", "/bar", "/foo/", "/foo/bar", "/foo#bar", "/foo?bar", "/foobar"]
+
+
+@pytest.mark.parametrize(
+    ("path", "covered"),
+    [
+        ("", PATHS),
+        ("/", PATHS),
+        ("/foo/", ["/foo/", "/foo/bar"]),
+        ("/foo", ["/foo", "/foo/", "/foo/bar", "/foo#bar", "/foo?bar"]),
+    ],
+)
+def test_a_cookie_counts_at_its_path_and_below(path, covered):
+    """Envoy, cookie_test.cc, SessionStatePathMatchTest."""
+    state = CookieBasedSessionState("sid", path)
+    for asked in PATHS:
+        request = Request((":path", asked.encode()), ("cookie", b"sid=" + ENVOYS))
+        assert state.covers(request) == (asked in covered)
+        assert state.address_of(request) == (ADDRESS if asked in covered else None)
+    assert HEADER.covers(Request())
+
+
 @pytest.mark.parametrize(
     "value",
     [b"", b"!", b"MTAuMC4wLjE6ODA4MA", b"MTAuMC4w LjE6ODA4MA==", "é".encode()]

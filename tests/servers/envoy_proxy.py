@@ -1,7 +1,8 @@
 """A real Envoy as a proxy: what it does with calls is compared with what svcmesh does with the same ones.
 
 Every cluster is a configuration to compare. A request says with headers which cluster it is for (``x-cluster``), to
-which host it goes (``x-endpoint``, as a header of a session; else Envoy chooses), and what its key is (``x-key``).
+which host it goes (``x-endpoint``, as a header of a session; else Envoy chooses), and what its key is (``x-key``, or by
+the policies that ``x-policy`` names).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class EnvoyProxy(Envoy):
     Args:
         directory: for its files. clusters: as of `cluster`.
         subsets: what the metadata of hosts must have for requests whose ``x-subset`` says so, by that.
+        policies: what the key is made of for requests whose ``x-policy`` says so, by that.
         zone, own: where it is, and the cluster that it belongs to itself.
     """
 
@@ -50,6 +52,7 @@ class EnvoyProxy(Envoy):
         clusters: Sequence[dict[str, Any]],
         subsets: Mapping[str, Mapping[str, str]] | None = None,
         *,
+        policies: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
         zone: Locality | None = None,
         own: str = "",
     ) -> None:
@@ -59,7 +62,7 @@ class EnvoyProxy(Envoy):
         super().__init__(
             directory,
             clusters=list(clusters),
-            listeners=[_listener(subsets or {})],
+            listeners=[_listener(subsets or {}, policies or {})],
             cluster_manager={"outlier_detection": log, "local_cluster_name": own},
             locality=_place(zone or Locality()),
         )
@@ -79,8 +82,15 @@ class EnvoyProxy(Envoy):
 
     def send(self, cluster: str, **headers: str) -> str | None:
         """Send a request; return which server answered."""
-        named = {"x-" + name: value for name, value in headers.items()}
-        self._calls.request("GET", "/", headers={"host": "orders", "x-cluster": cluster, **named})
+        named = [("x-" + name, value) for name, value in headers.items()]
+        return self.get("/", [("x-cluster", cluster), *named])
+
+    def get(self, target: str, headers: Sequence[tuple[str, str | bytes]]) -> str | None:
+        """Send a request for ``target`` with just these headers; return which server answered."""
+        self._calls.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
+        for name, value in [("host", "orders"), *headers]:
+            self._calls.putheader(name, value)
+        self._calls.endheaders()
         response = self._calls.getresponse()
         response.read()
         return response.getheader("x-server")
@@ -191,7 +201,9 @@ def _place(locality: Locality) -> dict[str, str]:
     return {"region": locality.region, "zone": locality.zone}
 
 
-def _listener(subsets: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+def _listener(
+    subsets: Mapping[str, Mapping[str, str]], policies: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, Any]:
     route = {
         "cluster_header": "x-cluster",
         "hash_policy": [{"header": {"header_name": "x-key"}}],
@@ -201,6 +213,7 @@ def _listener(subsets: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     for name, wanted in subsets.items():
         match = {"filter_metadata": {"envoy.lb": dict(wanted)}}
         routes.append(_by_header("subset", name, route | {"metadata_match": match}))
+    routes += [_by_header("policy", name, route | {"hash_policy": list(made_of)}) for name, made_of in policies.items()]
     routes.append({"match": {"prefix": "/"}, "route": route})
     session_filter = {
         "@type": _TYPES + "filters.http.stateful_session.v3.StatefulSession",

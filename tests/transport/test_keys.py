@@ -173,12 +173,15 @@ async def test_asyncio_grpc_calls(service: Service, grpc_servers: tuple[GrpcServ
 
 def test_several_values_of_metadata_are_one_text_and_binary_ones_none() -> None:
     """As gRPC does, where HTTP does as Envoy."""
+    from svcmesh.transport.grpc.method import Method
     from svcmesh.transport.grpc.request import Request
     from svcmesh.transport.grpc.subject import GrpcSubject
 
-    subject = GrpcSubject((("x-user", "a"), ("X-User", b"b"), ("x-id-bin", b"7")), Request(None))
+    method = Method("unary_unary", "/probe.Probe/Unary", None, None, False)
+    subject = GrpcSubject(method, (("x-user", "a"), ("X-User", b"b"), ("x-id-bin", b"7")), Request(None))
     assert subject.headers("x-user") == [b"a,b"]
     assert subject.headers("x-id-bin") == []
+    assert subject.headers(":path") == [b"/probe.Probe/Unary"]
 
 
 # -- HTTP -----------------------------------------------------------------------------------

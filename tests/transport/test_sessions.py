@@ -47,6 +47,21 @@ def test_a_client_that_keeps_cookies_stays(servers: dict[str, str], colour: str)
     assert not any("set-cookie" in answer.headers for answer in answers), "nothing has changed"
 
 
+@pytest.mark.parametrize("colour", COLOURS)
+def test_where_the_cookie_does_not_count_no_session_begins(servers: dict[str, str], colour: str) -> None:
+    """Nor is one heeded that a caller sends there all the same; with ``strict``, too."""
+    state = CookieBasedSessionState("sid", path="/status")
+    policy = STICKY.replace(stateful_session=StatefulSession(state, strict=True))
+    gone = {"cookie": "sid=" + written("gone:80")}
+    with Mesh({"orders": list(servers)}, policy=policy) as mesh, COLOURS[colour](mesh.service("orders")) as client:
+        elsewhere = [client.get("/echo", headers=gone) for _ in range(3)]
+        below = client.get("/status/404")
+
+    assert {answer.headers["x-server"] for answer in elsewhere} == {"a", "b", "c"}
+    assert not any("set-cookie" in answer.headers for answer in elsewhere)
+    assert below.headers["set-cookie"].endswith("Path=/status; HttpOnly")
+
+
 def test_clients_do_not_share_their_sessions(servers: dict[str, str]) -> None:
     met = set()
     with Mesh({"orders": list(servers)}, policy=STICKY) as mesh:
@@ -133,3 +148,26 @@ def test_a_header_of_that_name_that_the_server_sends_is_replaced() -> None:
                 got = client.get("http://orders/").headers.get_list(name)
         expected = session.session_state.header("127.0.0.1:9")[1]
         assert got == ([expected] if name == "x-session" else ["other=1", expected])
+
+
+async def test_a_cookie_in_metadata_counts_for_the_methods_below_its_path(
+    grpc_servers: tuple[GrpcServer, GrpcServer],
+) -> None:
+    addresses = {server.address: server.name for server in grpc_servers}
+    for path, sticky in (("/svcmesh.test.Probe", True), ("/other.Service/", False)):
+        session = StatefulSession(CookieBasedSessionState("sid", path))
+        with service_over(list(addresses), Policy(load_balancer=RoundRobin(), stateful_session=session)) as service:
+            for address, name in addresses.items():
+                metadata = [("cookie", f"sid={written(address)}")]
+                expected = {name} if sticky else set(addresses.values())
+                with service.grpc_channel() as channel:
+                    stub = pb_grpc.ProbeStub(channel)
+                    assert {stub.Unary(ping(), metadata=metadata).server for _ in range(4)} == expected
+                    assert {
+                        next(stub.ServerStream(ping(count=1), metadata=metadata)).server for _ in "1234"
+                    } == expected
+                async with service.grpc_aio_channel() as aio_channel:
+                    aio_stub = pb_grpc.ProbeStub(aio_channel)
+                    assert {(await aio_stub.Unary(ping(), metadata=metadata)).server for _ in range(4)} == expected
+                    streams = [aio_stub.ServerStream(ping(count=1), metadata=metadata) for _ in range(4)]
+                    assert {pong.server for stream in streams async for pong in stream} == expected

@@ -64,10 +64,12 @@ class Header(_Named):
     """A header of HTTP, or the metadata of gRPC, with this name.
 
     Args:
-        name: its case does not matter. Binary metadata (``…-bin``) is not read, as in gRPC.
+        name: its case does not matter. Binary metadata (``…-bin``) is not read, as in gRPC. ``:path`` is the path of
+            the URL with its query, on gRPC the method; HTTP also has ``:method``, ``:authority`` and ``:scheme``.
         terminal: with several rules, do not ask those after it once there is a hash; default False.
 
-    Of several values HTTP hashes all, in no order, as Envoy does; gRPC one text of them, joined by commas.
+    Of several values HTTP hashes all, in no order, as Envoy does, and of some headers, as of all in gRPC, one text of
+    them, joined by commas.
 
     Raises:
         ConfigError: no name, or ``terminal`` is neither True nor False.
@@ -194,12 +196,16 @@ def rules(given: Any) -> tuple[Rule, ...]:
 
 
 def cookie(subject: Subject, name: str) -> bytes | None:
-    """Return the value of a cookie that a request carries, without quotes; None where it has none."""
+    """Return the value of a cookie that a request carries, without quotes; None where it has none.
+
+    As Envoy takes them apart (forEachCookie in http/utility.cc): a part without ``=`` is passed over, and of blanks
+    only those before a name are no part of anything.
+    """
     wanted = name.encode()
     for header in subject.headers("cookie"):
-        for part in header.split(b";"):
-            found, _, value = part.strip().partition(b"=")
-            if found == wanted:
+        for part in header.strip(b" \t").split(b";"):
+            found, equals, value = part.lstrip(b" ").partition(b"=")
+            if equals and found == wanted:
                 return value[1:-1] if len(value) > 1 and value[:1] == value[-1:] == b'"' else value
     return None
 

@@ -56,6 +56,10 @@ class SessionState(ABC):
             return None
         return address
 
+    def covers(self, subject: Subject) -> bool:  # noqa: ARG002 - a subclass may look at it
+        """Whether a request may belong to a session at all."""
+        return True
+
     @abstractmethod
     def header(self, address: str) -> tuple[str, str]:
         """Return the header that tells a caller of an answer who gave it."""
@@ -77,7 +81,8 @@ class CookieBasedSessionState(SessionState):
 
     Args:
         name: of the cookie.
-        path: below which clients send it; default empty: below that of the request.
+        path: below which clients send it, and requests have sessions; default empty: below that of the request that
+            begins one, and all have.
         ttl: seconds for which clients keep it; default 0: as long as they run.
 
     Raises:
@@ -101,8 +106,16 @@ class CookieBasedSessionState(SessionState):
         path = f"; Path={self.path}" if self.path else ""
         return "set-cookie", f'{self.name}="{session_cookie.written(address)}"{age}{path}; HttpOnly'
 
+    def covers(self, subject: Subject) -> bool:
+        """Whether the path of a request is that of the cookie, or below it."""
+        own = self.path.encode()
+        if own in (b"", b"/"):
+            return True
+        path = b"".join(subject.headers(":path"))
+        return path.startswith(own) and (own.endswith(b"/") or path[len(own) : len(own) + 1] in b"/?#")
+
     def _value(self, subject: Subject) -> bytes | None:
-        return cookie(subject, self.name)
+        return cookie(subject, self.name) if self.covers(subject) else None
 
     def _read(self, decoded: bytes) -> str:
         return session_cookie.read(decoded)

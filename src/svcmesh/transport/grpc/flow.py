@@ -47,7 +47,7 @@ class Flow:
         self.line = line
         self.request = request
         self.stock = stock
-        self.key = key_of(view, stock[0], request)
+        self.key = key_of(view, line.method, stock[0], request)
         self.began = view.clock.now()
         self.deadline = view.deadline(self.began, timeout)
         self.wire_end = wire_end(line, timeout, self.deadline)

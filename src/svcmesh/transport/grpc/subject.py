@@ -1,4 +1,4 @@
-"""A gRPC call as rules for its key see it: metadata, and the message."""
+"""A gRPC call as rules for its key see it: metadata, the path, and the message."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from svcmesh.engine.view import View
+from svcmesh.transport.grpc.method import Method
 from svcmesh.transport.grpc.request import Request
 
 
 class GrpcSubject:
-    """The metadata and the message of one call."""
+    """The method, the metadata and the message of one call."""
 
-    def __init__(self, metadata: Any, request: Request) -> None:
+    def __init__(self, method: Method, metadata: Any, request: Request) -> None:
+        self._method = method
         self._metadata = metadata or ()
         self._request = request
 
@@ -20,6 +22,8 @@ class GrpcSubject:
         """Return one value, of several joined by commas; binary ones are not read (gRFC A42)."""
         if name.endswith("-bin"):
             return []
+        if name == ":path":
+            return [self._method.name.encode()]
         values = [_octets(value) for key, value in self._metadata if key.lower() == name]
         return [b",".join(values)] if values else []
 
@@ -32,9 +36,9 @@ class GrpcSubject:
         return None if message is None else fn(message)
 
 
-def key_of(view: View, metadata: Any, request: Request) -> int | None:
+def key_of(view: View, method: Method, metadata: Any, request: Request) -> int | None:
     """Return the key of a call; None where the policy wants none, or finds nothing to make it of."""
-    return view.key_of(GrpcSubject(metadata, request)) if view.keyed else None
+    return view.key_of(GrpcSubject(method, metadata, request)) if view.keyed else None
 
 
 def _octets(value: str | bytes) -> bytes:

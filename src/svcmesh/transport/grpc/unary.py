@@ -89,7 +89,7 @@ class UnaryUnary(Multicallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[t
         """Do the same as `__call__` with a timeout of the caller's, metadata or a deadline around it."""
         line = self._line
         view = line.view
-        key = key_of(view, stock[0], Request(request)) if view.keyed else None
+        key = key_of(view, line.method, stock[0], Request(request)) if view.keyed else None
         now = line.now()
         deadline = view.deadline(now, timeout)
         member = view.enter(now, key) if now < deadline else None

@@ -143,9 +143,11 @@ class HttpExchange:
             report = of_headers(response.headers)
             if report is not None:
                 view.report(member, report)
-        address = member.endpoint.address
-        if view.session is not None and not (isinstance(self.key, Pinned) and self.key.address == address):
-            name, value = view.session.session_state.header(address)
+        address, session = member.endpoint.address, view.session
+        if session is None or (isinstance(self.key, Pinned) and self.key.address == address):
+            return
+        if session.session_state.covers(HttpSubject(self.request)):
+            name, value = session.session_state.header(address)
             headers = httpx.Headers(response.headers.raw)
             if name.lower() != "set-cookie":  # of which there may be several
                 headers.pop(name, None)

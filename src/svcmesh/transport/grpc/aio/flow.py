@@ -77,7 +77,7 @@ class AioFlow:
         began = line.view.clock.now()
         deadline = line.view.deadline(began, timeout)
         times = asyncio.get_running_loop(), began, deadline, wire_end(line, timeout, deadline)
-        return cls(line, request, stock, patient, times, key_of(line.view, stock[0], request))
+        return cls(line, request, stock, patient, times, key_of(line.view, line.method, stock[0], request))
 
     @property
     def exchange(self) -> AioAttempts:

@@ -71,7 +71,7 @@ class UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         else:
             ends = view.deadline(now, timeout)
             limit = wire_timeout(min(ends - now, view.per_try))
-        key = key_of(view, metadata, Request(request)) if view.keyed else None
+        key = key_of(view, line.method, metadata, Request(request)) if view.keyed else None
         asked = (request, metadata, credentials, compression, wait_for_ready, loop, now, ends, key)
         member = view.enter(now, key) if now < ends else None
         if member is None:
