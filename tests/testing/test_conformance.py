@@ -297,6 +297,36 @@ class Careless(Sound):
             await asyncio.sleep(0.01)
 
 
+class Forgetful(Sound):
+    """Knows well that it cannot ask when it begins, and not any more later."""
+
+    async def watch(self, service):
+        async for snapshot in super().watch(service):
+            yield snapshot
+            while self.broken:
+                yield Snapshot(())
+                await asyncio.sleep(0.01)
+
+
+class Hasty(Sound):
+    """Yields before it has asked."""
+
+    async def watch(self, service):
+        yield Snapshot(())
+        async for snapshot in super().watch(service):
+            yield snapshot
+
+
+class Restless(Sound):
+    """Never waits."""
+
+    async def watch(self, service):
+        while True:
+            if self.broken:
+                raise DiscoveryError("it is broken")
+            yield Snapshot(tuple(map(Endpoint, self.listed.get(service, ()))))
+
+
 class Untidy(Sound):
     """Leaves a task behind."""
 
@@ -344,7 +374,7 @@ class Single(Sound):
                 await asyncio.sleep(3600)
 
 
-def failures(backend, seconds=0.3):
+def failures(backend, seconds=0.3, only="test_"):
     """Return the tests of the suite that ``backend`` fails, where it is given so many seconds for a change."""
 
     class Suite(DiscoveryConformance):
@@ -365,7 +395,7 @@ def failures(backend, seconds=0.3):
 
     failed = set()
     for name in dir(Suite):
-        if name.startswith("test_"):
+        if name.startswith(only):
             backend.listed = {}
             try:
                 getattr(Suite(), name)()
@@ -382,6 +412,9 @@ def failures(backend, seconds=0.3):
         (Strict, "test_an_unknown_service_is_empty"),
         (Mixed, "test_services_are_kept_apart"),
         (Careless, "test_a_broken_registry_is_an_error_and_never_an_empty_service"),
+        (Forgetful, "test_a_registry_that_breaks_under_a_watch_empties_nothing"),
+        (Hasty, "test_what_is_listed_is_yielded_at_once"),
+        (Restless, "test_a_quiet_registry_is_not_told_of_without_pause"),
         (Untidy, "test_a_watch_that_is_cancelled_ends_at_once"),
         (Plain, "test_what_is_listed_is_yielded_at_once"),
         (Single, "test_two_watches_of_one_service_see_the_same"),
@@ -389,6 +422,13 @@ def failures(backend, seconds=0.3):
 )
 def test_what_is_wrong_with_a_backend_is_found(backend, found_by):
     assert found_by in failures(backend)
+
+
+def test_a_watch_that_cannot_be_cancelled_is_found():
+    """Alone: a mesh would have to leave its worker behind."""
+    law = "test_a_watch_that_is_cancelled_ends_at_once"
+
+    assert failures(Stubborn, only=law) == {law}
 
 
 def test_nothing_is_found_where_nothing_is_wrong():

@@ -20,7 +20,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing, suppress
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 from unittest import SkipTest
 
 from svcmesh.core.errors import SvcmeshError
@@ -30,6 +30,11 @@ from svcmesh.mesh import Mesh
 
 NAMES = ("", ".", "..", "a/b", "a b", "ä", "a" * 5000, "\0", "{service}", "%2e", "-", "a=b&c=d", "\ud800")
 """Service names that nobody means well. A backend answers that it has no such service, or refuses them."""
+
+T = TypeVar("T")
+
+_QUIET = 0.5  # seconds in which nothing changes
+_MOST_YIELDS = 500  # snapshots in them; one that does not wait makes tens of thousands
 
 
 class DiscoveryConformance:
@@ -76,9 +81,16 @@ class DiscoveryConformance:
         _check(threading.active_count() == before, "making it started a thread")
 
     def test_what_is_listed_is_yielded_at_once(self) -> None:
-        """The first snapshot comes without a change, and has every address once."""
+        """The first snapshot comes without a change, and is no empty one: that would be a service without endpoints."""
         self.put(self.service, [self.one, self.two])
 
+        async def first() -> None:
+            async with aclosing(self._watch(self.open(), self.service)) as snapshots:
+                found = await asyncio.wait_for(anext(snapshots), self.patience)
+                _check(isinstance(found, Snapshot), f"{found!r} was yielded, which is no Snapshot")
+                _check(found.endpoints, "two endpoints are listed, and the first snapshot is empty")
+
+        self._run(first())
         self._run(self._sees(self.open(), self.service, {self.one, self.two}))
 
     def test_an_unknown_service_is_empty(self) -> None:
@@ -135,6 +147,21 @@ class DiscoveryConformance:
                 await self._until(first, {self.two})
 
         self._run(watched())
+
+    def test_a_quiet_registry_is_not_told_of_without_pause(self) -> None:
+        """To yield what was yielded before is harmless, but not as fast as it goes: all services share one thread."""
+        self.put(self.service, [self.one])
+
+        async def counted() -> None:
+            count, end = 0, asyncio.get_running_loop().time() + _QUIET
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(end), aclosing(self._watch(self.open(), self.service)) as snapshots:
+                    async for _ in snapshots:
+                        count += 1
+                        await asyncio.sleep(0)
+            _check(count <= _MOST_YIELDS, f"{count} snapshots in {_QUIET:g} s, in which nothing changed")
+
+        self._run(counted())
 
     # -- beginning and ending --------------------------------------------------------------------------------------
 
@@ -213,13 +240,39 @@ class DiscoveryConformance:
             self.mend_registry()
         self._run(self._recovers(backend))
 
+    def test_a_registry_that_breaks_under_a_watch_empties_nothing(self) -> None:
+        """A watch raises when it notices; until then it says nothing, and never that there is nothing."""
+        self.put(self.service, [self.one])
+        backend = self.open()
+
+        async def breaks() -> bool:
+            async with aclosing(self._watch(backend, self.service)) as snapshots:
+                await self._until(snapshots, {self.one})
+                if not await asyncio.to_thread(self.break_registry):
+                    return False
+                with suppress(TimeoutError, SvcmeshError):
+                    async with asyncio.timeout(_QUIET):
+                        async for found in snapshots:
+                            _check(found.endpoints, "the registry is broken, and an empty snapshot was yielded")
+                            await asyncio.sleep(0)
+            return True
+
+        broken = False
+        try:
+            broken = self._run(breaks())
+        finally:
+            self.mend_registry()
+        if not broken:
+            raise SkipTest("break_registry is not there")
+        self._run(self._recovers(backend))
+
     # -- tools -----------------------------------------------------------------------------------------------------
 
-    def _run(self, main: Coroutine[Any, Any, None]) -> None:
-        async def bounded() -> None:
-            await asyncio.wait_for(main, 10 * self.patience)
+    def _run(self, main: Coroutine[Any, Any, T]) -> T:
+        async def bounded() -> T:
+            return await asyncio.wait_for(main, 10 * self.patience)
 
-        asyncio.run(bounded())
+        return asyncio.run(bounded())
 
     @staticmethod
     def _watch(backend: Discovery, service: str) -> AsyncGenerator[Snapshot, None]:
@@ -235,6 +288,7 @@ class DiscoveryConformance:
                     seen = {endpoint.address for endpoint in snapshot.endpoints}
                     if seen == expected:
                         return
+                    await asyncio.sleep(0)
         except TimeoutError:
             pass
         else:
@@ -266,7 +320,7 @@ class DiscoveryConformance:
     async def _forever(self, backend: Discovery) -> None:
         async with aclosing(self._watch(backend, self.service)) as snapshots:
             async for _ in snapshots:
-                pass
+                await asyncio.sleep(0)  # else one that never waits could not even be cancelled
 
 
 def _check(holds: object, told: str) -> None:
