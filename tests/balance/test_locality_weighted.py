@@ -58,6 +58,22 @@ def test_over_any_few_calls_nobody_is_ahead_by_more_than_a_turn(weights, rng):
             assert abs(seen[number] - float(calls * weight / total)) <= len(weights)
 
 
+class Drawn:
+    """Chance that says what a test wants."""
+
+    def __init__(self, part):
+        self.random = lambda: part
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=5))
+def test_first_places_are_as_often_as_weights_say(counts):
+    """One start for each step of a period: those after which nobody is served for long would have had more of them."""
+    weights, total = [Fraction(number) for number in counts], sum(counts)
+    first = Counter(strides(weights, Drawn((start + 0.5) / total))() for start in range(total))
+
+    assert first == dict(enumerate(counts))
+
+
 def test_the_start_is_random():
     starts = Counter(strides([Fraction(1)] * 4, random.Random(seed))() for seed in range(400))
 

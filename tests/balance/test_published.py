@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
+from fractions import Fraction
 from itertools import islice
 from types import SimpleNamespace
 
@@ -24,12 +25,23 @@ from svcmesh.balance import (
     hash_key,
 )
 from svcmesh.balance.cell import Cell
+from svcmesh.balance.locality_weighted import effective, strides
 from svcmesh.balance.server_load import utilization, weight_of
 from svcmesh.balance.static_stride import laps, scaled
 from svcmesh.core.hashing import murmur2, xxh64
 from svcmesh.testing import FakeClock
 
 LAST = 2**64 - 1
+
+
+class Start:
+    """A source of chance whose rotations begin at this part of a period."""
+
+    def __init__(self, part: float) -> None:
+        self._part = part
+
+    def random(self) -> float:
+        return self._part
 
 
 def local(ports, weights=None, names=False) -> list[Endpoint]:
@@ -194,14 +206,23 @@ def test_slots_by_weight_of_localities() -> None:
     assert shared(Maglev(17), three, [[0], [2], [1]], [8, 0, 2], range(17)) == most
 
 
+# -- localities by weight: test/extensions/load_balancing_policies/common/locality_wrr_test.cc -------------------------
+
+
+def test_first_calls_of_ten_new_schedules() -> None:
+    """WeightedAllChosen: of weights 1, 6 and 3, one for each start."""
+    weights = [Fraction(weight) for weight in (1, 6, 3)]
+    assert Counter(strides(weights, Start((number + 0.5) / 10))() for number in range(10)) == {0: 1, 1: 6, 2: 3}
+
+
+@pytest.mark.parametrize(("well", "calls"), [(5, 33), (4, 33), (3, 29), (2, 22), (1, 12)])
+def test_calls_of_a_hundred_by_health(well: int, calls: int) -> None:
+    """UnhealthyFailover: of a locality of weight 1 whose five hosts fall ill, beside a well one of weight 2."""
+    place = strides([effective(1, well, 5, 140), effective(2, 1, 1, 140)], Start(0.0))
+    assert abs(sum(place() == 0 for _ in range(100)) - calls) <= 1
+
+
 # -- rotation by load reports: test/core/client_channel/lb_policy/static_stride_scheduler_test.cc ----------------------
-
-
-class Beginning:
-    """A source of chance whose rotations begin at the first generation."""
-
-    def random(self) -> float:
-        return 0.0
 
 
 @pytest.mark.parametrize(
@@ -216,7 +237,7 @@ class Beginning:
     ids=["exact", "the mean for none", "all equal", "the most", "the least"],
 )
 def test_picks_of_a_round(weights: list[float], picks: list[int]) -> None:
-    begin = laps(range(len(weights)), scaled(weights), Beginning())
+    begin = laps(range(len(weights)), scaled(weights), Start(0.0))
     round_ = (place for _ in range(9) for place in begin())
 
     assert Counter(islice(round_, sum(picks))) == dict(enumerate(picks))

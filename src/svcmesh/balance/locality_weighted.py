@@ -9,13 +9,15 @@ Source: Envoy, locality_wrr.cc and, for keys, thread_aware_lb_impl.cc; gRPC, sta
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import count
+from itertools import accumulate, count
 from math import gcd, lcm
 
 from svcmesh.balance.picker import Rng
+from svcmesh.balance.weighted_round_robin import generation
 from svcmesh.core import checks
 from svcmesh.core.endpoint import Locality
 from svcmesh.core.errors import ConfigError
@@ -83,6 +85,9 @@ def effective(weight: int, eligible: int, counted: int, factor: int) -> Fraction
 def strides(weights: Sequence[Fraction], rng: Rng) -> Callable[[], int]:
     """Return a function that names a place in the list, each as often as its weight says; from a random start.
 
+    The start is one of all that are served, not of all that are looked at: so the first place of many such functions is
+    each as often as its weight says, too, which counts where endpoints change more often than calls come.
+
     Args:
         weights: more than 0 each.
 
@@ -90,7 +95,11 @@ def strides(weights: Sequence[Fraction], rng: Rng) -> Callable[[], int]:
     """
     counts = _whole(weights)
     size, most = len(counts), max(counts)
-    step = count(int(Fraction(rng.random()) * size * most)).__next__  # of whole numbers that no float may hold
+    sums = list(accumulate(counts))
+    served = int(Fraction(rng.random()) * sums[-1])  # of whole numbers that no float may hold
+    first = bisect_right(sums, served)
+    begin = generation(sums[first] - served, counts[first], most, first)
+    step = count(begin * size + first).__next__
 
     def place() -> int:
         while True:

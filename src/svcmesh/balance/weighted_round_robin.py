@@ -10,7 +10,7 @@ Source: gRPC, static_stride_scheduler.cc; gRFC A58.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd, lcm
@@ -60,19 +60,19 @@ def period(cells: Sequence[Cell]) -> list[Cell]:
     size, most = len(cells), max(counts)
     steps: list[int] = []
     for number, count in enumerate(counts):
-        steps += [generation * size + number for generation in _generations(count, most, number)]
+        steps += [generation(turn, count, most, number) * size + number for turn in range(1, count + 1)]
     steps.sort()
     return [cells[step % size] for step in steps]
 
 
-def _generations(count: int, most: int, number: int) -> Iterator[int]:
-    """Yield the generations, out of ``most``, in which an endpoint of weight ``count`` is served.
+def generation(turn: int, count: int, most: int, number: int) -> int:
+    """Return the generation, out of ``most``, in which what is of weight ``count`` is served for the ``turn``-th time.
 
     gRPC serves it in generation g when ``(count * g + number * (most // 2)) % most`` has just come round, or would with
     the next step; so the j-th time is the first g at which ``count * (g + 1) + offset`` reaches ``j * most``.
     """
     offset = number * (most // 2) % most
-    return (-((offset - turn * most) // count) - 1 for turn in range(1, count + 1))
+    return -((offset - turn * most) // count) - 1
 
 
 def whole(weights: Sequence[float]) -> list[int]:
