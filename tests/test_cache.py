@@ -173,8 +173,12 @@ def test_what_is_in_the_cache_and_wrong_is_a_warning_and_no_more(cache):
     with svcmesh.Mesh(Registry(up=False), cache=cache) as mesh:
         told = []
         mesh.events.subscribe(told.append, "config.warning")
+        service = mesh.service("orders")
+        with pytest.raises(svcmesh.NoEndpoints):
+            service.wait_ready(0)
+        until(lambda: "registry down" in mesh.explain("orders"))
         with pytest.raises(svcmesh.NoEndpoints, match="registry down") as caught:
-            mesh.service("orders").wait_ready(0.5)
+            service.wait_ready(0)
         assert "Mesh(cache=" not in str(caught.value)
         until(lambda: told)
 

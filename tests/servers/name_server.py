@@ -24,6 +24,7 @@ import dns.update
 
 from tests.servers.consul_agent import until
 from tests.servers.frozen import freeze
+from tests.servers.ports import HeldPort
 
 _PLACES = "/usr/sbin:/usr/local/sbin:/sbin"
 ZONE = """
@@ -56,7 +57,8 @@ class Bind:
 
     def __init__(self, directory: Path, records: str = "", *, minimal: bool = False) -> None:
         self._directory = directory
-        self._port = _free_port()
+        self._held = _held_port()
+        self._port = self._held.number
         self._config = directory / "named.conf"
         minimal_word = "yes" if minimal else "no"
         self._config.write_text(CONFIG.format(directory=directory, port=self._port, minimal=minimal_word))
@@ -105,8 +107,9 @@ class Bind:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the process."""
+        """End the process, and give its port up."""
         self.kill()
+        self._held.close()
 
     def _ready(self) -> bool:
         log = (self._directory / "log").read_text(errors="replace")
@@ -239,7 +242,11 @@ def _pair() -> tuple[socket.socket, socket.socket]:
             return udp, tcp
 
 
-def _free_port() -> int:
-    udp, tcp = _pair()
-    with udp, tcp:
-        return int(tcp.getsockname()[1])
+def _held_port() -> HeldPort:
+    """Return a port that is held for TCP, and free for UDP."""
+    while True:
+        held = HeldPort()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, suppress(OSError):
+            udp.bind((held.host, held.number))
+            return held
+        held.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,16 @@ def test_it_comes_back_where_it_was(tmp_path: Path, which: str) -> None:
 
     assert not answers(registry)
     assert tmp_path.exists(), "the demo's directory stays its maker's"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere who holds a port keeps the registry out as well")
+def test_nobody_is_given_its_port_while_it_is_down(tmp_path: Path) -> None:
+    """Else it could not come back, and callers would ask somebody else."""
+    with RegistryProcess(Source("consul", program=str(fake_consul(tmp_path))), tmp_path) as registry:
+        registry.kill()
+        host, _, port = parse(registry.uri).authority.rpartition(":")
+        with socket.socket() as another, pytest.raises(OSError, match="in use"):
+            another.bind((host, int(port)))
 
 
 def test_one_that_ends_by_itself_is_reported(tmp_path: Path) -> None:

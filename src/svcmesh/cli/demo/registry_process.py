@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,7 +24,10 @@ class RegistryProcess:
     def __init__(self, source: Source, home: Path) -> None:
         self._source = source
         self._home = home
-        self._ports = _free_ports(3)
+        self._held = [_held_port() for _ in range(3)]
+        self._ports = [int(held.getsockname()[1]) for held in self._held]
+        if sys.platform != "linux":
+            self._let_go()
         self._process: subprocess.Popen[bytes] | None = None
         self.uri = f"{source.kind}://{LOOPBACK}:{self._ports[0]}/{service_names()}"
         """Where servers and callers find it."""
@@ -57,8 +60,13 @@ class RegistryProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it."""
+        """End it, and give its ports up."""
         self.kill()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for held in self._held:
+            held.close()
 
     @property
     def _log(self) -> Path:
@@ -84,8 +92,13 @@ class RegistryProcess:
         ]
 
 
-def _free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now; all are held until the last is known, so that no two are one."""
-    with ExitStack() as held:
-        found = [held.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(count)]
-        return [int(listening.getsockname()[1]) for listening in found]
+def _held_port() -> socket.socket:
+    """Return a socket whose port nobody else is given, be the registry up or down.
+
+    It is bound and does not listen, so connections are refused while the registry is down. Both say SO_REUSEADDR, and
+    Linux lets the registry in; elsewhere the port is one that was free a moment ago.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind((LOOPBACK, 0))
+    return held
