@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from types import SimpleNamespace
@@ -62,7 +63,7 @@ def shared(config, endpoints, localities, weights, keys) -> list[int]:
     """Return the same where localities have weights; ``localities``: places in the list, by locality."""
     zones = [Locality("eu", f"zone {number}") for number in range(len(localities))]
     where = {place: zone for zone, places in zip(zones, localities, strict=True) for place in places}
-    placed = [Endpoint(e.address, weight=e.weight, locality=where[place]) for place, e in enumerate(endpoints)]
+    placed = [replace(endpoint, locality=where[place]) for place, endpoint in enumerate(endpoints)]
     policy = Policy(load_balancer=config, locality=LocalityWeighted(dict(zip(zones, weights, strict=True))))
     with Mesh({"orders": placed}, policy=policy) as mesh:
         service = mesh.service("orders")
@@ -181,6 +182,18 @@ def test_shares_of_a_large_ring() -> None:
     assert Counter(shared(large, both, [[0, 1], [2, 3]], [1, 2], keys)) == {0: 924, 1: 2009, 2: 2053, 3: 4014}
 
 
+def test_shares_that_are_far_apart() -> None:
+    """LopsidedWeightSmallScale, LocalityWeightedLopsided: 127 to one of 1,024 endpoints, and one to all the others."""
+    points = {11664790346325243808: 1, 15894554872961148518: 128, 13958138884277627155: 256, 15803774069438192949: 384}
+    points |= {3829253010855396576: 512, 17918147347826565154: 640, 6442769608292299103: 768, 5881074926069334434: 896}
+    named = [Endpoint(f"10.0.0.1:{n + 1}", metadata={"hash_key": f"127.0.0.1:{n}"}) for n in range(1024)]
+    apart = [[0], [*range(1, 1024)]]
+
+    assert shared(RingHash(1024, 1024), named, apart, [127, 1], points) == [*points.values()]
+    table = Counter(shared(Maglev(), named, apart, [127, 1], range(65_537)))
+    assert table == {0: 65_537 - 1023} | dict.fromkeys(range(1, 1024), 1)
+
+
 # -- tables: test/common/upstream/maglev_lb_test.cc --------------------------------------------------------------------
 
 
@@ -241,6 +254,12 @@ def test_picks_of_a_round(weights: list[float], picks: list[int]) -> None:
     round_ = (place for _ in range(9) for place in begin())
 
     assert Counter(islice(round_, sum(picks))) == dict(enumerate(picks))
+
+
+def test_the_order_of_a_rotation() -> None:
+    """grpc-java, WeightedRoundRobinLoadBalancerTest.java, testDeterministicPicks."""
+    begin = laps(range(3), scaled([2, 3, 6]), Start(0.0))
+    assert [*islice(begin(), 6)] == [1, 2, 2, 0, 1, 2]
 
 
 # -- load reports: Envoy's orca_weight_manager_test.cc -----------------------------------------------------------------

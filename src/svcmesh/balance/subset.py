@@ -121,7 +121,11 @@ def _matching(cells: Sequence[C], wanted: Mapping[str, Any]) -> list[C]:
 
 
 def _has(metadata: Mapping[str, Any], name: str, value: object) -> bool:
-    return name in metadata and bool(metadata[name] == value)
+    """Return whether one has this value; a flag is no number, as in Envoy, though in Python True is 1."""
+    if name not in metadata:
+        return False
+    found = metadata[name]
+    return bool(found == value) and isinstance(found, bool) is isinstance(value, bool)
 
 
 def _selectors(given: Any) -> tuple[SubsetSelector, ...]:
