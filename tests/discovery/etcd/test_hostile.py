@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+from contextlib import aclosing
 
 import pytest
 
 import svcmesh
+from svcmesh.core.clock import SYSTEM
+from svcmesh.core.emit import silent
 from svcmesh.discovery.etcd import client as etcd_client
 from svcmesh.discovery.etcd import errors as etcd_errors
+from svcmesh.discovery.uri import open_discovery
 from tests.servers.bad_etcd import BadEtcd, respond
 from tests.servers.consul_agent import until
 
@@ -128,6 +132,19 @@ def test_without_a_leader_a_late_comer_gets_what_a_member_remembers():
         assert [endpoint.port for endpoint in service.endpoints] == [8001]
         until(lambda: len([event for event in told if event.name == "discovery.failed"]) >= 2)
         assert [event.name for event in told if event.name == "discovery.recovered"] == [], "it is remembered once"
+
+
+async def test_names_that_are_no_service_leave_nothing():
+    """Hosts of URLs become names, and may be anybody's text."""
+    nothing = respond({"header": HEADER})
+
+    with BadEtcd(lambda path, _: None if path == "/v3/watch" else nothing) as bad:
+        discovery = open_discovery(f"etcd://{bad.address}/apps", clock=SYSTEM, emit=silent)
+        for number in range(3):
+            async with aclosing(discovery.watch(f"{number}.example.org")) as snapshots:
+                assert (await anext(snapshots)).endpoints == ()
+
+    assert discovery._known == set()
 
 
 def test_a_member_that_does_not_answer_a_heartbeat_in_time_is_not_asked_first_again():

@@ -78,7 +78,8 @@ class EtcdRegistry(Registering):
                 try:
                     async with aclosing(self._watching(prefix, service, held=held)) as snapshots:
                         async for snapshot in snapshots:
-                            self._known.add(prefix)
+                            if snapshot.endpoints:  # names may be anybody's, hosts of URLs: of those no trace is left
+                                self._known.add(prefix)
                             yield snapshot
                 except Broken:  # no leader: whoever has no endpoints at all is better off with old ones
                     old = None if prefix in self._known else await remembered(self._surface, prefix, service)
