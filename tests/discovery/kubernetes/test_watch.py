@@ -83,14 +83,14 @@ class Script:
 FOREVER = (1e9,)
 
 
-def followed(pages, watches, seconds=1000.0):
+def followed(pages, watches, seconds=1000.0, wait=300.0):
     """Follow for so long; return the script, ``(instant, touched, names)`` of what came, and what ended it."""
     script = Script(pages, watches)
     found = []
 
     async def main():
         clock = virtual_clock()
-        feed = Feed(Surface(script, clock, silent, Random(1), 300.0), SCOPE)
+        feed = Feed(Surface(script, clock, silent, Random(1), wait), SCOPE)
 
         async def follow():
             async for touched in feed.follow():
@@ -236,10 +236,26 @@ def test_what_the_api_server_refuses_is_a_failure_and_empties_nothing(error):
 
 
 def test_watches_that_end_at_once_are_not_begun_without_pause():
-    script, _, error = followed([page("10", "a")], [()], seconds=100.0)
+    script, _, error = followed([page("10", "a")], [([Event(None, "11")],)], seconds=100.0)
 
     assert error is None
     assert len(script.watched) <= 4 + 100 / 2
+
+
+def test_watches_that_end_at_once_and_never_say_anything_are_a_failure():
+    """Of a proxy, say: nobody would hear of a change, and all would look well. After a failure everything is listed."""
+    script, _, error = followed([page("10", "a")], [()], seconds=100.0)
+
+    assert isinstance(error, Unreachable)
+    assert "it ended as it began" in str(error)
+    assert len(script.watched) == 2
+
+
+def test_a_watch_that_was_asked_for_briefly_may_be_brief():
+    script, _, error = followed([page("10", "a")], [(0.6,)], seconds=100.0, wait=1.0)
+
+    assert error is None
+    assert len(script.watched) > 20
 
 
 def test_a_slice_that_changes_its_service_is_taken_from_the_other():

@@ -4,7 +4,8 @@ The rules are those of every client that gets it right, and stand here in the op
 
 - A version is opaque: it is handed back as it came, and never compared.
 - A watch that ended, in time or not, goes on at the last version that it told, bookmarks included: nothing is missed,
-  and nothing is listed again. Only one that breaks off twice without a word in between is a failure.
+  and nothing is listed again. Only one that breaks off twice without a word in between is a failure. To end as soon as
+  it has begun, and without a word, is to break off: else one that never tells of anything would look like a quiet one.
 - 410 says that this version is forgotten: everything is listed again. It comes as a status, as an event inside of a
   good answer, and between two pages of a list.
 - Whoever has to come back because something broke waits for its moment (`pace.spread`): others have to as well.
@@ -34,6 +35,7 @@ MOST_SLICES = 20_000
 """Slices that one list may have: two million endpoints. A server that never ends a list is stopped there."""
 
 _STEADY = 5.0  # seconds after which a watch that breaks off has held for a while
+_BRIEF = 1.0  # seconds: client-go's "very short watch"
 _JITTER = 0.1
 
 
@@ -117,13 +119,15 @@ class Feed:
         """Yield the services that change, over as many watches as it takes; empty sets for bookmarks."""
         surface, broken = self._surface, 0
         while True:
-            began = surface.clock.now()
+            began, heard = surface.clock.now(), False
             seconds = surface.wait * (1.0 + _JITTER * (2.0 * surface.rng.random() - 1.0))
             try:
                 async with aclosing(surface.client.watch(self._scope, self.version, seconds)) as batches:
                     async for events in batches:
-                        broken = 0
+                        broken, heard = 0, True
                         yield self._take(events)
+                if not heard and surface.clock.now() - began < min(_BRIEF, seconds / 2):
+                    raise Unreachable(f"{self._scope.asked('watch', 'the API server')}: it ended as it began")
             except Unreachable:
                 broken = 1 if surface.clock.now() - began >= _STEADY else broken + 1
                 if broken > 1:
