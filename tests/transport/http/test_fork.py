@@ -89,3 +89,39 @@ def test_the_first_request_imports_nothing_of_ours(server: HttpServer) -> None:
         command = [sys.executable, "-c", IMPORTING, server.address, two.address]
         left = subprocess.run(command, check=True, timeout=120, env=environment, capture_output=True, text=True)
     assert left.stdout.splitlines() == ["200 200", "200 200", "[]"]
+
+
+CLOSING = """
+import os, signal, sys, threading, svcmesh
+mesh = svcmesh.Mesh({"orders": [sys.argv[1]]})
+kwargs = {"http1": False, "http2": True} if sys.argv[2] == "2" else {}
+client = mesh.service("orders").http_client(**kwargs)
+held = client.send(client.build_request("POST", "/echo"), stream=True)
+(connections,) = client._transport._connections.values()
+if sys.argv[3] == "dropped":
+    client.close()
+    del client
+lock, locked = connections.pool._lock, threading.Event()
+threading.Thread(target=lambda: (lock.acquire(), locked.set()), daemon=True).start()
+locked.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)  # ends one that waits for a thread that is not here
+    held.close()
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+lock.release()
+print(os.waitstatus_to_exitcode(status), held.read() != b"")
+"""
+
+
+@pytest.mark.parametrize("client", ["kept", "dropped"])
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_a_child_may_close_the_answers_of_its_parent(server: HttpServer, version: str, client: str) -> None:
+    """Also where a thread of the parent was using the pool just then; the parent reads its answer to the end."""
+    with HttpServer("two", module="tests.servers.h2_server") as two:
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        address = two.address if version == "2" else server.address
+        command = [sys.executable, "-W", "error", "-c", CLOSING, address, version, client]
+        left = subprocess.run(command, check=True, timeout=120, env=environment, capture_output=True, text=True)
+    assert (left.stdout, left.stderr) == ("0 True\n", "")

@@ -69,10 +69,7 @@ class Loops:
 
     def forget(self) -> None:
         """In a forked child: what there is belongs to the parent, and so may whoever holds the lock."""
-        homes, self._homes, self._lock = self._homes, {}, Lock()
-        for home in homes.values():
-            for each in home.connections.values():
-                each.forget()
+        self._homes, self._lock = {}, Lock()
 
     def _moved_in(self, loop: AbstractEventLoop) -> Home:
         with self._lock:

@@ -17,14 +17,14 @@ class Forgetful(Protocol):
 _open: WeakSet[Forgetful] = WeakSet()
 
 
-def forget_after_fork(transport: Forgetful) -> None:
-    """Have ``transport`` forget its connections in every child that is forked from now on."""
-    _open.add(transport)
+def forget_after_fork(thing: Forgetful) -> None:
+    """Have ``thing`` forget its connections in every child that is forked from now on, as long as there is one."""
+    _open.add(thing)
 
 
 def _forget() -> None:
-    for transport in list(_open):
-        transport.forget()
+    for thing in list(_open):
+        thing.forget()
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -126,9 +126,7 @@ class MeshTransport(LivesHere, httpx.BaseTransport):
 
     def forget(self) -> None:
         """In a forked child: the connections are the parent's. A transport that was given is the user's to see to."""
-        connections, self._connections = self._connections, {}
-        for each in connections.values():
-            each.forget()
+        self._connections = {}
         self._passed_on.forget()
 
     def _close_own(self) -> None:

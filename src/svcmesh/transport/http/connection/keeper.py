@@ -14,6 +14,7 @@ from svcmesh.engine.member import Member
 from svcmesh.transport.http.connection.line import Dialing
 from svcmesh.transport.http.connection.pool import Place, Pool
 from svcmesh.transport.http.connection.tenancy import Tenancy
+from svcmesh.transport.http.fork import forget_after_fork
 from svcmesh.transport.http.message import core_url
 from svcmesh.transport.http.stream import Owed
 from svcmesh.transport.http.trip import Trip
@@ -28,14 +29,16 @@ class Keeper(ABC):
     def __init__(self, dialing: Dialing, request: httpx.Request) -> None:
         self.pool = self._pool(dialing, core_url(request.url).origin)  # of lines, or of trunks
         self._tenancy = Tenancy(self.pool)
+        forget_after_fork(self)
 
     def close(self) -> None:
         """Close what is idle, and what is in use when it comes back."""
         self._tenancy.end()
 
     def forget(self) -> None:
-        """Drop everything in a forked child: the connections are the parent's."""
+        """Drop everything in a forked child: the connections are the parent's, also those with an answer."""
         self._tenancy.forget()
+        self.pool.forget()
 
     @abstractmethod
     def _pool(self, dialing: Dialing, origin: httpcore.Origin) -> Pool[Member, Any]:

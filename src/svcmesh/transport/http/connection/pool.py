@@ -149,6 +149,11 @@ class Pool(Generic[K, C]):
             self.drain(key)
         return keys
 
+    def forget(self) -> None:
+        """In a forked child: keep nothing, close what comes back. A thread of the parent may hold the lock."""
+        self._lock = Lock()
+        self._idle, self._by_age, self._queue = {}, OrderedDict(), OrderedDict()
+
     def _take(self, key: K, now: float, dead: list[C], *, fresh: bool) -> C | Place[K, C]:
         self._expire(now, dead)
         idle = self._idle.get(key)

@@ -101,6 +101,11 @@ class SharingPool(Pool[K, T]):
         with self._lock:
             self._single.discard(key)
 
+    def forget(self) -> None:
+        """In a forked child: as in `Pool`."""
+        super().forget()
+        self._roomy, self._opening, self._joining = {}, {}, {}
+
     def _take(self, key: K, now: float, dead: list[T], *, fresh: bool) -> T | Place[K, T]:
         shared = None if self._queue else self._with_room(key)
         if shared is not None:
@@ -173,10 +178,11 @@ class SharingPool(Pool[K, T]):
 
     def _strike(self, connection: T) -> int:
         """Count one less; return how many are left."""
-        key, count = self._calls.pop(connection)
+        key, count = self._calls[connection]  # a fork may come between any two steps
         if count > 1:
             self._calls[connection] = (key, count - 1)
         else:
+            del self._calls[connection]
             self._withdraw(key, connection)
             if self._opening.get(key) is connection:
                 del self._opening[key]
