@@ -1,6 +1,6 @@
 """Numbers of Envoy's tests for what share of the calls goes where: whoever agrees with all of them shares as it does.
 
-Its files are below test/extensions/load_balancing_policies; the test that has a row is named.
+Its files are below test/extensions/load_balancing_policies, if nothing else is said; the test that has a row is named.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import pytest
 
 from svcmesh import Locality
-from svcmesh.balance import ZoneAware
+from svcmesh.balance import SlowStart, ZoneAware
 from svcmesh.balance.bounded_load import shuffled
 from svcmesh.balance.panic import panics, shared_out
-from svcmesh.balance.priority import Availability, Census
+from svcmesh.balance.priority import Availability, Census, Loads, loads_elsewhere
 from svcmesh.balance.zone_aware import WHOLE
 
 NO, ALL = False, True
@@ -86,6 +86,54 @@ def test_other_factors_and_weights() -> None:
     assert shares([(20, 4, 0, 10), (1, 1)], factor=100)[0] == (40, 60)
 
 
+# -- priorities of retries: test/extensions/retry/priority/previous_priorities/config_test.cc --------------------------
+
+
+@pytest.mark.parametrize(
+    ("hosts", "attempts"),
+    [
+        ([(2, 2), (2, 2)], [(0, (0, 100), (0, 0)), (1, None, None)]),
+        ([(10, 0), (10, 0), (10, 0)], [(0, None, None)]),
+        (
+            [(10, 3), (10, 2), (10, 10)],
+            [(0, (0, 28, 72), (0, 0, 0)), (1, (0, 0, 100), (0, 0, 0)), (2, None, None)],
+        ),
+        (
+            [(10, 0, 3), (10, 0, 2), (10, 0, 10)],
+            [(0, (0, 0, 0), (0, 28, 72)), (1, (0, 0, 0), (0, 0, 100)), (2, None, None)],
+        ),
+        (
+            [(10, 0, 3), (10, 9, 1), (10, 2)],
+            [(1, (0, 0, 40), (60, 0, 0)), (2, (0, 0, 0), (100, 0, 0)), (0, None, None)],
+        ),
+    ],
+    ids=[
+        "DefaultFrequency",
+        "NoHealthyUpstreams",
+        "DefaultFrequencyUnhealthyPriorities",
+        "DefaultFrequencyUnhealthyPrioritiesDegradedLoad",
+        "DefaultFrequencyUnhealthyPrioritiesDegradedLoadSpillover",
+    ],
+)
+def test_loads_after_attempts(
+    hosts: list[tuple[int, ...]], attempts: list[tuple[int, tuple[int, ...] | None, tuple[int, ...] | None]]
+) -> None:
+    """After each attempt, at a priority; None: as without one."""
+    available = Availability.of([Census(*each) for each in hosts], 140)
+    met = []
+    for priority, healthy, degraded in attempts:
+        met.append(priority)
+        found = loads_elsewhere(available, met, 1)
+        assert (found and (found.healthy, found.degraded)) == (healthy and (healthy, degraded))
+
+
+def test_loads_change_after_every_second_attempt() -> None:
+    """OverridenFrequency."""
+    available = Availability((100, 100), (0, 0))
+    assert loads_elsewhere(available, [0], 2) is None
+    assert loads_elsewhere(available, [0, 0], 2) == Loads((0, 100), (0, 0))
+
+
 # -- zones: round_robin/round_robin_lb_test.cc -------------------------------------------------------------------------
 
 A, B, C, D, E, F, H = (Locality("", zone) for zone in "abcdefh")
@@ -150,6 +198,29 @@ def test_rounding_that_leaves_nothing() -> None:
     route = ZoneAware(A, {A: 45_000, B: 55_000}).route({A: 44_999, B: 55_001})
     assert route is not None
     assert (route.local, route.residual) == (9997, (0, 0))
+
+
+# -- slow start: round_robin/round_robin_lb_test.cc --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "elapsed", "factor"),
+    [
+        (SlowStart(60), 12, 0.2),  # SlowStartNoWait
+        (SlowStart(60), 20, 0.33),
+        (SlowStart(10), 6, 0.6),  # SlowStartWithActiveHC
+        (SlowStart(10, aggression=1.5), 9, 0.93),  # SlowStartWithRuntimeAggression
+        (SlowStart(10, aggression=1.5), 0, 0.1),
+        (SlowStart(60, aggression=2), 5, 0.28),  # SlowStartNoWaitNonLinearAggression
+        (SlowStart(60, aggression=2), 6, 0.31),
+        (SlowStart(60, aggression=2), 26, 0.65),
+        (SlowStart(60, min_weight_percent=35), 12, 0.35),  # SlowStartNoWaitMinWeightPercent35
+        (SlowStart(60, min_weight_percent=35), 30, 0.5),
+    ],
+)
+def test_weights_of_those_who_start(config: SlowStart, elapsed: float, factor: float) -> None:
+    """To the two digits that its comments have, cut off."""
+    assert 0 <= config.factor(elapsed) - factor < 0.01
 
 
 # -- overflow: common/bounded_load_hlb_test.cc -------------------------------------------------------------------------
