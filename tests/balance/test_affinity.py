@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 
 import pytest
 from hypothesis import given
@@ -56,7 +58,7 @@ def test_every_number_is_a_key_and_belongs_to_the_first_on_its_path(config: Load
     """It is looked up without walking; who is excluded is walked past."""
     picker = config.picker([cell.endpoint for cell in cells(1, 1, 1, 1)])
     assert isinstance(picker, AffinityPicker)
-    first, second, *_ = picker._path(key)
+    first, second, *_ = picker.path(key)
 
     assert picker.choose_from(key, ()) is first
     assert picker.choose_from(key, [first.endpoint]) is second
@@ -85,3 +87,18 @@ def test_a_number_stands_for_its_low_64_bits(config: LoadBalancer, key: int) -> 
         path.append(found)
 
     assert picker.pick(key) == picker.pick(key, exclude=[Endpoint("9.9.9.9:1")]) == path[0]
+
+
+@BOTH
+def test_a_table_that_was_replaced_is_gone_at_once(config: LoadBalancer) -> None:
+    """And all endpoints with it that have left: the garbage collector would look through them in every other thread."""
+    picker = config.picker([cell.endpoint for cell in cells(1, 1)])
+    assert picker.pick(1) is not None
+    assert picker.choose_from(1, ()) is not None
+    gone = weakref.ref(picker)
+    gc.disable()
+    try:
+        del picker
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -15,6 +15,7 @@ from svcmesh import Mesh, deadline
 from svcmesh.balance import Maglev, hash_key
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.picker import Picker, Rng
+from svcmesh.core import giving_way
 from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import DeadlineExceeded
@@ -310,6 +311,32 @@ def test_a_table_that_takes_long_holds_up_neither_the_worker_nor_its_end() -> No
         scene.balancer.gate.set()
         scene.set(*FIVE[1:3])
         assert scene.owners() == table_of(*FIVE[1:3])
+
+    played(play)
+
+
+def test_a_table_is_built_in_the_pauses_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever calls would wait for both."""
+    monkeypatch.setattr(giving_way, "SLICE", 0.0)
+    monkeypatch.setattr(giving_way, "PATIENCE", PATIENCE)
+    at_work, done = Event(), Event()
+
+    def work(_: object) -> None:
+        at_work.set()
+        assert done.wait(PATIENCE)
+
+    def play(scene: Scene) -> None:
+        scene.set(*FIVE[1:])
+        turn(scene.runtime)
+        builder = next(thread for thread in enumerate_threads() if thread.name == "svcmesh-table")
+        scene.runtime.worker.call(work)
+        assert at_work.wait(PATIENCE)
+        scene.balancer.gate.set()
+        builder.join(0.5)
+        waits = builder.is_alive()
+        done.set()
+        assert waits
+        eventually(lambda: scene.owners() == table_of(*FIVE[1:]), "the new table is not in force")
 
     played(play)
 

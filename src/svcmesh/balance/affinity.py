@@ -10,7 +10,8 @@ Endpoints are placed by their host key: the metadata ``hash_key`` if it is a tex
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from array import array
+from collections.abc import Collection, Iterator, Sequence
 from math import inf
 
 from svcmesh.balance.bounded_load import Bound
@@ -18,28 +19,34 @@ from svcmesh.balance.cell import Cell
 from svcmesh.balance.picker import Picker, Rng, addresses
 from svcmesh.core.endpoint import Endpoint
 
-Path = Callable[[int], Iterable[Cell]]
-"""Return the cells in the order in which a key may use them, its owner first; ends after the last one."""
-
 
 class AffinityPicker(Picker):
-    """A picker whose choice goes by the key.
+    """A picker whose choice goes by the key. Subclasses implement `path` and `owner`.
+
+    Nothing here refers to itself: a table and the endpoints that it holds on to are gone as soon as the next one is in
+    force, and leave nothing to the garbage collector, which looks through all tables that are young.
 
     Args:
         cells: all of them, those of weight 0 included.
-        path: returns the owner of a key, and then the cells that come after it.
         bound: how much more than its share an owner may have in flight; None for any amount.
     """
 
-    def __init__(self, cells: Sequence[Cell], path: Path, rng: Rng, bound: Bound | None) -> None:
+    def __init__(self, cells: Sequence[Cell], rng: Rng, bound: Bound | None) -> None:
         super().__init__(cells)
-        self._path = path
         self._bound = bound
         self._random = rng.random
-        self.choose = self._choose
 
-    def _choose(self) -> Cell | None:
-        return self.choose_from(None, ())
+    def path(self, key: int) -> Iterator[Cell]:
+        """Yield the cells in the order in which a key may use them, its owner first; ends after the last one."""
+        raise NotImplementedError
+
+    def owner(self, key: int) -> Cell:
+        """Return the first one of its path, at the cost of a look-up."""
+        raise NotImplementedError
+
+    def choose(self) -> Cell | None:
+        """Choose for a call without a key."""
+        return self.choose_beyond(None, ())
 
     def choose_from(self, key: int | None, exclude: Collection[Endpoint]) -> Cell | None:
         """Return the owner of the key; the next on its path if that one is excluded or has more than its share."""
@@ -52,11 +59,16 @@ class AffinityPicker(Picker):
         if not isinstance(key, int):
             raise no_key(key)
         if self._bound is not None:
-            return self._bound.within(self._path(key), key, excluded)
-        owner = self.pick(key)  # one look-up: with a key and no bound it does not come back here
-        if owner is not None and owner.address not in excluded:
-            return self._by_address[owner.address]
-        return next((cell for cell in self._path(key) if cell.endpoint.address not in excluded), None)
+            return self._bound.within(self.path(key), key, excluded)
+        owner = self.owner(key)
+        if owner.endpoint.address not in excluded:
+            return owner
+        return next((cell for cell in self.path(key) if cell.endpoint.address not in excluded), None)
+
+
+def numbers(below: int) -> array[int]:
+    """Return an empty array for numbers less than ``below``, as narrow as these allow."""
+    return array("B" if below <= 1 << 8 else "H" if below <= 1 << 16 else "L")
 
 
 def no_key(key: object) -> TypeError:

@@ -17,7 +17,7 @@ from math import isqrt
 from typing import ClassVar, Final
 
 from svcmesh.balance import bounded_load
-from svcmesh.balance.affinity import AffinityPicker, host_key, no_key, normalized
+from svcmesh.balance.affinity import AffinityPicker, host_key, no_key, normalized, numbers
 from svcmesh.balance.bounded_load import Bound
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.configuration import Configuration
@@ -88,13 +88,17 @@ class _WalkedPicker(AffinityPicker):
     def __init__(
         self, cells: Sequence[Cell], table: array[int], placed: Sequence[Cell], rng: Rng, bound: Bound | None
     ) -> None:
-        super().__init__(cells, self._along, rng, bound)
+        super().__init__(cells, rng, bound)
         self._table = table
         self._size = len(table)
         self._placed = placed
         self._endpoints = [cell.endpoint for cell in placed]
 
-    def _along(self, key: int) -> Iterator[Cell]:
+    def owner(self, key: int) -> Cell:
+        """Return whose the key is."""
+        return self._placed[self._table[(key & _MASK) % self._size]]
+
+    def path(self, key: int) -> Iterator[Cell]:
         """Yield the owners of the slots that Envoy's retries look at, then whoever none of them belonged to."""
         key &= _MASK
         seen = set[int]()
@@ -127,11 +131,12 @@ _LOOKS = 16
 
 def _filled(cells: Sequence[Cell], shares: Sequence[float], size: int) -> array[int]:
     """Return the table, as places in the list: in each turn whoever has it takes the next free slot of its order."""
-    table = array("B" if len(cells) <= 1 << 8 else "H" if len(cells) <= 1 << 16 else "L", [0]) * size
+    table = numbers(len(cells))
+    table.frombytes(bytes(table.itemsize * size))
     taken = bytearray(size)
-    keys = [host_key(cell) for cell in cells]
-    slots = [xxh64(key) % size for key in keys]
-    skips = [xxh64(key, 1) % (size - 1) + 1 for key in keys]
+    keys = [host_key(cell) for cell in giving_way(cells)]
+    slots = [xxh64(key) % size for key in giving_way(keys)]
+    skips = [xxh64(key, 1) % (size - 1) + 1 for key in giving_way(keys)]
     for number in giving_way(turns(shares, size)):
         slot, skip = slots[number], skips[number]
         while taken[slot]:

@@ -10,6 +10,7 @@ Source: Karger et al., STOC 1997; Envoy, ring_hash_lb.cc; gRFC A42.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from math import ceil
 from typing import ClassVar, Final
 
 from svcmesh.balance import bounded_load
-from svcmesh.balance.affinity import AffinityPicker, host_key, no_key, normalized
+from svcmesh.balance.affinity import AffinityPicker, host_key, no_key, normalized, numbers
 from svcmesh.balance.bounded_load import Bound
 from svcmesh.balance.cell import Cell
 from svcmesh.balance.configuration import Configuration
@@ -90,21 +91,21 @@ class RingHash(Configuration):
             return EmptyPicker(cells)
         shares = normalized(placed)
         bound = Bound(placed, shares, self.hash_balance_factor) if self.hash_balance_factor else None
-        return _RingPicker(cells, *self._points(placed, shares), rng, bound)
+        return _RingPicker(cells, placed, *self._points(placed, shares), rng, bound)
 
-    def _points(self, cells: Sequence[Cell], shares: Sequence[float]) -> tuple[list[int], list[Endpoint]]:
+    def _points(self, cells: Sequence[Cell], shares: Sequence[float]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the points in their order, and whose they are."""
         digest = HASHES[self.hash_function]
         points: list[int] = []
-        owners: list[Endpoint] = []
-        for name, endpoint in giving_way(self._names(cells, shares)):
+        owners: list[int] = []
+        for name, number in giving_way(self._names(cells, shares)):
             points.append(digest(name))
-            owners.append(endpoint)
+            owners.append(number)
         order = _in_order(points)
-        return [points[place] for place in order], [owners[place] for place in order]
+        return tuple([points[place] for place in order]), tuple([owners[place] for place in order])
 
-    def _names(self, cells: Sequence[Cell], shares: Sequence[float]) -> Iterator[tuple[str, Endpoint]]:
-        """Yield what each point is the hash of, and whose it is.
+    def _names(self, cells: Sequence[Cell], shares: Sequence[float]) -> Iterator[tuple[str, int]]:
+        """Yield what each point is the hash of, and whose it is, as a place in the list.
 
         The sums are Envoy's, and their fractions carry over from one endpoint to the next.
         """
@@ -114,11 +115,11 @@ class RingHash(Configuration):
             min(ceil(least * self.minimum_ring_size) / least, most) if least else most
         )  # a share too small for a float
         made, target = 0, 0.0
-        for cell, share in zip(cells, shares, strict=True):
+        for number, (cell, share) in enumerate(zip(cells, shares, strict=True)):
             target += scale * share
             prefix, first = f"{host_key(cell)}_", made
             while made < target:
-                yield f"{prefix}{made - first}", cell.endpoint
+                yield f"{prefix}{made - first}", number
                 made += 1
 
 
@@ -133,7 +134,7 @@ def _in_order(points: Sequence[int]) -> list[int]:
     parts: list[list[int]] = [[] for _ in range(1 << bits)]
     for place, point in enumerate(points):
         parts[point >> shift].append(place)
-    for part in parts:
+    for part in giving_way(parts):
         part.sort(key=points.__getitem__)
     return [place for part in parts for place in part]
 
@@ -143,37 +144,63 @@ class _RingPicker(AffinityPicker):
 
     A binary search costs more the longer the ring, in comparisons and in memory to wait for. So the circle is cut into
     equal arcs, a few for each point: on most of them is no point, and all their keys belong to one endpoint.
+
+    Both have numbers of endpoints. A list of so many references would be looked through by the garbage collector, with
+    every thread waiting: by each collection while it is young, and by each full one. A tuple of numbers is not. `pick`
+    makes such a list when it is first asked, for those who care for a few nanoseconds; a mesh never asks.
     """
 
     def __init__(
-        self, cells: Sequence[Cell], points: list[int], owners: list[Endpoint], rng: Rng, bound: Bound | None
+        self,
+        cells: Sequence[Cell],
+        placed: Sequence[Cell],
+        points: tuple[int, ...],
+        owners: tuple[int, ...],
+        rng: Rng,
+        bound: Bound | None,
     ) -> None:
-        super().__init__(cells, self._along, rng, bound)
-        self._places = points
-        self._owners = [*owners, owners[0]]  # beyond the last point is the first
+        super().__init__(cells, rng, bound)
+        self._placed = placed
+        self._endpoints = [*(cell.endpoint for cell in placed), None]  # the last one is nobody's
+        self._points = points
+        self._owners = (*owners, owners[0])  # beyond the last point is the first
         bits = (len(points) * ARCS - 1).bit_length()
         self._shift = 64 - bits
         self._arcs = self._cut(1 << bits)
+        self._ends: list[Endpoint | None] = []
 
-    def _cut(self, count: int) -> list[Endpoint | None]:
-        """Return the owner of each arc, or None where a point divides it."""
-        arcs: list[Endpoint | None] = []
-        for place, owner in zip(self._places, self._owners, strict=False):
-            arc = place >> self._shift
-            if arc >= len(arcs):
-                arcs += [owner] * (arc - len(arcs))
-                arcs.append(None)
-        return arcs + [self._owners[-1]] * (count - len(arcs))
+    def _cut(self, count: int) -> array[int]:
+        """Return whose each arc is: nobody's where a point divides it."""
+        nobody = len(self._placed)
+        arcs = numbers(nobody + 1)
+        for point, owner in giving_way(zip(self._points, self._owners, strict=False)):
+            arc = point >> self._shift
+            missing = arc - len(arcs)
+            if missing >= 0:
+                arcs.extend([owner] * missing + [nobody])
+        arcs.extend([self._owners[0]] * (count - len(arcs)))
+        return arcs
 
-    def _along(self, key: int) -> Iterator[Cell]:
+    def _by_arc(self) -> list[Endpoint | None]:
+        return [self._endpoints[number] for number in self._arcs]
+
+    def owner(self, key: int) -> Cell:
+        """Return whose the key is."""
+        key &= _MASK
+        number = self._arcs[key >> self._shift]
+        if number == len(self._placed):
+            number = self._owners[bisect_left(self._points, key)]
+        return self._placed[number]
+
+    def path(self, key: int) -> Iterator[Cell]:
         """Yield the owners of the points from the key on, as Envoy's retries do, and then who owns none."""
-        owners, begin, seen = self._owners, bisect_left(self._places, key & _MASK), set[str]()
+        owners, begin, seen = self._owners, bisect_left(self._points, key & _MASK), set[int]()
         for place in chain(range(begin, len(owners)), range(begin)):
-            endpoint = owners[place]
-            if endpoint.address not in seen:
-                seen.add(endpoint.address)
-                yield self._by_address[endpoint.address]
-        rest = [cell for cell in serving(self.cells) if cell.endpoint.address not in seen]
+            number = owners[place]
+            if number not in seen:
+                seen.add(number)
+                yield self._placed[number]
+        rest = [cell for number, cell in enumerate(self._placed) if number not in seen]
         for step in range(len(rest)):
             yield rest[(key + step) % len(rest)]
 
@@ -183,8 +210,11 @@ class _RingPicker(AffinityPicker):
             cell = self.choose_from(key, exclude)
             return None if cell is None else cell.endpoint
         try:
-            return self._arcs[key >> self._shift] or self._owners[bisect_left(self._places, key & _MASK)]
-        except IndexError:  # no number of 64 bits
+            return (
+                self._ends[key >> self._shift] or self._endpoints[self._owners[bisect_left(self._points, key & _MASK)]]
+            )
+        except IndexError:  # the first time, or no number of 64 bits
+            self._ends = self._ends or self._by_arc()
             return self.pick(key & _MASK)
         except TypeError:
             raise no_key(key) from None

@@ -6,8 +6,9 @@ on along their own paths. The table for those who are left, and for those who ca
 newest state: of changes that follow each other faster than tables are built, most get none.
 
 A table of millions of slots takes many seconds, and the worker has heartbeats to send meanwhile. So each is built on a
-thread that ends with it; one at a time, since threads that compute only keep each other waiting. The worker orders
-them and puts them in force, and when it closes it waits for none.
+thread that ends with it, or soon after the worker; one at a time, and in the pauses of the worker
+(`svcmesh.core.giving_way.beside`), since threads that compute only keep each other waiting, and the callers with them.
+The worker orders tables and puts them in force, and when it closes it waits for none.
 
 Only where nothing of the table in force is left, the first time above all, it is built where it is needed: by the
 worker when the first endpoints come, else by whoever makes the view, before it takes the cluster's lock. Calls wait for
@@ -26,6 +27,7 @@ from svcmesh.balance.cell import Cell
 from svcmesh.balance.picker import LoadBalancer, Picker, addresses
 from svcmesh.balance.redraw import EmptyPicker
 from svcmesh.core.endpoint import Endpoint
+from svcmesh.core.giving_way import beside
 from svcmesh.core.own_thread import on_own_thread
 from svcmesh.engine.runtime import Runtime
 
@@ -94,7 +96,7 @@ class Tables:
         """Build one, when it is its turn; return whether it is of the newest state."""
         async with self._runtime.one_table:
             wanted = self._wanted
-            make = partial(self._make, wanted)
+            make = partial(beside, asyncio.get_running_loop(), partial(self._make, wanted))
             table = await on_own_thread(make, name="svcmesh-table", exit_as=RuntimeError)
         with self._lock():
             if wanted is not self._wanted and wanted != self._wanted:
@@ -112,9 +114,9 @@ class Narrowed(Picker):
         self._table = table
         self._gone = [cell.endpoint for cell in table.cells if cell not in left]
         self._gone_by_address = frozenset(addresses(self._gone))
-        self.choose = self._choose
 
-    def _choose(self) -> Cell | None:
+    def choose(self) -> Cell | None:
+        """Choose for a call without a key."""
         return self.choose_from(None, ())
 
     def choose_from(self, key: int | None, exclude: Collection[Endpoint]) -> Cell | None:
