@@ -13,6 +13,7 @@ import pytest
 
 from svcmesh import (
     PICKED,
+    CircuitBreaker,
     ConfigError,
     Endpoint,
     Health,
@@ -129,6 +130,22 @@ def test_nobody_is_picked_once_the_mesh_is_closed() -> None:
         assert service.pick() == Endpoint("h:1")
     with pytest.raises(NoEndpoints, match="has been closed"):
         service.pick()
+
+
+def test_who_picks_hears_of_breakers_until_when() -> None:
+    """As who calls does, but that `pick` raises `NoEndpoints` alone."""
+    policy = Policy(circuit_breaker=CircuitBreaker(consecutive=1, failure_rate=None, open_for=60.0))
+    clock = FakeClock()
+    with Mesh({"a": ["h:1", "h:2"]}, policy=policy, clock=clock) as mesh:
+        service = mesh.service("a")
+        for _ in range(2):
+            with pytest.raises(ConnectionResetError), service.attempt():
+                raise ConnectionResetError
+        with pytest.raises(
+            NoEndpoints, match=r"breakers keep calls from all 2 endpoints of service 'a', for 60 s"
+        ) as e:
+            service.pick()
+    assert e.value.retry_after == 60.0
 
 
 def test_a_pick_sees_what_has_changed() -> None:

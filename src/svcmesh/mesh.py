@@ -160,7 +160,7 @@ class Mesh(LivesHere):
             id: unique among the instances; default: made from name, host, port and process.
             tags, meta, weight, locality: what others may choose by.
             ttl: seconds after the last heartbeat at which it counts as gone; more than 0, at most a day.
-            check: a health check that the registry runs itself, where it can.
+            check: a health check that the registry runs itself; of ours only Consul can, the others refuse it.
             uri: another registry than the mesh's discovery.
 
         Raises:

@@ -91,7 +91,7 @@ class Service(LivesHere):
             peek = self._peek = Peek(view)
         cell = peek.choose(checks.hashed("key", key))
         if cell is None and self._cluster.ready:
-            raise refusal.no_endpoints(self._cluster, len(view.failing()), view.selection.lacking)
+            raise refusal.none_to_pick(view, self._cluster.runtime.clock.now())
         if cell is None:
             raise NoEndpoints(f"service {self.name!r} has no endpoint to pick now; wait_ready(timeout) waits for one")
         return cell.endpoint

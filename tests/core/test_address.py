@@ -56,7 +56,8 @@ def test_good(text, parsed):
         ("a/b:80", "host"),
         ("10.0.0.256:80", "host"),
         ("127.1:80", "host"),
-        ("http://a:80", "brackets"),
+        ("http://a:80", "without a scheme"),
+        ("http://a", "without a scheme"),
         ("unix:", "absolute"),
         ("unix:app.sock", "absolute"),
         ("unix:/a\0b", "absolute"),
@@ -142,3 +143,9 @@ def test_what_is_no_port_is_not(port):
 def test_what_is_no_text_is_refused_as_ever():
     with pytest.raises(ConfigError, match="non-empty string"):
         check_address(b"10.0.0.1:80")
+
+
+def test_the_user_of_a_url_is_not_repeated():
+    with pytest.raises(ConfigError, match=r"'http://…@a:80'") as caught:
+        parse_address("http://admin:hunter2@a:80")
+    assert "hunter2" not in str(caught.value)

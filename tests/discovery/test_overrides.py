@@ -66,6 +66,8 @@ def test_nothing_overrides_nothing(override, text):
         ("orders=a:1,a:1", "service 'orders': .*twice"),
         ("orders=nothing://x", "service 'orders': unknown discovery scheme"),
         ("orders=a:1;orders=b:1", "'orders' twice"),
+        ("consul://hunter2@h", "not 'consul://…@h'"),
+        ("orders=consul:/hunter2@h", "service 'orders': 'consul:/…@h' is neither"),
     ],
 )
 def test_what_cannot_be_understood_names_the_variable(override, text, told):

@@ -166,7 +166,20 @@ def test_a_mesh_follows_a_function_and_outlives_its_failures():
         assert len(service.endpoints) == 2
 
 
-@pytest.mark.parametrize(("fn", "every"), [(7, 1.0), (None, 1.0), (len, 0), (len, -1), (len, None), (len, "often")])
+@pytest.mark.parametrize(
+    ("fn", "every"),
+    [
+        (7, 1.0),
+        (None, 1.0),
+        (functools.partial(len, "web"), 1.0),
+        (lambda service, port: [], 1.0),
+        (len, 0),
+        (len, -1),
+        (len, None),
+        (len, "often"),
+    ],
+    ids=["number", "none", "no-argument-left", "two-arguments", "0", "-1", "every-none", "text"],
+)
 def test_what_cannot_be_polled_is_refused_when_it_is_built(fn, every):
     with pytest.raises(ConfigError, match=r"fn|every"):
         poll(fn, every)

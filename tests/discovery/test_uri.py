@@ -186,7 +186,19 @@ def test_a_service_uri_leaves_no_name_open(uri):
 
 @pytest.mark.parametrize(
     "uri",
-    ["static://admin:hunter2@a:1", "file://admin:hunter2@host/x", "local://a?token=hunter2", "static://a:1?x=hunter2"],
+    [
+        "static://admin:hunter2@a:1",
+        "file://admin:hunter2@host/x",
+        "local://a?token=hunter2",
+        "static://a:1?x=hunter2",
+        "consul:/hunter2@h:1",
+        "consul:hun/hunter2@h",
+        "hunter2@h:1",
+        "admin:hunter2@consul://h",
+        "consul:/h?token=hunter2",
+        "consul:/hunter2 @h",
+        "consul://hunter2@h\n",
+    ],
 )
 def test_errors_repeat_no_secret(uri):
     with pytest.raises(ConfigError) as caught:

@@ -66,10 +66,11 @@ def test_discovery_is_told_with_its_age_and_its_failure() -> None:
     stage = Stage(Policy(), ())
     stage.clock.advance(2.0)
     stage.cluster.failure = "registry down"
-    assert "no endpoint is known" in told(stage)
+    assert "no endpoint is known, so calls are refused" in told(stage)
     assert "last change 2.0 s ago; it fails: registry down; what was known stays in force" in told(stage)
 
     stage.cluster.ready = False
+    assert "no endpoint is known, so a call waits for the first answer of discovery" in told(stage)
     assert "no answer yet; it fails: registry down" in told(stage)
     assert "timeout none" in told(stage)
 

@@ -76,6 +76,9 @@ def _parse(text: str) -> Address:
         return Address(host, int(port))
     if text.startswith("unix:"):
         return _unix(text)
+    if "://" in text:  # a URL, whose user part may be a secret
+        shown = re.sub(r"//.*@", "//…@", text, flags=re.DOTALL)
+        raise ConfigError(f"address {shown!r}: write host:port, without a scheme")
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or not rest.startswith(":") or not isinstance(_ip(host), ipaddress.IPv6Address):

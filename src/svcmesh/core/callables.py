@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
@@ -20,6 +21,17 @@ _BLOCKS = tuple(decorate(print).__code__ for decorate in _DECORATORS)
 def is_async(fn: object) -> bool:
     """Return whether ``fn`` is a coroutine function, or an object that is called like one."""
     return any(inspect.iscoroutinefunction(each) for each in _called(fn))
+
+
+def takes_one(fn: Callable[..., Any]) -> bool:
+    """Return whether ``fn`` can be called with one argument, as far as it tells."""
+    try:
+        inspect.signature(fn).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # a builtin that does not tell
+        return True
+    return True
 
 
 def runs_later(fn: object) -> bool:

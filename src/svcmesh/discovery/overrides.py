@@ -12,6 +12,7 @@ from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.base import Discovery
 from svcmesh.discovery.static import StaticDiscovery
+from svcmesh.discovery.uri_parts import concealed
 
 VARIABLE = "SVCMESH_OVERRIDES"
 
@@ -35,7 +36,9 @@ def overrides(environ: Mapping[str, str], opened: Callable[[str], Discovery]) ->
             continue
         name, equals, target = (part.strip() for part in item.partition("="))
         if not name or not equals or not target:
-            raise ConfigError(f"{VARIABLE} is a list of name=host:port,host:port with ';' in between, not {item!r}")
+            raise ConfigError(
+                f"{VARIABLE} is a list of name=host:port,host:port with ';' in between, not {concealed(item)!r}"
+            )
         if name in found:
             raise ConfigError(f"{VARIABLE} names {name!r} twice")
         try:
@@ -47,4 +50,9 @@ def overrides(environ: Mapping[str, str], opened: Callable[[str], Discovery]) ->
 
 def _static(target: str) -> Discovery:
     addresses = [address.strip() for address in target.split(",")]
-    return StaticDiscovery([Endpoint(address, metadata={"source": VARIABLE}) for address in addresses])
+    try:
+        return StaticDiscovery([Endpoint(address, metadata={"source": VARIABLE}) for address in addresses])
+    except ConfigError:
+        if "@" in target:  # a URI with a user, mistyped
+            raise ConfigError(f"{concealed(target)!r} is neither a list of addresses nor a URI") from None
+        raise

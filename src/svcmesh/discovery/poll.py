@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from svcmesh.core import checks
-from svcmesh.core.callables import is_async
+from svcmesh.core.callables import is_async, takes_one
 from svcmesh.core.clock import SYSTEM, Clock, sleep_until
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.errors import ConfigError, DiscoveryError
@@ -41,7 +41,7 @@ def poll(fn: Function, every: float) -> Poll:
         every: seconds between two answers, more than 0, spread by a tenth.
 
     Raises:
-        ConfigError: ``fn`` cannot be called; ``every`` is no such number.
+        ConfigError: ``fn`` cannot be called with a name; ``every`` is no such number.
 
     Threads: a blocking ``fn`` is called on a thread of its own, one call at a time for each service that is watched.
     """
@@ -52,7 +52,7 @@ class Poll:
     """A discovery by a function, see `poll`."""
 
     def __init__(self, fn: Function, every: float, *, clock: Clock = SYSTEM, rng: Random | None = None) -> None:
-        if not callable(fn):
+        if not callable(fn) or not takes_one(fn):
             raise ConfigError(f"fn must be a function of a service's name, not {fn!r}")
         self._fn = fn
         self._is_async = is_async(fn)

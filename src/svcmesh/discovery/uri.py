@@ -30,7 +30,17 @@ from svcmesh.discovery.local.directory import default_directory
 from svcmesh.discovery.local.registry import LocalRegistry
 from svcmesh.discovery.plugged import plugged
 from svcmesh.discovery.static import DictDiscovery, StaticDiscovery
-from svcmesh.discovery.uri_parts import SERVICE, Scheme, Surroundings, Unopened, Uri, decoded, no_query, redacted
+from svcmesh.discovery.uri_parts import (
+    SERVICE,
+    Scheme,
+    Surroundings,
+    Unopened,
+    Uri,
+    concealed,
+    decoded,
+    no_query,
+    redacted,
+)
 from svcmesh.discovery.xds.document import open_document
 from svcmesh.discovery.xds.opening import open_rest, open_xds
 from svcmesh.discovery.xds.question import names_service as names_resource
@@ -118,10 +128,10 @@ def parse(text: str) -> Uri:
         ConfigError: no URI, a scheme that is not known, spaces or control characters, a fragment, a ``%`` that
             encodes nothing.
     """
-    shown = redacted(text)
+    parts = _PARTS.fullmatch(text)
+    shown = concealed(text) if parts is None else redacted(text)
     if _UNPRINTABLE.search(text):
         raise ConfigError(f"discovery URI {shown!r} holds a space or a control character: write it as %20 or the like")
-    parts = _PARTS.fullmatch(text)
     if parts is None:
         raise ConfigError(f"{shown!r} is no discovery URI: it begins with a scheme, as in 'static://10.0.0.1:8080'")
     scheme = parts["scheme"].lower()

@@ -21,6 +21,7 @@ SERVICE = "{service}"
 """Where the name of a service goes in the URI of a mesh."""
 
 _USER = re.compile(r"//[^/?#]*@")
+_TO_AT = re.compile(r"\A([A-Za-z][A-Za-z0-9+.-]*:/+)?.*@", re.DOTALL)
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
 
@@ -74,6 +75,14 @@ class Scheme:
 def redacted(text: str) -> str:
     """Return ``text`` without a user part, and without the values of a query."""
     return re.sub(r"=[^&#]*", "=…", _USER.sub("//…@", text)) if "://" in text else text
+
+
+def concealed(text: str) -> str:
+    """Return what should have been a URI, and is none, without what may be a secret: all before an ``@``, and values.
+
+    Where the slashes of a URI are mistyped, nothing says any more where its user part begins.
+    """
+    return re.sub(r"=[^&#]+", "=…", _TO_AT.sub(lambda found: f"{found[1] or ''}…@", text))
 
 
 def no_query(uri: Uri) -> None:

@@ -34,6 +34,15 @@ def nobody(view: View, key: int | None, now: float, held_back: HeldBack | None) 
     return no_endpoints(view.cluster, len(view.failing()), view.selection.lacking)
 
 
+def none_to_pick(view: View, now: float) -> NoEndpoints:
+    """There is nobody whom a call would go to now, for whatever reason; it looks as `nobody` to who only picks."""
+    held_back = view.held_back(now)
+    if held_back.breaking:
+        opened = _endpoints_open(view.cluster, held_back)
+        return NoEndpoints(*opened.args, retry_after=opened.retry_after)
+    return no_endpoints(view.cluster, len(view.failing()), view.selection.lacking)
+
+
 def _session_stranded(view: View, address: str, now: float) -> NoEndpoints | CircuitOpen:
     """Others may be called, but a strict session names this one."""
     named = f"the session of a call to service {view.cluster.name!r} names the endpoint {address!r}, "

@@ -28,7 +28,9 @@ def _verdict(state: Mapping[str, Any]) -> str:
     if state["closed"]:
         return "its mesh has been closed, so calls are refused"
     if not endpoints:
-        return "no endpoint is known, so a call waits for the first answer of discovery, or is refused"
+        answered = state["discovery"]["ready"]
+        then = "calls are refused" if answered else "a call waits for the first answer of discovery"
+        return f"no endpoint is known, so {then}"
     if "open" in state["breakers"]:
         return "its circuit breaker is open, so calls are refused"
     usable = [e for e in endpoints if _why_not(e) is None]

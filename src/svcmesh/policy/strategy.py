@@ -7,7 +7,6 @@ attributes of a state, so a small state of our own, made only when something has
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -17,7 +16,7 @@ from tenacity.retry import retry_base, retry_if_exception_cause_type
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
-from svcmesh.core.callables import is_async
+from svcmesh.core.callables import is_async, takes_one
 from svcmesh.core.errors import ConfigError
 from svcmesh.core.outcome import Outcome
 
@@ -113,7 +112,7 @@ def check(kind: str, strategy: object) -> None:
     for leaf in leaves(strategy):
         if is_async(leaf):
             raise ConfigError(f"{kind} must not be asynchronous ({leaf!r}): no policy ever waits; use a plain function")
-    if not isinstance(strategy, _BASES[kind]) and not _takes_one_argument(strategy):
+    if not isinstance(strategy, _BASES[kind]) and not takes_one(strategy):
         raise ConfigError(f"{expected}; {strategy!r} cannot be called with one argument")
 
 
@@ -144,13 +143,3 @@ _EXCEPTIONS_ONLY = {
     retry_if_exception_cause_type.__call__,
     type(tenacity.retry_never).__call__,
 }
-
-
-def _takes_one_argument(function: Callable[..., Any]) -> bool:
-    try:
-        inspect.signature(function).bind(None)
-    except TypeError:
-        return False
-    except ValueError:  # a builtin that does not tell
-        return True
-    return True

@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from svcmesh import Mesh
 from svcmesh.core.clock import sleep_until
 from svcmesh.core.errors import ConfigError, DiscoveryError
 from svcmesh.discovery.base import Announcement, Discovery, Registrar
@@ -338,6 +339,15 @@ def test_whoever_brings_a_lost_registry_back_takes_no_other_away(directory, how)
 def test_the_directory_must_be_a_path(path):
     with pytest.raises(ConfigError, match="absolute"):
         LocalRegistry(path, clock=None)
+
+
+def test_a_check_that_nobody_would_run_is_refused(directory):
+    """Registering goes on in the background, where an instance that is never checked looks like one that is."""
+    with (
+        Mesh(f"local://{directory}") as mesh,
+        pytest.raises(ConfigError, match=r"local:// checks nothing: leave check out"),
+    ):
+        mesh.register("orders", port=8001, check="/healthz")
 
 
 def test_an_unsafe_directory_is_refused_when_built(tmp_path):

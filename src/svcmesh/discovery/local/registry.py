@@ -64,6 +64,15 @@ class LocalRegistry:
         except DiscoveryError as error:
             raise ConfigError(str(error)) from None
 
+    def check_announcement(self, announcement: Announcement) -> None:
+        """Refuse a check, which nobody would run.
+
+        Raises:
+            ConfigError: there is one.
+        """
+        if announcement.check is not None:
+            raise ConfigError("local:// checks nothing: leave check out, heartbeats say that the process is alive")
+
     @property
     def names(self) -> tuple[str, ...]:
         """The services that somebody is, or was a moment ago, registered as."""
