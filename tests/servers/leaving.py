@@ -1,7 +1,8 @@
 """A server that registers itself and is shut down as the documentation says: gRPC, gRPC on asyncio, or HTTP by uvicorn.
 
-It prints ``{"executed": 1}`` at its first call and ``{"executed": …}`` when it has stopped. SIGTERM stops it, and so
-does the end of its standard input. Each call takes a few milliseconds, so that some are always in flight.
+It prints ``{"executed": …}`` at the first call that finds it listening for signals (calls may come before that), and once
+more when it has stopped. SIGTERM stops it, and so does the end of its standard input. Each call takes a few
+milliseconds, so that some are always in flight.
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ class Counter:
 
     def __init__(self) -> None:
         self.executed = 0
+        self._said = False
         self._lock = threading.Lock()
 
     def one(self) -> bytes:
         with self._lock:
             self.executed += 1
-            if self.executed == 1:
+            if not self._said and signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+                self._said = True
                 say()
         return b"done"
 
