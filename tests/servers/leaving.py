@@ -1,7 +1,7 @@
 """A server that registers itself and is shut down as the documentation says: gRPC, gRPC on asyncio, or HTTP by uvicorn.
 
-It prints ``{"executed": …}`` at the first call that finds it listening for signals (calls may come before that), and once
-more when it has stopped. SIGTERM stops it, and so does the end of its standard input. Each call takes a few
+It prints ``{"executed": …}`` at the first call that finds it listening for signals (calls may come before that), and
+once more when it has stopped. SIGTERM stops it, and so does the end of its standard input. Each call takes a few
 milliseconds, so that some are always in flight.
 """
 
