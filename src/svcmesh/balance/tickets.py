@@ -14,7 +14,8 @@ from itertools import chain, repeat
 from svcmesh.balance.cell import Cell
 
 MOST = 2**16
-"""Tickets that there may be: with 8 bytes each, half of what is nearest to a core."""
+"""Tickets that there may be: with 8 bytes each 512 KiB, no more than many a processor has next to each of its cores. In
+a longer list the step itself would wait for memory, as the four of the alias method do."""
 
 
 def tickets(cells: Sequence[Cell]) -> Sequence[Cell] | None:
