@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 
 import dns.rcode
@@ -340,15 +341,13 @@ class Untidy(Sound):
 
 
 class Stubborn(Sound):
-    """Does not let itself be cancelled."""
+    """Does not let itself be cancelled, wherever it is caught: it waits in one place only."""
 
     async def watch(self, service):
-        while True:
-            yield Snapshot(tuple(map(Endpoint, self.listed.get(service, ()))))
-            try:
-                await asyncio.sleep(0.01)
-            except asyncio.CancelledError:
-                await asyncio.sleep(3600)
+        yield Snapshot(tuple(map(Endpoint, self.listed.get(service, ()))))
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        await asyncio.sleep(3600)
 
 
 class Plain(Sound):
