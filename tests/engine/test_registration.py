@@ -205,6 +205,30 @@ def test_a_thousand_processes_do_not_come_back_together(away):
     assert max(bisect_left(instants, first + 0.1) - number for number, first in enumerate(instants)) <= 50
 
 
+def test_a_registry_that_had_lost_it_is_told_of():
+    """A heartbeat that registers again says so, and that is news for who listens; the next one is none."""
+
+    class Forgetful(Registry):
+        forgot = False
+
+        async def heartbeat(self, announcement):
+            await super().heartbeat(announcement)
+            forgot, self.forgot = self.forgot, False
+            return forgot
+
+    registry = Forgetful()
+
+    async def story(scene):
+        await scene.sleep(5.0)
+        assert scene.names() == ["registered"]
+        registry.forgot = True
+        await scene.sleep(10.0)
+        assert scene.names() == ["registered", "lost", "registered"]
+        assert scene.announcer.registered
+
+    scene(registry, story)
+
+
 def test_a_registry_that_asks_for_time_is_given_it():
     registry = Registry(DiscoveryError("busy", retry_after=4.0))
 

@@ -120,8 +120,8 @@ class Registrar(Protocol):
     async def register(self, announcement: Announcement) -> None:
         """Announce, or announce again: idempotent."""
 
-    async def heartbeat(self, announcement: Announcement) -> None:
-        """Say that the process is alive; registers again where the registry has lost it."""
+    async def heartbeat(self, announcement: Announcement) -> bool | None:
+        """Say that the process is alive; registers again where the registry has lost it, and returns True then."""
 
     async def deregister(self, announcement: Announcement) -> None:
         """Take the announcement back; harmless when it is gone already."""

@@ -15,9 +15,9 @@ class Registering:
         """Announce, or announce again."""
         await self._registrations.register(announcement)
 
-    async def heartbeat(self, announcement: Announcement) -> None:
-        """Say that the process is alive."""
-        await self._registrations.heartbeat(announcement)
+    async def heartbeat(self, announcement: Announcement) -> bool | None:
+        """Say that the process is alive; return True where it had to be registered again."""
+        return await self._registrations.heartbeat(announcement)
 
     async def deregister(self, announcement: Announcement) -> None:
         """Take it back."""

@@ -31,6 +31,7 @@ LONGEST_FAILING_LEAVE = 2.0
 
 _LEAVING = FullJitter(base=0.1, cap=LONGEST_FAILING_LEAVE)
 _CLEANUP = 0.1  # seconds that a call which was cancelled gets to end
+_FORGOTTEN = "the registry had lost it; it was registered again at once"
 
 
 class Announcer:
@@ -114,13 +115,9 @@ class Announcer:
         """
         while not await self._tried_at(due, self._announce):
             failures += 1
-            self._report_lost()
+            self._report_lost(self.last_error)
             due = self._began + pace(failures, self._rng, self._told)
-        self.registered, self._lost = True, False
-        announcement = self.announcement
-        self._emit(
-            "registration.registered", service=announcement.service, id=announcement.id, address=announcement.address
-        )
+        self._report_registered()
 
     async def _while_known(self) -> None:
         """Heartbeat until none has succeeded for a TTL, and report that."""
@@ -133,7 +130,7 @@ class Announcer:
             else:
                 due = self._began + self._pace.missed(self._rng)
         await sleep_until(self._clock, ends)
-        self._report_lost()
+        self._report_lost(self.last_error)
 
     async def _tried_at(self, due: float, call: Callable[[], Coroutine[Any, Any, None]]) -> bool:
         """Make a call of the registrar at an instant, or now if that has passed; return whether it succeeded."""
@@ -147,7 +144,9 @@ class Announcer:
         await self._tell_drain()
 
     async def _heartbeat(self) -> None:
-        await self._registrar.heartbeat(self.announcement)
+        if await self._registrar.heartbeat(self.announcement):
+            self._report_lost(_FORGOTTEN)
+            self._report_registered()
         await self._tell_drain()
 
     async def _tell_drain(self) -> None:
@@ -156,13 +155,21 @@ class Announcer:
             await self._registrar.drain(self.announcement)
             self._drain_told = True
 
-    def _report_lost(self) -> None:
+    def _report_registered(self) -> None:
+        """Report that the registry lists us, or does so again."""
+        self.registered, self._lost = True, False
+        announcement = self.announcement
+        self._emit(
+            "registration.registered", service=announcement.service, id=announcement.id, address=announcement.address
+        )
+
+    def _report_lost(self, error: str | None) -> None:
         """Report that the registry does not list us: once, until it does again."""
         self.registered = False
         if not self._lost:
             self._lost = True
-            announcement, error = self.announcement, self.last_error or ""
-            self._emit("registration.lost", service=announcement.service, id=announcement.id, error=error)
+            announcement = self.announcement
+            self._emit("registration.lost", service=announcement.service, id=announcement.id, error=error or "")
 
     async def _leave(self, drain: float) -> bool:
         started = self._clock.now()

@@ -287,10 +287,13 @@ def test_a_process_that_stops_beating_is_critical(consul, mesh, name):
 
 
 def test_an_agent_that_lost_a_registration_gets_it_again(consul, mesh, name):
+    told: list[str] = []
+    mesh.events.subscribe(lambda event: told.append(event.name), "registration.lost", "registration.registered")
     with mesh.register(name, port=8080, host="127.0.0.1", id=f"me-{name}", ttl=0.6):
         consul.settle(name, 1)
         consul.put(f"/v1/agent/service/deregister/me-{name}")
         until(lambda: len(consul.health(name)[1]) == 1)
+        until(lambda: told == ["registration.registered", "registration.lost", "registration.registered"])
 
 
 @pytest.mark.parametrize("check", ["/v1/status/leader", "tcp"])

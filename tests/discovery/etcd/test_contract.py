@@ -131,8 +131,9 @@ async def test_a_lease_that_was_lost_is_granted_again(etcd, registry, name):
     lease = etcd.items(f"apps/{name}/")[key]["lease"]
     etcd.ask("lease/revoke", ID=lease)
     assert etcd.items(f"apps/{name}/") == {}
-    await registry.heartbeat(announcement)
+    assert await registry.heartbeat(announcement) is True
     assert etcd.items(f"apps/{name}/")[key]["lease"] != lease
+    assert await registry.heartbeat(announcement) is False
     await registry.deregister(announcement)
     await registry.deregister(announcement)
     assert etcd.items(f"apps/{name}/") == {}
@@ -142,7 +143,7 @@ async def test_a_key_that_was_deleted_is_put_again_by_a_heartbeat(etcd, registry
     announcement, key = Announcement(name, "a", "127.0.0.1:80"), f"apps/{name}/a"
     await registry.register(announcement)
     etcd.delete(key)
-    await registry.heartbeat(announcement)
+    assert await registry.heartbeat(announcement) is True
     assert key in etcd.items(f"apps/{name}/")
     await registry.deregister(announcement)
 

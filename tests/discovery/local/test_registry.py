@@ -143,7 +143,8 @@ def test_a_heartbeat_registers_again_what_was_removed(directory):
         await sleep(0.3)
         (directory / "orders" / "o-1.json").unlink()
         (directory / "orders").rmdir()
-        await registry.heartbeat(ORDERS)
+        assert await registry.heartbeat(ORDERS) is True
+        assert await registry.heartbeat(ORDERS) is False
         await sleep(6.0)
         assert (directory / "orders" / "o-1.json").exists()
 

@@ -59,13 +59,16 @@ class Registrations:
         async with self._client.open():
             await self._register(announcement, held)
 
-    async def heartbeat(self, announcement: Announcement) -> None:
+    async def heartbeat(self, announcement: Announcement) -> bool:
         """Say that the process is alive, or look whether the agent still checks it; register again where it is lost.
+
+        Returns:
+            Whether the agent had lost it.
 
         Raises:
             DiscoveryError: no agent takes it.
         """
-        held = self._of(announcement)
+        held, lost = self._of(announcement), False
         async with self._client.open():
             if held.agents and (not self._doubted(held.agents[-1]) or len(self._client.agents) == 1):
                 try:
@@ -74,11 +77,12 @@ class Registrations:
                 except Unreachable:
                     if len(self._client.agents) == 1:
                         raise
-                except (Unknown, Denied):
-                    pass  # registering is idempotent, and says why it is refused if it is
+                except (Unknown, Denied) as error:  # registering is idempotent, and says why it is refused if it is
+                    lost = isinstance(error, Unknown)
                 else:
-                    return
+                    return False
             await self._register(announcement, held)
+        return lost
 
     async def drain(self, announcement: Announcement) -> None:
         """Put the service under maintenance, which takes it out of the answers, and keep it registered.

@@ -52,8 +52,11 @@ class Registrations:
         async with self._client.open():
             await self._put(announcement, held)
 
-    async def heartbeat(self, announcement: Announcement) -> None:
+    async def heartbeat(self, announcement: Announcement) -> bool:
         """Keep the lease alive, and put back what is missing.
+
+        Returns:
+            Whether something was missing.
 
         Raises:
             DiscoveryError: etcd cannot be told, or another process has registered under the same id.
@@ -63,7 +66,7 @@ class Registrations:
             if held.lease and not await self._kept(held.lease):
                 held.lease = 0
             if held.draining:
-                return
+                return False
             holder = await self._holder(announcement) if held.lease else None
             if holder is None:
                 await self._put(announcement, held)
@@ -72,6 +75,7 @@ class Registrations:
                     f"{announcement.id!r} of {announcement.service!r} was registered again with etcd by somebody else: "
                     "give each process an id of its own"
                 )
+        return holder is None
 
     async def drain(self, announcement: Announcement) -> None:
         """Take the key away, and keep the lease: etcd's format has no word for leaving.

@@ -119,8 +119,11 @@ class LocalRegistry:
         self._write(announcement)
         sweep(self._service_directory(announcement), self._clock.now())
 
-    async def heartbeat(self, announcement: Announcement) -> None:
+    async def heartbeat(self, announcement: Announcement) -> bool:
         """Say that the process is alive: one time stamp. Registers again where the file is gone or had run out.
+
+        Returns:
+            Whether it was, or had.
 
         Raises:
             DiscoveryError: the directory cannot be written, or another process has registered under the same id.
@@ -132,13 +135,14 @@ class LocalRegistry:
             if mine and now < stamped_at(found.st_mtime_ns) + announcement.ttl:
                 heartbeat = stamp(now, edition(found.st_mtime_ns))
                 os.utime(path, ns=(heartbeat, heartbeat), follow_symlinks=False)
-                return
+                return False
             self._check_abandoned(announcement, path, stamped_at(found.st_mtime_ns))
         except FileNotFoundError:
             pass  # removed by hand, or by a watcher while this process was stopped for much longer than its TTL
         except OSError as error:
             raise DiscoveryError(f"cannot heartbeat in {self.directory}: {error.strerror}") from None
         self._write(announcement)  # anew: who gave it up looks at the directory only, which a time stamp leaves as is
+        return True
 
     async def deregister(self, announcement: Announcement) -> None:
         """Take the registration back, unless another process has taken the id over. For 5 s its file says that it left.
