@@ -315,6 +315,7 @@ def test_a_forked_child_neither_heartbeats_nor_leaves(uri: str) -> None:
         ("ttl", 86_401),
         ("host", "no host"),
         ("host", 3),
+        ("host", ""),
         ("name", 3),
         ("name", ""),
         ("name", "x" * 5000),

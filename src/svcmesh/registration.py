@@ -134,7 +134,7 @@ def _raise_error_of(leaving: Future[bool]) -> None:
         leaving.result()
 
 
-_EVERYWHERE = {"0.0.0.0", "::", "[::]"}  # noqa: S104 - refused
+_EVERYWHERE = {"", "0.0.0.0", "::", "[::]"}  # noqa: S104 - refused
 
 
 def announce(
@@ -195,7 +195,7 @@ def _address(discovery: Discovery, host: str | None, port: int) -> str:
         raise ConfigError(
             f"host {host!r} is where one listens, not where others dial: leave it out, or give an address"
         )
-    host = host or _own_host(discovery)
+    host = _own_host(discovery) if host is None else host
     address = join_address(host, parse_port(port, f"{host}:{port}"))
     parse_address(address)
     return address

@@ -36,6 +36,14 @@ def test_strings_and_mappings_may_be_mixed():
     )
 
 
+def test_weights_stay_as_they_were_written():
+    found = endpoints_from(
+        ["a:1", {"address": "b:1"}, {"address": "10.0.0.1:1", "weight": 3}, {"address": "c:1", "weight": 3.0}]
+    )
+
+    assert [repr(endpoint.weight) for endpoint in found] == ["1", "1", "3", "3.0"]
+
+
 def test_an_empty_list_is_a_list():
     assert endpoints_from([]) == ()
 

@@ -62,6 +62,22 @@ def test_breakers_faults_and_panic_are_told() -> None:
     assert "its circuit breaker is open" in told(refused)
 
 
+def test_a_panic_counts_as_the_priorities_do() -> None:
+    """An open breaker keeps calls away and is no reason for a panic: one line said 0 of 3, the next one 1 of 3."""
+    once = CircuitBreaker(consecutive=1, failure_rate=None)
+    stage = Stage(Policy.standard().replace(circuit_breaker=once, retry=None))
+    for endpoint in (A, B, C):
+        stage.fail(endpoint, 1)
+    for endpoint in (A, B):
+        stage.fail(endpoint, 5)
+
+    text = told(stage)
+
+    assert text.startswith("service service: panic: only 1 of 3 endpoints are well, so others that answer")
+    assert "to all its endpoints; 1 of 3 endpoints are well" in text
+    assert "10.0.0.3:80: circuit breaker open" in text
+
+
 def test_discovery_is_told_with_its_age_and_its_failure() -> None:
     stage = Stage(Policy(), ())
     stage.clock.advance(2.0)

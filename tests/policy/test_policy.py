@@ -75,8 +75,8 @@ def test_the_standard_policy_is_one_object():
         ({"per_try_timeout": 0}, "per_try_timeout"),
         ({"timeout": 1, "per_try_timeout": 2}, "per_try_timeout"),
         ({"retry": 3}, "retry"),
-        ({"retry": Retry}, "retry"),
-        ({"outlier_detection": True}, "outlier_detection"),
+        ({"retry": Retry}, "retry must be a Retry or None"),
+        ({"outlier_detection": True}, "outlier_detection must be an OutlierDetection or None"),
         ({"circuit_breaker": True}, "circuit_breaker"),
         ({"circuit_breaker": (CircuitBreaker(), None)}, "circuit_breaker"),
         ({"circuit_breaker": (CircuitBreaker(), CircuitBreaker(probes=1))}, "circuit_breaker"),
@@ -96,7 +96,7 @@ def test_the_standard_policy_is_one_object():
     ],
 )
 def test_a_wrong_field_is_named(settings, named):
-    with pytest.raises(ConfigError, match=f"^{named} "):
+    with pytest.raises(ConfigError, match=rf"^{named}\b"):
         Policy(**settings)
 
 

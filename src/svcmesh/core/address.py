@@ -98,12 +98,14 @@ def parse_port(text: str | int, where: str) -> int:
     """Return the port in ``text``; ``where`` is what the error message quotes.
 
     Raises:
-        ConfigError: it is no whole number from 1 to 65535.
+        ConfigError: it is no whole number from 1 to 65535, or begins with a zero.
     """
     digits = str(text)
     port = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 5 else 0
     if not 1 <= port <= 65535 or isinstance(text, bool):
         raise ConfigError(f"address {where!r}: port {digits!r} is not a whole number from 1 to 65535")
+    if digits.startswith("0"):  # one endpoint would have two names, and counts of its own under each
+        raise ConfigError(f"address {where!r}: port {digits!r} begins with a zero; write it as {port}")
     return port
 
 

@@ -85,6 +85,17 @@ def flag(field: str, value: bool) -> bool:
     return value
 
 
+def optional(field: str, value: object, kind: type) -> None:
+    """Refuse what is neither a ``kind`` nor None.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if not isinstance(value, kind | None):
+        article = "an" if kind.__name__[0] in "AEIO" else "a"
+        raise ConfigError(f"{field} must be {article} {kind.__name__} or None, not {value!r}")
+
+
 def hashed(field: str, value: int | None) -> int | None:
     """Return ``value`` when it is a hash, any whole number, or None.
 

@@ -6,7 +6,6 @@ misspelt ``wieght`` that is ignored would be believed to work.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -67,7 +66,7 @@ def _usual(item: Any) -> Endpoint:
     """Build an endpoint in few steps, as long as nothing in it is wrong; any error says no more than that it is."""
     if type(item) is str:
         return Endpoint(item)
-    address, weight, priority = item["address"], item.get("weight", 1.0), item.get("priority", 0)
+    address, weight, priority = item["address"], item.get("weight", 1), item.get("priority", 0)
     if (
         not _NAMES.issuperset(item)
         or type(weight) not in _NUMBERS
@@ -78,7 +77,7 @@ def _usual(item: Any) -> Endpoint:
         raise ValueError
     check_address(address)
     locality, metadata = _locality(item.get("locality")), with_known_keys(_metadata(item.get("metadata", {})))
-    return assembled(address, float(weight), locality, priority, metadata, _HEALTHS[item.get("health", "healthy")])
+    return assembled(address, weight, locality, priority, metadata, _HEALTHS[item.get("health", "healthy")])
 
 
 def _thorough(item: Any, path: Path) -> Endpoint:
@@ -118,8 +117,9 @@ def _address(value: Any) -> str:
     return address
 
 
-def _weight(value: Any) -> float:
-    return checks.between("weight", value, 0, sys.float_info.max)
+def _weight(value: Any) -> Any:
+    checks.between("weight", value, 0, checks.LARGEST)
+    return value  # as it was written: 3, not 3.0
 
 
 def _priority(value: Any) -> int:

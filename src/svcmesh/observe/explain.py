@@ -35,7 +35,8 @@ def _verdict(state: Mapping[str, Any]) -> str:
         return "its circuit breaker is open, so calls are refused"
     usable = [e for e in endpoints if _why_not(e) is None]
     if any(level["panic"] for level in state["priorities"]):
-        return f"panic: only {len(usable)} of {len(endpoints)} endpoints are well, so others that answer take calls too"
+        well = [e for e in endpoints if not _ill(e) and not e["ejected"]]  # as priorities count: breakers are no reason
+        return f"panic: only {len(well)} of {len(endpoints)} endpoints are well, so others that answer take calls too"
     if _calls_ejected(state):
         called = [e for e in endpoints if _why_not(e, spared=True) is None]
         return f"none of {len(endpoints)} endpoints is well, so {len(called)} that are only ejected take calls"

@@ -89,8 +89,7 @@ class CircuitBreaker:
             _check_rate("failure_rate", self.failure_rate)
         if self.consecutive is not None:
             checks.whole("consecutive", self.consecutive, 1)
-        if self.slow is not None and not isinstance(self.slow, Slow):
-            raise ConfigError(f"slow must be a Slow or None, not {self.slow!r}")
+        checks.optional("slow", self.slow, Slow)
         checks.whole("minimum_calls", self.minimum_calls, 1)
         checks.whole("probes", self.probes, 1)
         checks.duration("window", self.window)

@@ -136,8 +136,7 @@ class Fault:
     def __post_init__(self) -> None:
         """Check every field."""
         for field, value, kind in (("abort", self.abort, Abort), ("delay", self.delay, Delay)):
-            if value is not None and not isinstance(value, kind):
-                raise ConfigError(f"{field} must be a {kind.__name__} or None, not {value!r}")
+            checks.optional(field, value, kind)
         if self.abort is None and self.delay is None:
             raise ConfigError("abort or delay must be given: a Fault without either does nothing")
         _check_percent(self.percent)

@@ -94,16 +94,16 @@ class Policy:
             raise ConfigError(
                 f"per_try_timeout must be at most timeout ({self.timeout!r}), not {self.per_try_timeout!r}"
             )
-        _check_kind("retry", self.retry, Retry)
-        _check_kind("outlier_detection", self.outlier_detection, OutlierDetection)
-        _check_kind("stateful_session", self.stateful_session, StatefulSession)
-        _check_kind("health_check", self.health_check, HealthCheck)
+        checks.optional("retry", self.retry, Retry)
+        checks.optional("outlier_detection", self.outlier_detection, OutlierDetection)
+        checks.optional("stateful_session", self.stateful_session, StatefulSession)
+        checks.optional("health_check", self.health_check, HealthCheck)
         if self.load_balancer is not None:
             check_balancer("load_balancer", self.load_balancer)
         object.__setattr__(self, "hash_on", hash_on.rules(self.hash_on) or None)
         _check_affinity(self.load_balancer, self.hash_on)
         checks.between("panic_threshold", self.panic_threshold, 0, 1)
-        _check_kind("slow_start", self.slow_start, SlowStart)
+        checks.optional("slow_start", self.slow_start, SlowStart)
         _check_selection(self.priorities, self.locality, self.slow_start, self.load_balancer)
         checks.flag("timeout_ends_streams", self.timeout_ends_streams)
         object.__setattr__(self, "circuit_breaker", _check_breakers(self.circuit_breaker))
@@ -194,11 +194,6 @@ def _standard() -> Policy:
         panic_threshold=0.5,
         timeout_ends_streams=False,
     )
-
-
-def _check_kind(field: str, value: object, kind: type) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise ConfigError(f"{field} must be a {kind.__name__} or None, not {value!r}")
 
 
 def _check_affinity(balancer: object, rules: object) -> None:

@@ -15,7 +15,6 @@ import tenacity
 
 from svcmesh.balance.picker import Rng
 from svcmesh.core import checks
-from svcmesh.core.errors import ConfigError
 from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.policy import strategy
 from svcmesh.policy.backoff import Backoff, FullJitter
@@ -133,8 +132,7 @@ class Retry:
         checks.whole("buffer_response", self.buffer_response, 0)
         if self.previous_priorities is not None:
             checks.whole("previous_priorities", self.previous_priorities, 1)
-        if self.budget is not None and not isinstance(self.budget, RetryBudget):
-            raise ConfigError(f"budget must be a RetryBudget or None, not {self.budget!r}")
+        checks.optional("budget", self.budget, RetryBudget)
         for kind, given in (("stop", self.stop), ("wait", self.wait), ("retry", self.retry)):
             if given is not None and not (kind == "wait" and isinstance(given, Backoff)):
                 strategy.check(kind, given)

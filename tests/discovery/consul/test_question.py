@@ -94,6 +94,7 @@ def test_the_address_and_the_order_of_near():
         ("?service=orders", "names a service twice"),
         ("/", "no more"),
         ("/{name}", "no more"),
+        ("-{service}/{service}", "no more"),
     ],
 )
 def test_what_means_nothing_is_an_error_without_values(query, told):

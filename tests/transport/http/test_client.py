@@ -90,6 +90,7 @@ def test_hooks_see_a_logical_request_once(mesh: svcmesh.Mesh) -> None:
     [
         ("proxy", "http://proxy:3128", "mounts"),
         ("uds", "/run/secret.sock", "unix:"),
+        ("inner", httpx.MockTransport(httpx.Response), r"http_transport\(inner="),
         ("retries", 3, "Retry"),
         ("transport", httpx.MockTransport(lambda request: httpx.Response(200)), "inner"),
     ],

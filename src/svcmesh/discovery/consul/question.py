@@ -102,7 +102,7 @@ def _name(uri: Uri, query: dict[str, list[str]]) -> tuple[str, bool]:
     if len(given) > 1:
         raise ConfigError(f"{uri.text!r} names a service twice: give it in the path, or by service= or query=")
     name = given[0] if given else SERVICE
-    if in_path.endswith("/") or set("{}") & set(name.replace(SERVICE, "")):
+    if in_path.endswith("/") or set("{}") & set(name.replace(SERVICE, "", 1)):
         raise ConfigError(f"{uri.text!r}: after the address stands the name of a service, or {SERVICE}, and no more")
     return name, "query" in query and executed not in {"false", "0"}
 

@@ -108,9 +108,7 @@ class HealthCheck:
 
     def _check_kind(self) -> None:
         for name, kind in _KINDS.items():
-            given = getattr(self, name)
-            if not isinstance(given, kind | None):
-                raise ConfigError(f"{name} must be a {kind.__name__} or None, not {given!r}")
+            checks.optional(name, getattr(self, name), kind)
         custom = self.custom_health_check
         if custom is not None and (not callable(custom) or getattr(custom, "__hash__", None) is None):
             raise ConfigError(

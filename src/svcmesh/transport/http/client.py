@@ -24,6 +24,7 @@ _REFUSED = {
     "uds": "endpoints say themselves where they listen: give them addresses such as 'unix:/run/app.sock'",
     "retries": "connecting is retried by the policy: Policy(retry=Retry(max_attempts=…))",
     "transport": "the client's transport is the mesh's; give yours as http_transport(inner=…)",
+    "inner": "the client's transport is the mesh's; give yours as http_transport(inner=…)",
     "app": "the client's transport is the mesh's; give httpx.ASGITransport(app) as http_transport(inner=…)",
 }
 
