@@ -88,6 +88,7 @@ class Exchange:
     """The transport's side of a call; ``script``: what attempts end in, outcomes or functions of the attempt."""
 
     patient = False
+    lookup = NEVER
     key: int | None = None
     method = "method"
 

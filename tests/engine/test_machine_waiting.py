@@ -25,6 +25,15 @@ def patient(*script: Any) -> Exchange:
     return exchange
 
 
+def unheard_of(policy: Policy) -> Stage:
+    """Return a service of which discovery has said nothing yet."""
+    stage = Stage(policy)
+    stage.cluster.ready = False
+    stage.cluster.members = {}
+    stage.cluster.rebuild()
+    return stage
+
+
 def test_no_endpoint_is_said_with_the_name_and_what_to_do() -> None:
     outcome = Stage(STANDARD, ()).listen().perform(success())
 
@@ -35,12 +44,9 @@ def test_no_endpoint_is_said_with_the_name_and_what_to_do() -> None:
 
 
 def test_a_call_waits_for_the_first_snapshot_and_not_for_a_second() -> None:
-    stage = Stage(STANDARD)
-    stage.cluster.ready = False
-    stage.cluster.members = {}
+    stage = unheard_of(STANDARD)
     needed: list[int] = []
     stage.cluster.need = lambda: needed.append(1)
-    stage.cluster.rebuild()
     call = stage.call()
 
     assert call.poll(0.0) == Wait(10.0, seen=stage.cluster.news)
@@ -48,6 +54,53 @@ def test_a_call_waits_for_the_first_snapshot_and_not_for_a_second() -> None:
     stage.set(A)
     assert isinstance(call.poll(0.1), Start)
     call.abandon(0.1)
+
+
+def test_a_call_that_may_connect_for_so_long_waits_no_longer_for_somebody_to_connect_to() -> None:
+    """Whatever else its deadline allows, and whatever fails meanwhile."""
+    stage = unheard_of(Policy())
+    exchange = Exchange()
+    exchange.lookup = 0.2
+    call = stage.call(exchange)
+
+    assert call.poll(0.0) == Wait(0.2, seen=stage.cluster.news)
+    stage.cluster.failure = "registry down"
+    stage.cluster.wake()
+    assert call.poll(0.1) == Wait(0.2, seen=stage.cluster.news), "an attempt to look that failed gives no more time"
+    effect = call.poll(0.2)
+
+    assert isinstance(effect, Done)
+    assert isinstance(effect.outcome.error, DeadlineExceeded)
+    assert "'service' in the 0.2 s" in str(effect.outcome.error)
+    assert "registry down" in str(effect.outcome.error)
+    assert effect.outcome.kind is Kind.DEADLINE
+
+
+def test_that_wait_ends_with_the_first_endpoint_and_with_an_earlier_deadline() -> None:
+    stage = unheard_of(Policy(timeout=0.1))
+    exchange = Exchange()
+    exchange.lookup = 0.2
+    call, late = stage.call(exchange), stage.call(exchange)
+
+    assert call.poll(0.0) == late.poll(0.0) == Wait(0.1, seen=stage.cluster.news)
+    effect = late.poll(0.1)
+    assert isinstance(effect, Done)
+    assert "waiting for its endpoints" in str(effect.outcome.error)
+    stage.set(A)
+    assert isinstance(call.poll(0.05), Start)
+    call.abandon(0.05)
+
+
+def test_an_injected_delay_takes_nothing_from_that_wait() -> None:
+    """It delays the call, as a slow network would, and discovery is not asked before it is over."""
+    stage = unheard_of(Policy(faults=Fault(delay=Delay(1.0), scope="call")))
+    exchange = Exchange()
+    exchange.lookup = 0.2
+    call = stage.call(exchange)
+
+    assert call.poll(0.0) == Wait(1.0, seen=stage.cluster.news)
+    assert call.poll(1.0) == Wait(1.2, seen=stage.cluster.news)
+    call.abandon(1.0)
 
 
 def test_a_closed_mesh_refuses_instead_of_waiting() -> None:

@@ -63,6 +63,10 @@ class Exchange(Protocol):
         """Whether it waits until its deadline where there are no endpoints (gRPC's wait_for_ready)."""
 
     @property
+    def lookup(self) -> float:
+        """Seconds that it waits where discovery has not said anything yet; infinite: until its deadline."""
+
+    @property
     def method(self) -> str:
         """What is called, for faults to match: ``/pkg.Service/Method``, ``GET /path``, a function's name."""
 

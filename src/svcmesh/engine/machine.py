@@ -236,7 +236,10 @@ class Call:
         if breakers:  # they let a probe through by themselves, at the latest when their time is over
             self._wake = now + PATIENCE
             return Wait(min(self._wake, self.deadline), seen=self._seen)
-        return Wait(self.deadline, seen=self._seen)
+        until = self._wake + self.exchange.lookup
+        if now >= until:
+            return self._reject(refusal.not_found(cluster, self.exchange.lookup), "deadline", now)
+        return Wait(min(until, self.deadline), seen=self._seen)
 
     def _begin(self, member: Member, permits: Permits, now: float) -> Attempt:
         until = now + self.view.per_try  # the deadline holds the policy's timeout, or the caller's longer one

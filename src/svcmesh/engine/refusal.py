@@ -108,13 +108,24 @@ def _kept_away(cluster: Cluster) -> Iterator[str]:
 
 def out_of_time(cluster: Cluster, waited: float) -> DeadlineExceeded:
     """The call's time was used up before an attempt could be made."""
-    why = "before an attempt was made" if cluster.ready else "waiting for its endpoints"
+    text = f"the time of a call to service {cluster.name!r} ended after {round(waited, 3):g} s, "
+    if not cluster.ready:
+        return _unheard(cluster, f"{text}waiting for its endpoints")
     failure = f" (discovery fails: {cluster.failure})" if cluster.failure else ""
-    advice = "" if cluster.ready else cluster.advice
-    error = DeadlineExceeded(
-        f"the time of a call to service {cluster.name!r} ended after {round(waited, 3):g} s, {why}{failure}{advice}"
-    )
-    if cluster.failure and not cluster.ready:
+    return DeadlineExceeded(f"{text}before an attempt was made{failure}")
+
+
+def not_found(cluster: Cluster, allowed: float) -> DeadlineExceeded:
+    """The call may wait ``allowed`` seconds for somebody to connect to, and these are over."""
+    text = f"discovery named no endpoint of service {cluster.name!r} in the {allowed:.3g} s that connecting may take"
+    return _unheard(cluster, text)
+
+
+def _unheard(cluster: Cluster, text: str) -> DeadlineExceeded:
+    """Discovery has not said anything yet, for which there may be a reason and a remedy."""
+    failure = f" (discovery fails: {cluster.failure})" if cluster.failure else ""
+    error = DeadlineExceeded(f"{text}{failure}{cluster.advice}")
+    if cluster.failure:
         error.__cause__ = DiscoveryError(cluster.failure)
     return error
 

@@ -16,6 +16,7 @@ from svcmesh.core.outcome import Kind, Outcome
 from svcmesh.engine import awaiting, blocking
 from svcmesh.engine.exchange import Attempt
 from svcmesh.engine.machine import Call
+from svcmesh.engine.member import NEVER
 from svcmesh.engine.view import View
 from svcmesh.policy.fault import Abort
 from svcmesh.transport import plain_outcome
@@ -37,6 +38,7 @@ class Block:
     deferred = False
     unsent = False
     patient = False
+    lookup = NEVER
     method = ""
     function: tuple[None, tuple[Any, ...], dict[str, Any]] = (None, (), {})
 

@@ -27,7 +27,7 @@ from svcmesh.engine import awaiting, blocking
 from svcmesh.engine.exchange import Attempt
 from svcmesh.engine.in_time import OutOfTime, in_time
 from svcmesh.engine.machine import Call
-from svcmesh.engine.member import Member
+from svcmesh.engine.member import NEVER, Member
 from svcmesh.engine.view import View
 from svcmesh.policy.fault import Abort
 from svcmesh.policy.retry import Retry
@@ -172,6 +172,7 @@ class _FunctionExchange:
     deferred = False
     unsent = False  # who knows what a function has done
     patient = False
+    lookup = NEVER
 
     def __init__(self, traits: _Traits, view: View, arguments: Arguments) -> None:
         self._traits = traits

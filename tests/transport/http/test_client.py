@@ -17,6 +17,27 @@ from tests.servers.http_process import HttpServer
 from tests.transport.http.colours import in_flight
 
 
+class Silent:
+    """A registry that never answers."""
+
+    async def watch(self, service: str) -> AsyncIterator[svcmesh.Snapshot]:
+        await asyncio.Event().wait()
+        yield svcmesh.Snapshot(())
+
+
+def get(colour: str, mesh: svcmesh.Mesh, url: str, *, passthrough: bool, **kwargs: Any) -> httpx.Response:
+    """Get ``url`` through a transport of the whole mesh."""
+
+    async def awaited() -> httpx.Response:
+        async with httpx.AsyncClient(transport=mesh.http_async_transport(passthrough=passthrough)) as client:
+            return await client.get(url, **kwargs)
+
+    if colour == "awaiting":
+        return asyncio.run(awaited())
+    with httpx.Client(transport=mesh.http_transport(passthrough=passthrough)) as client:
+        return client.get(url, **kwargs)
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[HttpServer]:
     with HttpServer("one") as one:
@@ -149,17 +170,39 @@ def test_trio_is_refused_with_a_reason(mesh: svcmesh.Mesh) -> None:
 
 def test_trio_is_refused_before_discovery_is_waited_for() -> None:
     """Also where a port in the URL makes the call wait for endpoints first."""
-
-    class Silent:
-        async def watch(self, service: str) -> AsyncIterator[svcmesh.Snapshot]:
-            await asyncio.Event().wait()
-            yield svcmesh.Snapshot(())
-
     with svcmesh.Mesh(Silent()) as mesh:
         transport = mesh.service("orders").http_async_transport()
         coroutine = transport.handle_async_request(httpx.Request("GET", "http://orders:8080/"))
         with pytest.raises(svcmesh.ConfigError, match="asyncio"):
             coroutine.send(None)
+
+
+@pytest.mark.parametrize("colour", ["blocking", "awaiting"])
+@pytest.mark.parametrize("passthrough", [False, True], ids=["refusing", "passing on"])
+@pytest.mark.parametrize("host", ["orders", "orders:8080"])
+@pytest.mark.parametrize("timeout", [0.2, httpx.Timeout(9, connect=0.2)], ids=["number", "connect"])
+def test_a_silent_registry_holds_a_request_for_no_longer_than_connecting_may_take(
+    colour: str, host: str, timeout: Any, *, passthrough: bool
+) -> None:
+    """As a network does that loses all packets; also where no policy has a deadline."""
+    clock = FakeClock()
+    with svcmesh.Mesh(Silent(), policy=Policy(), clock=clock) as mesh:
+        with pytest.raises(httpx.ConnectTimeout, match="'orders' in the 0.2 s") as caught:
+            get(colour, mesh, f"http://{host}/", passthrough=passthrough, timeout=timeout)
+        assert clock.now() == pytest.approx(0.2)
+    assert isinstance(caught.value, svcmesh.DeadlineExceeded)
+    assert str(caught.value.request.url) == f"http://{host}/"
+
+
+@pytest.mark.parametrize("colour", ["blocking", "awaiting"])
+@pytest.mark.parametrize("host", ["orders", "orders:8080"])
+def test_all_time_spent_on_a_silent_registry_is_a_failure_to_connect(colour: str, host: str) -> None:
+    """And it is spent once, also where a port in the URL has to wait for endpoints first."""
+    clock = FakeClock()
+    with svcmesh.Mesh(Silent(), policy=Policy(timeout=3), clock=clock) as mesh:
+        with pytest.raises(httpx.ConnectTimeout, match="after 3 s, waiting for its endpoints"):
+            get(colour, mesh, f"http://{host}/", passthrough=False, timeout=None)
+        assert clock.now() == pytest.approx(3.0)
 
 
 def test_a_service_by_uri_has_a_client(server: HttpServer) -> None:

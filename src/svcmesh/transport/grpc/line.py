@@ -133,6 +133,7 @@ class GrpcExchange:
 
     deferred = False
     unsent = False  # gRPC tells by itself
+    lookup = NEVER
     function: tuple[Callable[..., Any] | None, tuple[Any, ...], dict[str, Any]] = (None, (), {})
 
     def __init__(self, line: Line, patient: bool, key: int | None = None) -> None:

@@ -24,7 +24,7 @@ from svcmesh.transport.http.exchange import HttpExchange
 from svcmesh.transport.http.fork import forget_after_fork
 from svcmesh.transport.http.inner import AsyncInner
 from svcmesh.transport.http.library import speaker
-from svcmesh.transport.http.message import origin_key
+from svcmesh.transport.http.message import lookup, origin_key
 from svcmesh.transport.http.passed_on import AsyncPassedOn
 from svcmesh.transport.http.patched import ASYNC_STOCK, shown_async, unseen_async
 from svcmesh.transport.http.route import Route, await_snapshot_async, check_scheme, is_unknown, on_port
@@ -63,12 +63,14 @@ class AsyncMeshTransport(LivesHere, httpx.AsyncBaseTransport):
         if view is None:
             return await self._pass_on(request)
         loop = _running_loop()
-        if request.url.port is not None:
-            view = await self._on_port(view, request)
-            if view is None:
-                return await self._pass_on(request)
         now = view.clock.now()
         deadline = view.deadline(now)
+        if request.url.port is not None:
+            await await_snapshot_async(view, min(deadline, now + lookup(request)))
+            view = on_port(view, request, passthrough=self._route.passthrough)
+            if view is None:
+                return await self._pass_on(request)
+            now = view.clock.now() if view.cluster.ready else now
         until = min(now + view.limit, deadline)
         exchange = AwaitingHttp(self, view, request, deadline)
         reaper = view.runtime.reapers.of(loop)
@@ -141,7 +143,7 @@ class AsyncMeshTransport(LivesHere, httpx.AsyncBaseTransport):
 
     async def _call(self, view: View, exchange: AwaitingHttp, now: float, deadline: float) -> httpx.Response:
         if self._route.passthrough:
-            await await_snapshot_async(view, deadline)
+            await await_snapshot_async(view, min(deadline, now + lookup(exchange.request)))
             if is_unknown(view):
                 again = self._route.respelled(exchange.request)
                 return await (self._send if again else self._pass_on)(exchange.request)
@@ -151,11 +153,6 @@ class AsyncMeshTransport(LivesHere, httpx.AsyncBaseTransport):
             if not (is_unknown(view) and self._route.respelled(exchange.request)):
                 raise
         return await self._send(exchange.request)
-
-    async def _on_port(self, view: View, request: httpx.Request) -> View | None:
-        """Return who has the port in the URL; None where it is to be passed on."""
-        await await_snapshot_async(view, view.deadline(view.clock.now()))
-        return on_port(view, request, passthrough=self._route.passthrough)
 
     async def _pass_on(self, request: httpx.Request) -> httpx.Response:
         if self._given is not None:

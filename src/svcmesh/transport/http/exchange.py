@@ -19,7 +19,7 @@ from svcmesh.policy.fault import Abort
 from svcmesh.policy.status import is_plain
 from svcmesh.transport.http.body import Body
 from svcmesh.transport.http.errors import as_httpx, translated
-from svcmesh.transport.http.message import is_bodiless
+from svcmesh.transport.http.message import is_bodiless, lookup
 from svcmesh.transport.http.outcome import of_error, of_response
 from svcmesh.transport.http.subject import HttpSubject
 from svcmesh.transport.http.trip import Trip, is_idempotent
@@ -55,6 +55,11 @@ class HttpExchange:
         return None, (), {}
 
     @property
+    def lookup(self) -> float:
+        """What the client gives to connecting: before there is a connection there must be somebody to connect to."""
+        return lookup(self.request)
+
+    @property
     def method(self) -> str:
         """The method and the path, for faults to match."""
         return f"{self.request.method} {self.request.url.path}"
@@ -80,7 +85,8 @@ class HttpExchange:
 
     def refusal(self, error: SvcmeshError) -> SvcmeshError:
         """Return our error as one that is httpx's too."""
-        return as_httpx(error, self.request, httpx.ConnectTimeout if self.unsent else httpx.ReadTimeout)
+        looking = self._trip is None and not self.view.cluster.ready
+        return as_httpx(error, self.request, httpx.ConnectTimeout if looking or self.unsent else httpx.ReadTimeout)
 
     def aborted(self, abort: Abort) -> Outcome:
         """Answer in the endpoint's place, and say so in the body where there is one."""

@@ -7,6 +7,8 @@ from typing import Any
 import httpcore
 import httpx
 
+from svcmesh.engine.member import NEVER
+
 _BODILESS = frozenset({204, 304})
 
 OriginKey = tuple[bytes, bytes, int | None, Any]
@@ -53,6 +55,12 @@ def fits(request: httpx.Request, status: int, headers: list[tuple[bytes, bytes]]
         if name.lower() == b"content-length":
             return value.isdigit() and int(value) <= limit
     return False
+
+
+def lookup(request: httpx.Request) -> float:
+    """Return the seconds that a request waits for somebody to connect to; infinite where it says nothing of it."""
+    found = timeout_of(request, "connect")
+    return NEVER if found is None else found
 
 
 def timeout_of(request: httpx.Request, phase: str) -> float | None:

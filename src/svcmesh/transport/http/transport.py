@@ -20,7 +20,7 @@ from svcmesh.transport.http.exchange import HttpExchange
 from svcmesh.transport.http.fork import forget_after_fork
 from svcmesh.transport.http.inner import Inner
 from svcmesh.transport.http.library import speaker
-from svcmesh.transport.http.message import OriginKey, origin_key
+from svcmesh.transport.http.message import OriginKey, lookup, origin_key
 from svcmesh.transport.http.passed_on import PassedOn
 from svcmesh.transport.http.patched import STOCK, shown, unseen
 from svcmesh.transport.http.route import Route, await_snapshot, is_unknown, on_port
@@ -56,12 +56,16 @@ class MeshTransport(LivesHere, httpx.BaseTransport):
 
     def _send(self, request: httpx.Request) -> httpx.Response:
         view = self._route.find(request)
-        if view is not None and request.url.port is not None:
-            view = self._on_port(view, request)
         if view is None:
             return self._pass_on(request)
         now = view.clock.now()
         deadline = view.deadline(now)
+        if request.url.port is not None:
+            await_snapshot(view, min(deadline, now + lookup(request)))
+            view = on_port(view, request, passthrough=self._route.passthrough)
+            if view is None:
+                return self._pass_on(request)
+            now = view.clock.now() if view.cluster.ready else now
         until = min(now + view.limit, deadline)
         exchange = BlockingHttp(self, view, request, deadline)
         member = view.enter(now, exchange.key) if now < until else None
@@ -137,7 +141,7 @@ class MeshTransport(LivesHere, httpx.BaseTransport):
 
     def _call(self, view: View, exchange: BlockingHttp, now: float, deadline: float) -> httpx.Response:
         if self._route.passthrough:
-            await_snapshot(view, deadline)
+            await_snapshot(view, min(deadline, now + lookup(exchange.request)))
             if is_unknown(view):
                 again = self._route.respelled(exchange.request)
                 return (self._send if again else self._pass_on)(exchange.request)
@@ -147,11 +151,6 @@ class MeshTransport(LivesHere, httpx.BaseTransport):
             if not (is_unknown(view) and self._route.respelled(exchange.request)):
                 raise
         return self._send(exchange.request)
-
-    def _on_port(self, view: View, request: httpx.Request) -> View | None:
-        """Return who has the port in the URL; None where it is to be passed on."""
-        await_snapshot(view, view.deadline(view.clock.now()))
-        return on_port(view, request, passthrough=self._route.passthrough)
 
     def _pass_on(self, request: httpx.Request) -> httpx.Response:
         return self._passed_on.send(request) if self._given is None else unseen(self._given, request)
