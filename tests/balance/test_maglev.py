@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from svcmesh import ConfigError, Endpoint
-from svcmesh.balance import Maglev, hash_key
+from svcmesh.balance import Maglev, hash_key, maglev
+from svcmesh.core import giving_way
 from svcmesh.core.hashing import xxh64
 
 THREE = [Endpoint(f"10.0.0.{n}:8080") for n in (1, 2, 3)]
@@ -48,7 +50,7 @@ def test_a_small_table():
 
 
 @settings(max_examples=50)
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=12), st.sampled_from([11, 101, 1009]), st.randoms())
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=12), st.sampled_from([2, 3, 11, 101, 1009]), st.randoms())
 def test_every_slot_is_envoys(weights, size, shuffler):
     """For any weights, in any order of the list."""
     endpoints = [Endpoint(f"10.0.0.{n}:80", weight=weight) for n, weight in enumerate(weights)]
@@ -57,6 +59,31 @@ def test_every_slot_is_envoys(weights, size, shuffler):
     picker = Maglev(table_size=size).picker(endpoints)
 
     assert [picker.pick(slot) for slot in range(size)] == table
+
+
+class Hash(int):
+    """A hash that notes in ``sums`` how often something was added to it: once for each slot that was tried."""
+
+    sums = 0
+
+    def __mod__(self, number):
+        return Hash(int(self) % number)
+
+    def __add__(self, number):
+        Hash.sums += 1
+        return Hash(int(self) + number)
+
+
+def test_the_last_free_slots_are_not_looked_for_one_by_one(monkeypatch):
+    """Half of all tries were for them, in single turns of thousands, within which nobody else could run."""
+    monkeypatch.setattr(maglev, "xxh64", lambda *data: Hash(xxh64(*data)))
+    looks = []
+    monkeypatch.setattr(giving_way, "perf_counter", lambda: looks.append(Hash.sums) or 0.0)
+    monkeypatch.setattr(Hash, "sums", 0)
+    Maglev(table_size=4001).picker([Endpoint(f"10.0.0.{n}:80") for n in range(100)])
+
+    assert Hash.sums < 5 * 4001, "it was 9"
+    assert max(later - earlier for earlier, later in pairwise(looks)) < 4001 / 4
 
 
 def test_shares_differ_by_one_slot():

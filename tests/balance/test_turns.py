@@ -42,6 +42,8 @@ WEIGHTS = st.one_of(
 @example(parts([2**32] + [1] * 50), 1009)
 @example(parts([0.1, 0.2, 0.3, 0.7]), 4001)
 @example(parts([1000, 999, 1, 1]), 4001)
+@example(parts([1] * 10), 4001)
+@example(parts([1] * 49), 1009)
 @example([1 / 3, 1 / 7, 1 / 3, 0.19], 4001)
 @example([0.0, 0.0], 13)
 @example([0.0, 1.0, 5e-324], 13)

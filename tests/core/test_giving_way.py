@@ -26,6 +26,13 @@ def test_all_steps_come_in_their_order_with_a_rest_after_each_slice(rests, steps
     assert rests == [module.REST] * (steps // 2)
 
 
+@pytest.mark.parametrize(("steps", "looks"), [(0, 0), (6, 1), (7, 2), (24, 4), (25, 5)])
+def test_short_steps_are_taken_several_at_once(rests, steps, looks):
+    """It looks at the time after them, as it does after each step otherwise; none is left out."""
+    assert list(giving_way(iter(range(steps)), 6)) == list(range(steps))
+    assert rests == [module.REST] * (looks // 2)
+
+
 class Loop:
     """A loop that has its pause when ``pause`` is called."""
 
@@ -37,6 +44,10 @@ class Loop:
         self._log.append("asked")
         self._soon.append(lambda: callback(*args))
 
+    def call_later(self, seconds, callback, *args):
+        self._log.append(f"in {seconds}")
+        self._soon.append(lambda: callback(*args))
+
     def call_soon(self, callback):
         self._log.append("had something to do")
         self._soon.append(callback)
@@ -46,9 +57,13 @@ class Loop:
             self._soon.pop(0)()
 
 
-def test_beside_a_loop_it_goes_on_in_the_pauses_of_that(rests, monkeypatch):
-    """It asks for one ahead of the slice, after which it only waits; the loop tells of it last of all that it does."""
+def test_beside_a_loop_it_rests_as_long_as_it_computes_and_until_that_has_nothing_to_do(rests, monkeypatch):
+    """Before it begins, too: the loop has just been at work. The loop tells of its pause last of all that it does.
+
+    After that it steps aside once more, for whoever waited for the loop.
+    """
     log, loops = [], []
+    monkeypatch.setattr(module, "sleep", log.append)
 
     class Idle:
         def set(self):
@@ -67,11 +82,25 @@ def test_beside_a_loop_it_goes_on_in_the_pauses_of_that(rests, monkeypatch):
         return "done"
 
     assert beside(loops[0], compute) == "done"
-    pause = ["waits", "had something to do", "idle", "asked"]
-    assert log == ["asked", "a", "b", *pause, "c", "d", *pause]
-    assert rests == []
+    pause = ["asked", "waits", f"in {module.SLICE}", "had something to do", "idle", module.REST]
+    assert log == [*pause, "a", "b", *pause, "c", "d", *pause]
+    log.clear()
     assert list(giving_way("abcd")) == [*"abcd"]
-    assert len(rests) == 2, "as before"
+    assert log == [module.REST] * 2, "as before"
+
+
+def test_what_is_computed_in_several_parts_rests_as_often_as_in_one(rests, monkeypatch):
+    """Else each part would have a slice to itself."""
+    pauses = []
+    monkeypatch.setattr(module._Pauses, "_wait", lambda self: pauses.append(len(done)))
+    done = []
+
+    def compute():
+        for _ in range(4):
+            done.extend(giving_way("a"))
+
+    beside(Loop([]), compute)
+    assert pauses == [0, 2, 4]
 
 
 def test_beside_a_loop_that_was_closed_nothing_is_computed_any_more(rests):

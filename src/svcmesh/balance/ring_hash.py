@@ -98,7 +98,7 @@ class RingHash(Configuration):
         digest = HASHES[self.hash_function]
         points: list[int] = []
         owners: list[int] = []
-        for name, number in giving_way(self._names(cells, shares)):
+        for name, number in giving_way(self._names(cells, shares), AT_ONCE):
             points.append(digest(name))
             owners.append(number)
         order = _in_order(points)
@@ -173,7 +173,7 @@ class _RingPicker(AffinityPicker):
         """Return whose each arc is: nobody's where a point divides it."""
         nobody = len(self._placed)
         arcs = numbers(nobody + 1)
-        for point, owner in giving_way(zip(self._points, self._owners, strict=False)):
+        for point, owner in giving_way(zip(self._points, self._owners, strict=False), AT_ONCE):
             arc = point >> self._shift
             missing = arc - len(arcs)
             if missing >= 0:
@@ -221,5 +221,6 @@ class _RingPicker(AffinityPicker):
 
 
 _MASK = (1 << 64) - 1
+AT_ONCE = 16  # points, of a microsecond or two each
 SORTED = 4096  # points at a time, at most about so many
 ARCS = 6  # for each point at least: the more, the fewer searches

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
 
 
 def turns(shares: Sequence[float], slots: int) -> Iterator[int]:
@@ -24,6 +25,9 @@ def turns(shares: Sequence[float], slots: int) -> Iterator[int]:
     Cost: O(1) for each slot, besides the sorting of those who have their turn in the same round.
     """
     most = max(shares)
+    if most == min(shares):  # whatever is rounded is so for all
+        yield from islice(cycle(range(len(shares))), slots)
+        return
     taken = [0.0] * len(shares)
     due: defaultdict[int, list[int]] = defaultdict(list, {1: list(range(len(shares)))})
     left = slots

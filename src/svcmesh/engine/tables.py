@@ -1,6 +1,6 @@
 """Pickers that take long to build, built where no call waits for them.
 
-A table for hashing takes some fifty milliseconds, and endpoints come and go, are ejected and return by the second. So
+A table for hashing takes tens of milliseconds, and endpoints come and go, are ejected and return by the second. So
 a change is put in force at once by leaving out of the table in force whoever is to be called no more: their keys walk
 on along their own paths. The table for those who are left, and for those who came, is built later and always for the
 newest state: of changes that follow each other faster than tables are built, most get none.
