@@ -37,6 +37,10 @@ class Silence(NoAnswer):
     """Nothing came in time, and nothing else is wrong with the connection."""
 
 
+class HungUp(NoAnswer):
+    """A connection was made, and ended before there was an answer on it."""
+
+
 class Unfit(DiscoveryError):
     """What was to be asked, or what was answered, is nothing that can be used; the text goes on after who was asked."""
 
@@ -168,10 +172,11 @@ class _Kept:
         """Send a request on an idle connection or a new one, which is idle afterwards unless something broke."""
         request = self._request(ask)
         idle = self._idle.setdefault(ask.server, [])
-        transport = idle.pop() if idle else self._transport(ask.server)
+        is_new = not idle
+        transport = self._transport(ask.server) if is_new else idle.pop()
         whole = False
         try:
-            response = await transport.handle_async_request(request)
+            response = await self._answered(transport, request, is_new=is_new)
             try:
                 yield response
             finally:
@@ -182,6 +187,18 @@ class _Kept:
                 idle.append(transport)
             else:
                 await transport.aclose()
+
+    async def _answered(
+        self, transport: httpx.AsyncHTTPTransport, request: httpx.Request, *, is_new: bool
+    ) -> httpx.Response:
+        import httpx
+
+        try:
+            return await transport.handle_async_request(request)
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
+            if not is_new:
+                raise
+            raise HungUp(_text(error, 0.0, self._whose)) from None
 
     def _request(self, ask: Ask) -> httpx.Request:
         import httpx

@@ -201,6 +201,21 @@ def test_instances_on_nodes_that_may_not_be_read_any_more_are_not_gone(consul, n
         assert ports(service) == [8001, 9001]
 
 
+def test_nor_are_they_where_as_many_have_come_as_are_hidden(consul, name, own_node):
+    """The list is as long as it was."""
+    token = consul.grant("service:read", "node:read")
+    with svcmesh.Mesh(uri(consul, token)) as mesh:
+        service = mesh.service(name)
+        service.wait_ready(30)
+        told = Told(mesh)
+        consul.change(token, "service:read", f"node:read:{own_node}")
+        consul.register(name, 8002)
+        until(lambda: any("may not read their nodes any more, such as 'elsewhere'" in error for error in told.errors()))
+        assert ports(service) == [8001, 9001]
+        consul.change(token, "service:read", "node:read")
+        until(lambda: ports(service) == [8001, 8002, 9001])
+
+
 def test_who_may_read_some_nodes_only_sees_who_goes_from_them(consul, name, own_node):
     consul.register(name, 8002)
     consul.settle(name, 3)

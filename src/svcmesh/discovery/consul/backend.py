@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from random import Random
 
@@ -15,8 +15,10 @@ from svcmesh.discovery.consul.address import Access, access
 from svcmesh.discovery.consul.catalogue import Catalogue
 from svcmesh.discovery.consul.client import Client
 from svcmesh.discovery.consul.definition import definition
+from svcmesh.discovery.consul.errors import Crowded, HungUp
 from svcmesh.discovery.consul.question import Question, question_of, token_file_of
 from svcmesh.discovery.consul.registration import Registrations
+from svcmesh.discovery.consul.room import Displaced, Room
 from svcmesh.discovery.consul.watch import Surface, poll_query, watch_service
 from svcmesh.discovery.registering import Registering
 from svcmesh.discovery.shared import Seats
@@ -56,6 +58,7 @@ class ConsulRegistry(Registering):
         super().__init__(Registrations(client, str if self._question.is_query else self._question.named))
         self._catalogue = Catalogue(self._surface, self._question)
         self._seats = Seats()
+        self._room = Room()
 
     @property
     def identity(self) -> str:
@@ -72,16 +75,35 @@ class ConsulRegistry(Registering):
             DiscoveryError: Consul cannot be asked, or its answer is none.
         """
         async with self._surface.client.open():
-            with self._seats.sit(0 if self._question.is_query else MOST_HELD) as held:
+            most = 0 if self._question.is_query or self._room.is_full else MOST_HELD
+            with suppress(Displaced), self._seats.sit(most) as held:
                 async with aclosing(self._watching(service, held=held)) as snapshots:
                     async for snapshot in snapshots:
                         yield snapshot
+            async with aclosing(self._watching(service, held=False)) as snapshots:
+                async for snapshot in snapshots:
+                    yield snapshot
 
-    def _watching(self, service: str, *, held: bool) -> AsyncGenerator[Snapshot, None]:
+    async def _watching(self, service: str, *, held: bool) -> AsyncGenerator[Snapshot, None]:
+        """Yield snapshots of a service, by a connection of its own or by those that are shared.
+
+        Raises:
+            Displaced: its own one is to be given up. DiscoveryError: as `watch`.
+        """
+        try:
+            async with aclosing(self._asking(service, held=held)) as snapshots:
+                async for snapshot in snapshots:
+                    yield snapshot
+        except (Crowded, HungUp) as error:
+            if self._room.fill(sure=isinstance(error, Crowded)) and held:
+                raise Displaced from None
+            raise
+
+    def _asking(self, service: str, *, held: bool) -> AsyncGenerator[Snapshot, None]:
         if self._question.is_query:
             return poll_query(self._surface, self._question, service)
         if held:
-            return watch_service(self._surface, self._question, service)
+            return watch_service(self._surface, self._question, service, self._room.hold)
         return self._catalogue.watch(service)
 
     def check_announcement(self, announcement: Announcement) -> None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
 from svcmesh.core.errors import DiscoveryError
+from svcmesh.discovery import lines
 from svcmesh.discovery.consul.address import Access, Agent
-from svcmesh.discovery.consul.errors import PASSING_BY, ConsulError, Strange, Unreachable, error_of
+from svcmesh.discovery.consul.errors import PASSING_BY, ConsulError, HungUp, Strange, Unreachable, error_of
 from svcmesh.discovery.lines import Ask, Lines, NoAnswer, Unfit, body_of, check_json, headers_of, without
 
 LARGEST = 32 * 1024 * 1024
@@ -140,7 +141,8 @@ class Client:
                 if response.status_code == 200:
                     check_json(answered, body)
         except NoAnswer as error:
-            raise Unreachable(f"{asked}: {error}") from None
+            kind = HungUp if isinstance(error, lines.HungUp) else Unreachable
+            raise kind(f"{asked}: {error}") from None
         except Unfit as error:
             raise Strange(f"{asked} {error}") from None
         if response.status_code == 200:

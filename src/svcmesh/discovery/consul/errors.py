@@ -12,6 +12,7 @@ from svcmesh.discovery.pace import SLOWLY
 
 _SHOWN = 200  # characters of an answer that an error shows
 _UNKNOWN = ("unknown check", "unknown service", "does not have associated ttl", "unable to find checkid")
+_CROWDED = "concurrent connections"
 
 
 class ConsulError(DiscoveryError):
@@ -24,8 +25,16 @@ class Unreachable(ConsulError):
     """No answer: the connection failed, broke off, or nothing came in time. Another agent may be better."""
 
 
+class HungUp(Unreachable):
+    """A new connection ended before it was answered: the agent goes, or comes, or takes no more from this address."""
+
+
 class Busy(ConsulError):
     """429 or 503: a limit of Consul's. Another agent may be better."""
+
+
+class Crowded(Busy):
+    """429 to a connection: the agent takes no more of them from this address."""
 
 
 class Broken(ConsulError):
@@ -78,6 +87,8 @@ def _kind(status: int, told: str) -> tuple[type[ConsulError], float | None, str]
         return Denied, SLOWLY, "; give it a token with the right policy (CONSUL_HTTP_TOKEN, CONSUL_HTTP_TOKEN_FILE)"
     if status == 404 or (status == 500 and any(words in told for words in _UNKNOWN)):
         return Unknown, None, ""
+    if status == 429 and _CROWDED in told:
+        return Crowded, None, "; raise limits.http_max_conns_per_client"
     if status in {429, 503}:
         return Busy, None, ""
     if status >= 500:

@@ -2,8 +2,8 @@
 
 A token that loses the right to read some nodes sees fewer instances, and nothing else tells it so: what an agent is
 sent of changes (the streaming backend) says nothing of rights, and the header for it only that something is hidden,
-which for a token with few rights was so from the beginning. So where the list is shorter, Consul is asked whether the
-token may read the nodes of those that are missing. Whoever is hidden still serves, and stays in force.
+which for a token with few rights was so from the beginning. So where some are missing, however many are listed by now,
+Consul is asked whether the token may read their nodes. Whoever is hidden still serves, and stays in force.
 
 Nobody is asked where ACLs let everybody read, and of prepared queries, which choose among instances.
 """
@@ -35,14 +35,14 @@ class Seen:
         self._last: LRUCache[str, tuple[Endpoint, ...]] = LRUCache(REMEMBERED)
 
     async def check(self, client: Client, question: Question, answer: Answer, name: str, entries: Entries) -> None:
-        """Refuse an answer about ``name`` that rights have made empty, or shorter than it was.
+        """Refuse an answer about ``name`` that rights have made empty, or robbed of some that were listed.
 
         Raises:
             Denied: they have. ConsulError: Consul cannot be asked about it.
         """
         if not entries.listed:
             await check_seen(client, question, answer, name)
-        elif len(entries.endpoints) < len(self._last.get(name, ())) and not question.is_query:
+        elif name in self._last and not question.is_query and unsure(client, question, answer):
             await self._check_missing(client, question, answer, name, entries.endpoints)
         self._last[name] = entries.endpoints
 
@@ -52,7 +52,7 @@ class Seen:
         here = {endpoint.address for endpoint in listed}
         missing = _nodes(endpoint for endpoint in self._last[name] if endpoint.address not in here)[:_ASKED]
         known = _nodes(listed)[:1]  # what metadata calls a node may be somebody's own word: then this is none, either
-        if not missing or not known or not unsure(client, question, answer):
+        if not missing or not known:
             return
         asked = [{"Resource": "node", "Access": "read", "Segment": node} for node in (*known, *missing)]
         may = await allowed(client, question, asked)

@@ -16,7 +16,8 @@ Source: Consul's documentation of blocking queries; hashicorp/consul#4437, #5358
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from random import Random
 
@@ -33,6 +34,9 @@ from svcmesh.discovery.consul.seen import Seen
 from svcmesh.discovery.elements import Known
 from svcmesh.discovery.news import News
 from svcmesh.discovery.pace import Bucket, spread
+
+Hold = Callable[[], AbstractAsyncContextManager[None]]
+"""Makes the block in which a question is held."""
 
 _LARGEST_INDEX = 2**64 - 1
 _JITTER = 0.1
@@ -67,9 +71,17 @@ class Changes:
     Args:
         surface: whom to ask, and by which clock.
         path: what is asked, quoted. question: parameters and times.
+        hold: makes the block in which the question is held.
     """
 
-    def __init__(self, surface: Surface, path: str, question: Question) -> None:
+    def __init__(
+        self,
+        surface: Surface,
+        path: str,
+        question: Question,
+        hold: Hold = nullcontext,
+    ) -> None:
+        self._hold = hold
         self._client = surface.client
         self._clock, self._rng = surface.clock, surface.rng
         self._path = path
@@ -124,7 +136,8 @@ class Changes:
             held = [*question.params, ("index", str(self._index)), ("wait", f"{round(question.wait * 1000)}ms")]
             patience = question.wait * 17 / 16 + PATIENCE
             try:
-                return await self._client.get(self._path, held, agents=(last.agent,), patience=patience)
+                async with self._hold():
+                    return await self._client.get(self._path, held, agents=(last.agent,), patience=patience)
             except PASSING_BY as error:
                 self._index = 0  # of an agent that may have restarted: an index that it has yet to reach would be held
                 await self._idle.take()
@@ -133,15 +146,18 @@ class Changes:
         return await self._client.get(self._path, question.params)
 
 
-async def watch_service(surface: Surface, question: Question, service: str) -> AsyncGenerator[Snapshot, None]:
+async def watch_service(
+    surface: Surface, question: Question, service: str, hold: Hold = nullcontext
+) -> AsyncGenerator[Snapshot, None]:
     """Yield the instances of ``service``, at once and after each change.
 
     Raises:
         DiscoveryError: nobody answers, or what is answered is no list of instances, or one that lost its instances
             because the token lost its rights, or one that is older than the question allows.
+        Displaced: of ``hold``, as in `Changes`.
     """
     name = question.named(service)
-    changes = Changes(surface, f"/v1/health/service/{segment(name)}", question)
+    changes = Changes(surface, f"/v1/health/service/{segment(name)}", question, hold)
     reader = Reader(surface.emit, service)
     known = Known()
     while True:
