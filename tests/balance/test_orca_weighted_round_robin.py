@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from svcmesh import ConfigError, Endpoint, Policy
 from svcmesh.balance import LoadReport, OrcaWeightedRoundRobin
 from svcmesh.balance.cell import Cell
+from svcmesh.balance.static_stride import scaled
 from svcmesh.testing import FakeClock
 from tests.balance.shares import chi_square, critical
 
@@ -218,6 +219,28 @@ def test_weight_zero_and_strangers(clock):
 
     assert {picker.pick() for _ in range(10)} == {pool[0]}
     assert AT_ONCE.picker([]).pick() is AT_ONCE.picker(pool[1:]).pick() is None
+
+
+def test_one_that_refused_a_connection_is_another_process_whose_blackout_begins(clock):
+    """It has the mean of the others until then."""
+    config = OrcaWeightedRoundRobin(blackout_period=10)
+    cells = [Cell(endpoint) for endpoint in THREE]
+    for cell, weight in zip(cells, (100, 300, 400), strict=True):
+        config.reported(cell, busy(weight), clock.now())
+    config.refused(cells[2])
+    clock.advance(10)
+    config.reported(cells[2], busy(400), clock.now())
+    loads = [config.load_of(cell) for cell in cells]
+
+    assert config.weights(loads, clock.now()) == scaled([100, 300, 200])
+    assert config.weights(loads, clock.now() + 10) == scaled([100, 300, 400])
+
+
+def test_one_that_never_reported_and_refuses_a_connection_is_given_nothing_to_keep(clock):
+    cell = Cell(THREE[0])
+    OrcaWeightedRoundRobin().refused(cell)
+
+    assert not cell.kept
 
 
 def test_what_was_reported_outlives_the_picker(clock):

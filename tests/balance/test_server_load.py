@@ -93,6 +93,17 @@ def test_a_weight_expires_and_then_the_blackout_begins_anew():
     assert worth(load, 210.0) == 100
 
 
+def test_a_server_that_was_started_anew_has_its_blackout_again():
+    load = ServerLoad()
+    load.take(200, 0.0, EXPIRATION)
+    load.begin_anew()
+    assert worth(load, 20.0) == 0
+    load.take(100, 21.0, EXPIRATION)
+
+    assert worth(load, 30.9) == 0
+    assert worth(load, 31.0) == 100
+
+
 def test_without_a_blackout_the_first_report_counts():
     load = ServerLoad()
     load.take(200, 5.0, EXPIRATION)

@@ -8,6 +8,7 @@ from weakref import ref
 import pytest
 import tenacity
 
+from svcmesh.balance import LoadReport, OrcaWeightedRoundRobin
 from svcmesh.core.deadline import deadline
 from svcmesh.core.endpoint import Endpoint, Health
 from svcmesh.core.outcome import Kind
@@ -16,7 +17,7 @@ from svcmesh.engine.view import View
 from svcmesh.policy import Abort, CircuitBreaker, Fault, HealthCheck, OutlierDetection, Policy, Retry, Slow
 from svcmesh.policy.health.finding import Unwell
 from tests.engine.health.asked import Asked
-from tests.engine.scripted import A, B, C, Exchange, Stage, drive, lost, success
+from tests.engine.scripted import A, B, C, Exchange, Stage, drive, lost, success, unsent
 
 STANDARD = Policy.standard()
 
@@ -346,3 +347,18 @@ def test_a_request_that_waited_for_the_first_snapshot_finds_its_port_under_the_p
     on_port = stage.view.on_port(80)
     assert (on_port.policy.timeout, on_port.port) == (1.0, 80)
     assert on_port is stage.view.current.on_port(80)
+
+
+@pytest.mark.parametrize(("end", "begun_anew"), [(unsent, True), (lost, False), (success, False)])
+def test_a_balancer_that_goes_by_reports_is_told_of_refused_connections(end, begun_anew) -> None:
+    """Another process answers when the endpoint is back; of a connection that was lost nobody knows why."""
+    balancer = OrcaWeightedRoundRobin(blackout_period=10)
+    stage = Stage(Policy(load_balancer=balancer), (A,))
+    member = stage.cluster.members[A.address]
+    stage.view.report(member, LoadReport(rps_fractional=100, cpu_utilization=0.5))
+    stage.clock.advance(10)
+    member.started += 1
+    stage.view.settle(member, (), end(), 10.0, 0.0)
+    stage.view.report(member, LoadReport(rps_fractional=100, cpu_utilization=0.5))
+
+    assert balancer.load_of(member).since == (10.0 if begun_anew else 0.0)

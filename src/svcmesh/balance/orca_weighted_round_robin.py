@@ -45,7 +45,7 @@ class OrcaWeightedRoundRobin(Configuration):
 
     Args:
         blackout_period: seconds for which an endpoint must have reported before its weight counts, at least 0; default
-            10. They begin anew after an expiration.
+            10. They begin anew after an expiration, and after a refused connection: another process answers then.
         weight_expiration_period: seconds without a report after which its weight counts no more, more than 0; default
             180.
         weight_update_period: seconds between two schedules; default 1. Less than 0.1 counts as 0.1.
@@ -97,6 +97,14 @@ class OrcaWeightedRoundRobin(Configuration):
         names = tuple(self.metric_names_for_computing_utilization)
         weight = weight_of(report, self.error_utilization_penalty, names)
         self.load_of(cell).take(weight, now, self.weight_expiration_period)
+
+    def refused(self, cell: Cell) -> None:
+        """Take note that a cell has refused a connection; see `svcmesh.balance.picker.Reported`.
+
+        gRFC A58 has the blackout begin anew with each new connection. The channels of grpcio tell nobody of one.
+        """
+        if self._kept in cell.kept:
+            self.load_of(cell).begin_anew()
 
     def weights(self, loads: Iterable[ServerLoad], now: float) -> list[int]:
         """Return the weights of endpoints as a schedule has them."""

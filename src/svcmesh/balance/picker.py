@@ -136,7 +136,11 @@ class Learning(Protocol):
 
 @runtime_checkable
 class Reported(Protocol):
-    """A configuration whose pickers go by what servers report of their load; answers to others are not looked at."""
+    """A configuration whose pickers go by what servers report of their load; answers to others are not looked at.
+
+    If it has a method ``refused(cell)``, that is told of connections that an endpoint refuses: whoever reports next is
+    another process.
+    """
 
     def reported(self, cell: Cell, report: LoadReport, now: float) -> None:
         """Take in what the server of ``cell`` reports, whether a picker over it is in force or not."""

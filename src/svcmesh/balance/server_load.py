@@ -64,6 +64,10 @@ class ServerLoad:
                 self.since = now
             self.weight, self.latest = weight, now
 
+    def begin_anew(self) -> None:
+        """Forget what was reported, and that it was: the next report is a first one."""
+        self.latest, self.since = -inf, inf
+
 
 def weights_at(loads: Iterable[ServerLoad], now: float, blackout: float, expiration: float) -> list[float]:
     """Return the weights that count now; 0 for those that do not.

@@ -108,6 +108,7 @@ class View:
         self.learns = self._learning is not None
         self._reports = balancer if isinstance(balancer, Reported) else None
         self.reported = self._reports is not None
+        self._refused: Callable[[Member], object] | None = getattr(self._reports, "refused", None)
         self.repeated: frozenset[int] = frozenset() if policy.retry is None else policy.retry.plain
         self.reads_answers = self.reported or self.session is not None or bool(self.repeated)
         self._previous_priorities = None if policy.retry is None else policy.retry.previous_priorities
@@ -275,6 +276,8 @@ class View:
         self.breakers.settle(member, permits, outcome, good, now, seconds)
         if outcome.blames and outcome.refused:
             self.cluster.doubt()
+            if self._refused is not None:
+                self._refused(member)
         if fault is not None and self._outliers is not None and self._outliers.counts(fault):
             self.cluster.ejections.failed(self._outliers, member, outcome, now)
 
