@@ -49,6 +49,29 @@ def test_a_flag_is_no_number():
     assert picked(Subset({"canary": 0}, RoundRobin()), [Endpoint("a:1", metadata={"canary": False})]) == {None}
 
 
+def test_each_value_of_a_list_counts_where_that_is_wanted():
+    """As the default of Envoy and its `list_as_any`; Consul's tags come as a list."""
+    kinds = [("blue", "v2"), ["blue", 2], (True,), "blue", (), [["blue", "v2"]]]
+    pool = [Endpoint(f"10.0.0.1:{n}", metadata={"tags": value}) for n, value in enumerate(kinds, 1)]
+
+    def found(value, *, any_: bool):
+        return picked(Subset({"tags": value}, RoundRobin(), list_as_any=any_), pool)
+
+    assert found("blue", any_=True) == {pool[0], pool[1], pool[3]}
+    assert found("blue", any_=False) == {pool[3]}
+    assert found(1, any_=True) == found("green", any_=True) == {None}
+    assert found(True, any_=True) == {pool[2]}
+    assert found(("blue", "v2"), any_=False) == {pool[0]}
+    assert found(("blue", 2), any_=False) == {pool[1]}, "a list of a file is what a tuple of the same is"
+    assert found(("blue", "v2"), any_=True) == {pool[5]}
+
+
+def test_lists_count_so_for_the_fallback_too():
+    pool = [Endpoint("a:1", metadata={"tags": ["old"]}), Endpoint("b:1", metadata={"tags": ["older"]})]
+    chosen = Subset({"tags": "v3"}, fallback_policy="DEFAULT_SUBSET", default_subset={"tags": "old"}, list_as_any=True)
+    assert picked(chosen, pool) == {pool[0]}
+
+
 def test_fallbacks():
     nobody = {"stage": "qa"}
     assert picked(Subset(nobody)) == {None}
@@ -107,6 +130,7 @@ def test_who_matches_is_who_has_it_all(pool, criteria):
         ("metadata_match", {"metadata_match": {1: "prod"}}),
         ("metadata_match", {"metadata_match": {"stage": ["prod"]}}),
         ("fallback_policy", {"fallback_policy": "ANY"}),
+        ("list_as_any", {"list_as_any": 1}),
         ("default_subset", {"default_subset": {"stage": "dev"}}),
         ("default_subset", {"fallback_policy": "DEFAULT_SUBSET"}),
         ("default_subset", {"subset_selectors": [SubsetSelector(["stage"], "DEFAULT_SUBSET")]}),

@@ -40,6 +40,8 @@ class Subset(Wrapping):
         default_subset: values by name, for that fallback only.
         subset_selectors: other fallbacks, by the names in ``metadata_match`` and in what is left of it; one
             `SubsetSelector` for each set of names. Default none: ``fallback_policy`` it is.
+        list_as_any: an endpoint whose metadata have a list, such as Consul's ``tags``, has each value in it; default
+            False: the list is one value, equal to a tuple of the same.
 
     In a mesh priorities, panic and localities are worked out within the subset, so that what is well elsewhere does not
     count. Illness is no reason to fall back.
@@ -57,6 +59,7 @@ class Subset(Wrapping):
     fallback_policy: str = "NO_FALLBACK"
     default_subset: Criteria = ()
     subset_selectors: Iterable[SubsetSelector] = ()
+    list_as_any: bool = False
 
     def __post_init__(self) -> None:
         """Check every field, and store criteria as pairs, which can be compared, hashed and pickled."""
@@ -65,6 +68,7 @@ class Subset(Wrapping):
             raise ConfigError(f"fallback_policy must be one of {', '.join(FALLBACKS)}, not {self.fallback_policy!r}")
         for name in ("metadata_match", "default_subset"):
             object.__setattr__(self, name, _criteria(name, getattr(self, name)))
+        checks.flag("list_as_any", self.list_as_any)
         if not self.metadata_match:
             raise ConfigError("metadata_match must have at least one value")
         object.__setattr__(self, "subset_selectors", _selectors(self.subset_selectors))
@@ -90,12 +94,12 @@ class Subset(Wrapping):
         """Return those of the cells that calls may go to."""
         looks, fallback = self._looks()
         for wanted in looks:
-            found = _matching(cells, wanted)
+            found = self._matching(cells, wanted)
             if found:
                 return found
         if fallback == "ANY_ENDPOINT":
             return cells
-        return _matching(cells, dict(self.default_subset)) if fallback == "DEFAULT_SUBSET" else []
+        return self._matching(cells, dict(self.default_subset)) if fallback == "DEFAULT_SUBSET" else []
 
     def _looks(self) -> tuple[list[dict[str, Any]], str]:
         """Return what is looked for, one after the other until somebody has it, and what follows where nobody does."""
@@ -115,16 +119,23 @@ class Subset(Wrapping):
     def _selector(self, wanted: Mapping[str, Any]) -> SubsetSelector | None:
         return next((selector for selector in self.subset_selectors if selector.keys == wanted.keys()), None)
 
+    def _matching(self, cells: Sequence[C], wanted: Mapping[str, Any]) -> list[C]:
+        return [cell for cell in cells if all(self._has(cell.endpoint.metadata, name, wanted[name]) for name in wanted)]
 
-def _matching(cells: Sequence[C], wanted: Mapping[str, Any]) -> list[C]:
-    return [cell for cell in cells if all(_has(cell.endpoint.metadata, name, wanted[name]) for name in wanted)]
+    def _has(self, metadata: Mapping[str, Any], name: str, value: object) -> bool:
+        """Return whether one has this value."""
+        if name not in metadata:
+            return False
+        found = metadata[name]
+        if self.list_as_any and isinstance(found, list | tuple):
+            return any(_is(each, value) for each in found)
+        return _is(found, value)
 
 
-def _has(metadata: Mapping[str, Any], name: str, value: object) -> bool:
-    """Return whether one has this value; a flag is no number, as in Envoy, though in Python True is 1."""
-    if name not in metadata:
-        return False
-    found = metadata[name]
+def _is(found: object, value: object) -> bool:
+    """Return whether they are the same; a flag is no number, as in Envoy, though in Python True is 1."""
+    if isinstance(found, list):
+        found = tuple(found)  # which a criterion must be, to have a hash
     return bool(found == value) and isinstance(found, bool) is isinstance(value, bool)
 
 
