@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
 
-from svcmesh.balance import PickFirst, RoundRobin
+from svcmesh.balance import (
+    LeastRequest,
+    LoadReport,
+    Maglev,
+    OrcaWeightedRoundRobin,
+    PeakEwma,
+    PickFirst,
+    RoundRobin,
+)
 from svcmesh.balance.cell import Cell
-from svcmesh.balance.picker import Picker, Rng
+from svcmesh.balance.picker import LoadBalancer, Picker, Reported, Rng
+from svcmesh.balance.wrapping import named
 from svcmesh.core.clock import Clock
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.core.snapshot import Snapshot
 from svcmesh.engine.cluster import Cluster
+from svcmesh.engine.member import Member
 from svcmesh.engine.runtime import Runtime
 from svcmesh.engine.view import View
 from svcmesh.policy import Abort, CircuitBreaker, Fault, OutlierDetection, Policy
@@ -76,6 +87,24 @@ def test_an_endpoint_that_left_and_came_back_starts_afresh() -> None:
         old.started += 1
         stage.view.settle(old, (), lost(), stage.clock.now(), 0.0)
     assert dict(stage.view.ejections()) == {}
+
+
+@pytest.mark.parametrize("balancer", [LeastRequest(), PeakEwma(), OrcaWeightedRoundRobin(), Maglev(1009)], ids=named)
+def test_one_who_left_is_gone_and_nothing_of_it_is_left_to_the_garbage_collector(balancer: LoadBalancer) -> None:
+    """Thousands may come and go, and while the collector looks for them every thread waits."""
+    gone = Endpoint("10.99.0.1:80")
+    stage = Stage(Policy(load_balancer=balancer), (A, B, gone))
+    if isinstance(balancer, Reported):
+        stage.view.report(stage.cluster.members[gone.address], LoadReport(rps_fractional=1.0, cpu_utilization=0.5))
+    gc.disable()
+    try:
+        stage.set(A, B)
+        stage.set(A, C)
+        left = [found for found in gc.get_objects() if isinstance(found, Member) and found.endpoint == gone]
+    finally:
+        gc.enable()
+
+    assert left == []
 
 
 def test_those_who_left_are_closed_when_their_last_call_has_ended() -> None:

@@ -198,6 +198,7 @@ class Member(Cell):
             self._gone = True
             kept = [found for key in [*self._attachments, *self._replaced] for found in self.detach(key)]
         _close(kept)
+        self.kept.clear()  # what is known of it may refer to it, and would leave both to the garbage collector
 
     def close_idle(self) -> None:
         """Close what can be closed without an end to calls: connections that none is using. Nothing is kept later."""
