@@ -465,6 +465,28 @@ class LocalityLbEndpoints(_message.Message):
     priority: int
     def __init__(self, locality: _Optional[_Union[Locality, _Mapping]] = ..., lb_endpoints: _Optional[_Iterable[_Union[LbEndpoint, _Mapping]]] = ..., load_balancing_weight: _Optional[_Union[_wrappers_pb2.UInt32Value, _Mapping]] = ..., priority: _Optional[int] = ...) -> None: ...
 
+class UnreadAssignment(_message.Message):
+    __slots__ = ("cluster_name", "endpoints", "policy")
+    CLUSTER_NAME_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    cluster_name: str
+    endpoints: _containers.RepeatedCompositeFieldContainer[UnreadEndpoints]
+    policy: ClusterLoadAssignment.Policy
+    def __init__(self, cluster_name: _Optional[str] = ..., endpoints: _Optional[_Iterable[_Union[UnreadEndpoints, _Mapping]]] = ..., policy: _Optional[_Union[ClusterLoadAssignment.Policy, _Mapping]] = ...) -> None: ...
+
+class UnreadEndpoints(_message.Message):
+    __slots__ = ("locality", "lb_endpoints", "load_balancing_weight", "priority")
+    LOCALITY_FIELD_NUMBER: _ClassVar[int]
+    LB_ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    LOAD_BALANCING_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    locality: Locality
+    lb_endpoints: _containers.RepeatedScalarFieldContainer[bytes]
+    load_balancing_weight: _wrappers_pb2.UInt32Value
+    priority: int
+    def __init__(self, locality: _Optional[_Union[Locality, _Mapping]] = ..., lb_endpoints: _Optional[_Iterable[bytes]] = ..., load_balancing_weight: _Optional[_Union[_wrappers_pb2.UInt32Value, _Mapping]] = ..., priority: _Optional[int] = ...) -> None: ...
+
 class LbEndpoint(_message.Message):
     __slots__ = ("endpoint", "health_status", "metadata", "load_balancing_weight")
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]

@@ -168,7 +168,7 @@ def test_only_endpoints_that_say_something_else_are_looked_at_again():
 
     def read(weight_of_b):
         listed = [A, endpoint(B, weight=weight_of_b), "10.0.0.256:80"]
-        message = wire.ClusterLoadAssignment.FromString(resources.assignment("c", [place(listed, weight=0)]))
+        message = wire.UnreadAssignment.FromString(resources.assignment("c", [place(listed, weight=0)]))
         return assignment_of(message, known=known)
 
     first, same, other = read(1), read(1), read(2)

@@ -60,3 +60,6 @@ def test_one_that_is_broken_within_keeps_its_name():
 
     assert found.name == "orders"
     assert found.why
+    found = decoded(Kind.ENDPOINTS, encode({1: "orders", 2: {2: b"\xff"}}))
+    assert found.name == "orders"
+    assert found.why

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from operator import methodcaller
 from typing import TYPE_CHECKING, NamedTuple
 
 from svcmesh.core.endpoint import Endpoint, Health, Locality, assembled, locality_of
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from svcmesh._proto import svcmesh_xds_pb2 as wire
 
 _UNHEALTHY = Health.UNHEALTHY  # a look at a member of an enumeration takes its time
-_content = methodcaller("SerializeToString")
 _TOLD = 160  # characters of a text about a stranger's address
 
 
@@ -61,7 +59,7 @@ class _Place(NamedTuple):
 
 
 def assignment_of(
-    message: wire.ClusterLoadAssignment, listed: Sequence[Listed] = (), known: Candidates | None = None
+    message: wire.UnreadAssignment, listed: Sequence[Listed] = (), known: Candidates | None = None
 ) -> Assignment:
     """Return what a message says.
 
@@ -71,6 +69,7 @@ def assignment_of(
 
     Raises:
         Invalid: it lists endpoints, and not one of them can be used; or drops parts of nothing known.
+        DecodeError: what is listed is no endpoint.
     """
     left_out: list[str] = []
     levels = {level: number for number, level in enumerate(sorted({group.priority for group in message.endpoints}))}
@@ -90,25 +89,28 @@ def assignment_of(
     return Assignment(message.cluster_name, endpoints, tuple(left_out), drop)
 
 
+def unread(message: wire.ClusterLoadAssignment) -> wire.UnreadAssignment:
+    """Return a message as one whose endpoints have yet to be read."""
+    from svcmesh._proto import svcmesh_xds_pb2 as wire
+
+    return wire.UnreadAssignment.FromString(message.SerializeToString())
+
+
 def _priority(place: _Place) -> int:
     return place.priority
 
 
-def _listed(message: wire.ClusterLoadAssignment, left_out: list[str], known: Candidates | None) -> list[Listed]:
-    """Return the endpoints of each group: those whose bytes are known are not looked at, which is most of thousands.
-
-    A map in another order makes other bytes, and so one endpoint more that is looked at, and no mistake: to have maps
-    ordered would take longer.
-    """
+def _listed(message: wire.UnreadAssignment, left_out: list[str], known: Candidates | None) -> list[Listed]:
+    """Return the endpoints of each group: those whose bytes are known are not looked at, which is most of thousands."""
     before: Candidates = {} if known is None else known
     now: Candidates = {}
     listed: list[Listed] = []
     for group in message.endpoints:
-        contents: list[bytes] = list(map(_content, group.lb_endpoints))
+        contents = list(group.lb_endpoints)
         candidates = list(map(before.get, contents))
         for number, candidate in enumerate(candidates):
             if candidate is None:
-                candidates[number] = _candidate(group.lb_endpoints[number], left_out)
+                candidates[number] = _candidate(contents[number], left_out)
         now |= {content: one for content, one in zip(contents, candidates, strict=True) if one is not None}
         listed.append([one for one in candidates if one is not None])
     if known is not None:
@@ -117,7 +119,10 @@ def _listed(message: wire.ClusterLoadAssignment, left_out: list[str], known: Can
     return listed
 
 
-def _candidate(one: wire.LbEndpoint, left_out: list[str]) -> Candidate | None:
+def _candidate(content: bytes, left_out: list[str]) -> Candidate | None:
+    from svcmesh._proto import svcmesh_xds_pb2 as wire
+
+    one = wire.LbEndpoint.FromString(content)
     try:
         return candidate_of(one)
     except ConfigError as error:
@@ -125,7 +130,7 @@ def _candidate(one: wire.LbEndpoint, left_out: list[str]) -> Candidate | None:
         return None
 
 
-def _place(group: wire.LocalityLbEndpoints, priority: int, listed: Listed) -> _Place:
+def _place(group: wire.UnreadEndpoints, priority: int, listed: Listed) -> _Place:
     where = group.locality
     locality = None
     if group.HasField("locality"):
@@ -170,7 +175,7 @@ def _usable(place: _Place) -> tuple[int, int]:
     return len(weights), sum(weights) or sum(one.weight for one in place.candidates)
 
 
-def _drop(message: wire.ClusterLoadAssignment) -> float:
+def _drop(message: wire.UnreadAssignment) -> float:
     """Return the share of all calls that is to be dropped."""
     kept = 1.0
     for one in message.policy.drop_overloads:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from svcmesh.discovery.xds.assignment import Assignment, assignment_of
+from svcmesh.discovery.xds.assignment import Assignment, assignment_of, unread
 from svcmesh.discovery.xds.invalid import Invalid
 from svcmesh.discovery.xds.kinds import AGGREGATE
 
@@ -46,7 +46,7 @@ def cluster_of(message: wire.Cluster) -> Cluster:
     if message.type in {types.STATIC, types.STRICT_DNS, types.LOGICAL_DNS}:
         if not message.HasField("load_assignment"):
             raise Invalid("it has no load_assignment")
-        return Cluster(message.name, assignment_of(message.load_assignment))
+        return Cluster(message.name, assignment_of(unread(message.load_assignment)))
     raise Invalid(f"clusters of type {message.type} have no endpoints to balance over")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from svcmesh.discovery.xds.assignment import Assignment, Listed, assignment_of
+from svcmesh.discovery.xds.assignment import Assignment, Listed, assignment_of, unread
 from svcmesh.discovery.xds.candidate import Candidates
 from svcmesh.discovery.xds.clusters import Cluster, cluster_of
 from svcmesh.discovery.xds.invalid import Invalid
@@ -56,7 +56,7 @@ def decode_assignment(message: wire.ClusterLoadAssignment, listed: Sequence[List
     """Return what endpoints say that are partly no messages, see `assignment_of`. Never raises."""
     name = message.cluster_name
     try:
-        found = assignment_of(message, listed)
+        found = assignment_of(unread(message), listed)
     except Invalid as error:
         return Decoded(name, None, str(error))
     return Decoded(name, found) if name else Decoded("", None, "it has no name")
@@ -83,7 +83,7 @@ def _decoded(kind: Kind, content: bytes, known: Mapping[str, Candidates]) -> tup
             name = cluster.name
             found = cluster_of(cluster)
         else:
-            assignment = wire.ClusterLoadAssignment.FromString(content)
+            assignment = wire.UnreadAssignment.FromString(content)
             name = assignment.cluster_name
             found = assignment_of(assignment, known=known.get(name))
     except (Invalid, DecodeError) as error:
