@@ -97,3 +97,26 @@ def test_a_lap_of_many_is_short_enough_to_be_at_hand_when_it_is_walked():
     new_lap = laps(cells(10_000), random.Random(1), 2)
 
     assert all(len(one_lap(new_lap)) < 2 * LONG for _ in range(50))
+
+
+@pytest.mark.parametrize("size", [3, 5, 25, 26, 60])
+def test_three_who_are_compared_meet_in_every_order_in_time(size):
+    """Two of them at any two places equally often, as when each is drawn by itself."""
+    new_lap = laps(range(size), random.Random(1), 3)
+    groups = [group for _ in range(6 * size) for group in one_lap(new_lap)]
+    pairs = size * (size - 1)
+
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        meetings = Counter((group[one], group[other]) for group in groups)
+        assert len(meetings) == pairs
+        assert max(meetings.values()) < 3 * len(groups) / pairs
+
+
+@pytest.mark.parametrize("size", [5, 25, 100, 301])
+def test_whom_two_are_compared_with_does_not_follow_from_who_they_are(size):
+    """The first one of three meets another pair in nearly each round that is drawn, until it has met them all."""
+    new_lap = laps(range(size), random.Random(1), 3)
+    rounds = 1000
+    groups = {group for _ in range(rounds) for group in one_lap(new_lap) if group[0] == 0}
+
+    assert len(groups) > min((size - 1) * (size - 2) - 1, rounds / 3)

@@ -9,8 +9,9 @@ A prepared sequence must not fall into step with its caller. Somebody who makes 
 a table that repeats, always offer the heavy ones to the same few endpoints. So nothing repeats:
 
 - With few endpoints there is a table of rounds over an order drawn at random, and every lap enters it at a point
-  drawn anew. Where it has no room for all pairs, every lap also gives the first candidates of one round other partners:
-  an endpoint that met the same few for ever would have a share by what these are worth.
+  drawn anew. Where it has no room for all pairs, or for all groups of three and more, every lap also gives the first
+  candidates of one round other partners: an endpoint that met the same few for ever would have a share by what these
+  are worth.
 - With many, every round is made anew, in the order of the list: a random start, and partners at a distance that
   changes. Each lap is a block of it, which is at hand when it is walked (`svcmesh.balance.blocks`). Building takes two
   copies of the list, which counts where thousands of endpoints change ten times a second.
@@ -40,6 +41,9 @@ Round = list[list[T]]
 Begins = Callable[[], list[int]]
 """Draw where a round begins for the first candidates, for the second ones, and so on."""
 
+Distances = Callable[[], list[int]]
+"""Draw how far from the first candidates of a round the second ones are, the third ones, and so on."""
+
 
 def laps(
     cells: Sequence[T],
@@ -63,17 +67,16 @@ def laps(
     with many cells, one loses the rest of it.
     """
     size = len(cells)
-    shift = _shifts(size, rng)
-    begins = _begins(size, rng, together, shift)
+    distances = _distances(size, rng, together)
+    begins = _begins(size, rng, distances)
     if size >= MANY:
         return _by_blocks(cells, begins, beside, of_first)
     order = sorted(cells, key=lambda _: rng.random())
-    rounds = _rounds(size, begins)
+    pairs = together == 2 and size - 1 <= ROUNDS
+    rounds = _all_pairs(size, begins) if pairs else [begins() for _ in range(max(ROUNDS, ceil(LONG / size)))]
     table = _table(order + order, rounds)
     new_lap = _through(table, rng)
-    if together > 2 or size - 1 <= ROUNDS:
-        return new_lap
-    return _renewed(new_lap, table[1], order + order, [firsts for firsts, _ in rounds], shift)
+    return new_lap if pairs else _renewed(new_lap, table, order + order, [firsts for firsts, *_ in rounds], distances)
 
 
 def _by_blocks(
@@ -117,31 +120,32 @@ def _through(table: Round[T], rng: Rng) -> Callable[[], Lap[T]]:
 
 
 def _renewed(
-    new_lap: Callable[[], Lap[T]], second: list[T], twice: list[T], firsts: list[int], shift: Callable[[], int]
+    new_lap: Callable[[], Lap[T]], table: Round[T], twice: list[T], firsts: list[int], distances: Distances
 ) -> Callable[[], Lap[T]]:
-    """Return a function that starts laps, and before each of them draws the second candidates of one round anew.
+    """Return a function that starts laps, and before each of them draws the partners of one round anew.
 
     Args:
-        new_lap: starts one. second: the second candidates in the table that it goes through.
-        twice: all, in their order, two times. firsts: where each round begins in it for the first candidates.
-        shift: says how far from the first candidates the second ones are.
+        new_lap: starts one. table: what it goes through. twice: all, in their order, two times.
+        firsts: where each round begins in it for the first candidates. distances: draws where their partners are.
 
-    Threads: any; to change the table is one C call, before and after which it is one of rounds.
+    Threads: any; to change a column is one C call. Who begins a lap between two of them may have somebody twice in a
+    group of three or more, which is compared with itself.
     """
     size, turn = len(twice) // 2, count().__next__
 
     def lap() -> Lap[T]:
         part = turn() % len(firsts)
-        begin = (firsts[part] + shift()) % size
-        second[part * size : (part + 1) * size] = twice[begin : begin + size]
+        for column, distance in zip(table[1:], distances(), strict=True):
+            begin = (firsts[part] + distance) % size
+            column[part * size : (part + 1) * size] = twice[begin : begin + size]
         return new_lap()
 
     return lap
 
 
-def _rounds(size: int, begins: Begins) -> list[list[int]]:
-    """Draw where the rounds of a table begin; with few cells every pair of them meets equally often in these."""
-    meetings = min(size - 1, ROUNDS)
+def _all_pairs(size: int, begins: Begins) -> list[list[int]]:
+    """Draw where the rounds of a table begin in which every pair of a few cells meets equally often."""
+    meetings = size - 1
     return [begins() for _ in range(meetings * ceil(ROUNDS / meetings))]
 
 
@@ -154,14 +158,33 @@ def _table(twice: list[T], rounds: list[list[int]]) -> Round[T]:
     return [column * ceil(LONG / len(column)) for column in columns]
 
 
-def _begins(size: int, rng: Rng, together: int, shift: Callable[[], int]) -> Begins:
+def _begins(size: int, rng: Rng, distances: Distances) -> Begins:
     """Return a function that draws rounds: rotations of one order, so that no cell ever meets itself."""
 
     def begins() -> list[int]:
         start = int(rng.random() * size)
-        return [start] + [(start + shift()) % size for _ in range(together - 1)]
+        return [start] + [(start + distance) % size for distance in distances()]
 
     return begins
+
+
+def _distances(size: int, rng: Rng, together: int) -> Distances:
+    """Return a function that draws different distances: the first by turns, the others at random.
+
+    By turns they would always come in the same groups, and with an odd number of cells half of them in each place.
+    """
+    shift = _shifts(size, rng)
+
+    def distances() -> list[int]:
+        moved: dict[int, int] = {}  # a shuffle of all distances, as far as it is needed
+        found: list[int] = []
+        for place in range(1, together):
+            drawn = shift() if place == 1 else place + int(rng.random() * (size - place))
+            found.append(moved.get(drawn, drawn))
+            moved[drawn] = moved.get(place, place)
+        return found
+
+    return distances
 
 
 def _shifts(size: int, rng: Rng) -> Callable[[], int]:
