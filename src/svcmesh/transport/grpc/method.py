@@ -79,7 +79,7 @@ class CarryingMethod(Method):
         """Return the stock multicallable, to be called with requests instead of messages."""
         if self.streams_requests:
             return super().bind(channel)
-        bare = _is_bare(channel, self.kind)
+        bare = is_bare(channel, self.kind)
         serializer = partial(sent, self.serializer) if bare else self.serializer
         stock = getattr(channel, self.kind)(
             self.path, serializer, self.deserializer, _registered_method=self.registered
@@ -103,7 +103,7 @@ class _Unpacking:
         return self._stock.future(request.copied(), *args, **kwargs)
 
 
-def _is_bare(channel: Any, kind: Kind) -> bool:
+def is_bare(channel: Any, kind: Kind) -> bool:
     """Whether ``channel`` is gRPC's own without interceptors for such calls, so that nobody else sees requests.
 
     Both are told by names that are private to gRPC; where these are missing, the channel counts as intercepted.

@@ -30,10 +30,11 @@ class Request:
 
     Attributes:
         message: as the caller has it; None of a stream. wire: its bytes, from when gRPC first asked for them.
-        exhausted: the caller has no more messages.
+        exhausted: the caller has no more messages. writes: an attempt is written to, by `write_to`.
     """
 
     exhausted = True
+    writes = False
     wire: Any = None
     _copy: Any = None
 
@@ -61,6 +62,9 @@ class Request:
             self.copied()
             with suppress(Exception):  # gRPC asks again, and says what it says of a serializer that raises
                 sent(serializer, self)
+
+    def write_to(self, call: Any) -> None:
+        """Do nothing: a single message is given to gRPC with the call."""
 
     @property
     def replayable(self) -> bool:

@@ -11,7 +11,7 @@ import grpc.aio
 from svcmesh.transport.grpc.aio.lean import LeanMethod, lean
 from svcmesh.transport.grpc.aio.running import Running
 from svcmesh.transport.grpc.channels import MOST_METHODS, EndpointChannel, Wrap
-from svcmesh.transport.grpc.method import Method
+from svcmesh.transport.grpc.method import Method, is_bare
 from svcmesh.transport.grpc.settings import Settings, target
 
 
@@ -38,6 +38,10 @@ class LoopChannel(EndpointChannel):
                 self._lean.clear()
             found = self._lean[method] = lean(self.bound(method), method.serializer)
             return found
+
+    def takes_writing(self, method: Method) -> bool:
+        """Whether requests may be written to calls: unless somebody's interceptors are to get the iterator of them."""
+        return is_bare(self.channel, method.kind)
 
     async def aclose(self) -> None:
         """Close the channel; what still runs on it ends CANCELLED."""

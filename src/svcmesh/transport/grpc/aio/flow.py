@@ -133,10 +133,11 @@ class AioFlow:
     def dial(self, account: Account, until: float) -> AioLeg:
         """Start an attempt that has to end, or a stream to begin, by ``until``."""
         method, (metadata, credentials, compression) = self.line.method, self.stock
-        call = self.line.dialer.channel(account.member).of(self.loop).bound(method)
+        channel = self.line.dialer.channel(account.member).of(self.loop)
+        writes = self.request.writes and channel.takes_writing(method)
         ends = self.wire_end if method.streams_responses else until
-        stock = call(
-            self.request.again(),
+        stock = channel.bound(method)(
+            None if writes else self.request.again(),
             timeout=wire_timeout(ends - self.line.view.clock.now()),
             metadata=metadata,
             credentials=credentials,
@@ -148,6 +149,8 @@ class AioFlow:
             self._timer = self.line.view.clock.call_at(self.loop, until, partial(too_late, weakref.ref(self), leg))
         self.owed[account] = weakref.ref(stock)
         stock.add_done_callback(partial(over, self.owner, weakref.ref(leg), account, self.owed))
+        if writes:
+            self.request.write_to(stock)
         if self.cancelled:
             stock.cancel()
         return leg

@@ -124,6 +124,10 @@ class AioBelow(Below):
         """Return this: an interceptor runs on the loop of its call."""
         return self
 
+    def takes_writing(self, _: Method) -> bool:
+        """Return False: what is below is given the request when its turn comes."""
+        return False
+
     def __call__(self, request: Any, timeout: float | None = None, *_: Any, **__: Any) -> Any:
         """Return a call object at once, which awaits what is below and then stands for it."""
         return self._stand_in((self, timed(self._details, timeout), request))

@@ -1,6 +1,6 @@
 """What an asyncio call sends, in a form that can be sent once more.
 
-What is kept, and how long, is said in the `request` of blocking calls.
+What is kept, and how long, is said in the `request` of blocking calls; who reads an asyncio iterator, in `reader`.
 Callers either pass an iterator or write messages one by one. Writing is turned into an iterator here, so that an
 attempt that takes the place of another one sends what was written so far without the caller's help.
 """
@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from svcmesh.transport.grpc.aio.reader import END, Reader
 from svcmesh.transport.grpc.request import BUFFER, Request, serialized, size_of
 
-_END = object()
 _TURNS = 4
 """Turns of the loop after the end of a call within which gRPC may still ask for the next message."""
 
@@ -29,20 +29,29 @@ class AioStreamedRequest(Request):
     def __init__(self, source: Any, serializer: Callable[[Any], Any] | None) -> None:
         super().__init__(None)
         self._source = source
+        self._writer = source if isinstance(source, Writer) else None
+        self._reader = Reader() if self._writer is None and hasattr(source, "__aiter__") else None
         self._iterator: Any = None
-        self._is_async = hasattr(source, "__aiter__")
         self._serializer = serializer
         self._kept: list[Any] = []
         self._room = BUFFER
         self._keeping = True
         self._owner: object = None
-        self._reading: asyncio.Task[Any] | None = None
-        self._ended: BaseException | None = None
+        self.error: BaseException | None = None
         self.exhausted = False
+        self.writes = self._reader is not None
+
+    def write_to(self, call: Any) -> None:
+        """Write all messages to ``call``, until another attempt takes its place, which gets an iterator."""
+        self.writes = False
+        if self._reader is not None:
+            self._reader.write_to(call, self)
 
     def again(self) -> AsyncIterator[Any]:
         """Return an iterator over all messages as bytes. Iterators given out before yield nothing new any more."""
         owner = self._owner = object()
+        self.writes = False
+        self._let_go()
         return self._messages(owner)
 
     def keep(self, serializer: Callable[[Any], Any] | None) -> None:
@@ -60,69 +69,77 @@ class AioStreamedRequest(Request):
     def close(self) -> None:
         """The call is over: stop waiting for the caller's iterator, or for the caller to write."""
         self._owner = None
-        if isinstance(self._source, Writer):
-            self._source.close()
-        if self._reading is not None and not self._reading.get_loop().is_closed():
-            self._reading.cancel()
+        self._let_go()
+        if self._writer is not None:
+            self._writer.close()
+        if self._reader is not None:
+            self._reader.close()
+
+    def sent(self) -> None:
+        """All that was read was sent; it need not be kept where it will not be sent again."""
+        if not self._keeping:
+            self._kept.clear()
+
+    def _let_go(self) -> None:
+        """End the wait of an iterator that was given out before."""
+        if self._writer is not None:
+            self._writer.notify()
+        if self._reader is not None:
+            self._reader.let_go()
 
     async def _messages(self, owner: object) -> AsyncIterator[Any]:
-        kept, position = self._kept, 0
+        kept, writer, reader, position = self._kept, self._writer, self._reader, 0
         while self._owner is owner:
-            while position < len(kept):
+            if position < len(kept):
                 position += 1
                 yield kept[position - 1]
-            if self._reading is None and not (self._keeping and self._is_async):
-                if not self._keeping:
-                    kept.clear()
-                message = await self._next()  # no task: it does not wait, or nobody else will need it
-                position = len(kept)
-            else:
-                message = await self._shared()
-                if message is not _END and position < len(kept):
-                    continue
-            if message is _END:
+                continue
+            if self.exhausted:
                 break
-            yield message
-        if self._owner is None and isinstance(self._source, Writer):
-            self._source.sent()  # the call is over, and yet gRPC asks for more: what it had, it has sent
-        if self._ended is not None and self._owner is owner:
-            raise self._ended
+            self.sent()
+            position = len(kept)
+            if reader is not None:
+                await reader.ask(self)
+            elif writer is not None and not writer.due():
+                await writer.more()
+            else:
+                await self.take()  # it does not wait
+        if self._owner is None and writer is not None:
+            writer.sent()  # the call is over, and yet gRPC asks for more: what it had, it has sent
+        if self.error is not None and self._owner is owner:
+            raise self.error
 
-    async def _shared(self) -> Any:
-        """Wait for the next message in a task that outlives this attempt."""
-        if self._reading is None:
-            self._reading = asyncio.get_running_loop().create_task(self._next())
-            self._reading.add_done_callback(self._read)
-        return await asyncio.shield(self._reading)
-
-    def _read(self, task: asyncio.Task[Any]) -> None:
-        self._reading = None
-        if not task.cancelled():
-            task.exception()
-
-    async def _next(self) -> Any:
+    async def take(self) -> Any:
+        """Read the caller's next message and keep it, as bytes, at least until it was sent; return it, or END."""
         if self.exhausted:
-            return _END
+            return END
         try:
-            if self._iterator is None:
-                self._iterator = aiter(self._source) if self._is_async else iter(self._source)
-            message = await anext(self._iterator) if self._is_async else next(self._iterator)
+            iterator = self._begun() if self._iterator is None else self._iterator
+            message = next(iterator) if self._reader is None else await anext(iterator)
         except (StopIteration, StopAsyncIteration):
             self.exhausted = True
-            return _END
-        except Exception as error:  # noqa: BLE001 - whatever it is, each attempt has to meet it
-            self.exhausted, self._ended = True, error
-            return _END
-        message = message if self._serializer is None else serialized(self._serializer, message)
-        self._room -= size_of(message)
-        self._keeping = self._keeping and self._room >= 0
-        if self._keeping:
-            self._kept.append(message)
+            return END
+        except GeneratorExit:
+            raise  # the loop has ended
+        except BaseException as error:  # noqa: BLE001 - whatever it is, each attempt has to meet it
+            self.exhausted, self.error = True, error
+            return END
+        if self._serializer is not None:
+            message = serialized(self._serializer, message)
+        self._room -= len(message) if type(message) is bytes else size_of(message)
+        if self._room < 0:
+            self._keeping = False
+        self._kept.append(message)
         return message
+
+    def _begun(self) -> Any:
+        """Ask the source for its iterator, which may fail as its steps may."""
+        self._iterator = iter(self._source) if self._reader is None else aiter(self._source)
+        return self._iterator
 
 
 class Writer:
-    """The source of a call whose caller writes: an iterator that waits for what is written, and yields its bytes."""
+    """The source of a call whose caller writes: takes messages, makes bytes of them, and has them fetched."""
 
     def __init__(self, serializer: Callable[[Any], Any] | None = None) -> None:
         self._serializer = serializer
@@ -131,17 +148,23 @@ class Writer:
         self._asked: deque[asyncio.Future[bool]] = deque()
         self.finished = False
 
-    def __aiter__(self) -> Writer:
+    def due(self) -> bool:
+        """Whether there is a message, or never will be; being asked means that the messages before have been sent."""
+        self.sent()
+        return self.finished or bool(self._written)
+
+    async def more(self) -> None:
+        """Wait until that may have changed."""
+        self._wanted = asyncio.get_running_loop().create_future()
+        await self._wanted
+
+    def __iter__(self) -> Writer:
         return self
 
-    async def __anext__(self) -> Any:
-        """Wait for the next message; being asked for one means that those before have been sent."""
-        self.sent()
-        while not self._written:
-            if self.finished:
-                raise StopAsyncIteration
-            self._wanted = asyncio.get_running_loop().create_future()
-            await self._wanted
+    def __next__(self) -> Any:
+        """Return the next message, which is there or will never be; see `due`."""
+        if not self._written:
+            raise StopIteration
         return self._written.popleft()
 
     def write(self, message: Any) -> asyncio.Future[bool]:
@@ -155,7 +178,7 @@ class Writer:
             name = type(sendable).__name__
             raise TypeError(f"Argument 'message' has incorrect type (expected bytes, got {name})")
         self._written.append(sendable)
-        self._notify()
+        self.notify()
         sent: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._asked.append(sent)
         return sent
@@ -163,7 +186,7 @@ class Writer:
     def finish(self) -> None:
         """There will be no more messages."""
         self.finished = True
-        self._notify()
+        self.notify()
 
     def sent(self) -> None:
         """Whatever was taken from here has been sent."""
@@ -175,7 +198,7 @@ class Writer:
         A status often comes with the news that the message before it was sent; then writing it has succeeded.
         """
         self.finished = True
-        self._notify()
+        self.notify()
         self._leave(_TURNS)
 
     def _leave(self, turns: int) -> None:
@@ -184,7 +207,8 @@ class Writer:
         else:
             self._release(0, sent=False)
 
-    def _notify(self) -> None:
+    def notify(self) -> None:
+        """Have whoever waits for `more` look again."""
         if self._wanted is not None and not self._wanted.done():
             self._wanted.set_result(None)
 
