@@ -92,7 +92,8 @@ class GrpcAsker:
             return Unwell(f"no answer within {self._config.timeout:g} s")
         if "Connection refused" in details and code is grpc.StatusCode.UNAVAILABLE:
             return Unwell("connection refused", refusing=self._config.alt_port is None)
-        return Unwell(f"{code.name}: {details[:_LONGEST]}", answered=code not in _NO_ANSWER)
+        why = f"{code.name}: {details[:_LONGEST]}" if details else code.name
+        return Unwell(why, answered=code not in _NO_ANSWER)
 
     def _target(self, endpoint: Endpoint) -> str:
         address = parse_address(endpoint.address)
