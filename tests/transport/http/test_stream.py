@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 import svcmesh
-from svcmesh import Abort, CallInfo, Delay, Fault, Policy
+from svcmesh import Abort, CallInfo, Delay, Fault, Policy, Retry
+from svcmesh.transport.http.exchange import HttpExchange
 from tests.servers.http_process import HttpServer
 from tests.transport.http.colours import COLOURS, AsyncCaller, Caller, Colour, in_flight
 
@@ -167,3 +168,29 @@ def test_a_body_that_nobody_reads_on_ends_at_once(caller: Colour, orders: svcmes
             assert in_flight(orders) == 0
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ImportError])
+@pytest.mark.parametrize("path", ["/chunks/10", "/echo"], ids=["a body to come", "a short answer"])
+def test_an_answer_that_could_not_be_looked_at_is_counted_once(
+    caller: Colour, server: HttpServer, path: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attempt ends as one without an answer; the body that was still to come is nobody's."""
+
+    def look_at(*_: object) -> None:
+        raise error("in the middle of it")
+
+    monkeypatch.setattr(HttpExchange, "_look_at", look_at)
+    policy = Policy(retry=Retry(on={404}))
+    with svcmesh.Mesh({"orders": [server.address]}, policy=policy) as mesh:
+        orders = mesh.service("orders")
+        with caller(orders) as client:
+            with pytest.raises(error, match="in the middle of it") as caught:
+                client.request("POST", path)
+            assert in_flight(orders) == 0
+            del caught
+            gc.collect()
+            assert in_flight(orders) == 0
+            monkeypatch.undo()
+            assert client.get(path).status_code == 200
+        assert in_flight(orders) == 0

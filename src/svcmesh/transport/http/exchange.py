@@ -126,17 +126,22 @@ class HttpExchange:
         if isinstance(sent, Outcome):
             raise Answer(sent)
         response, self.deferred = sent
-        view, plain = self.view, is_plain(response.status_code)
-        if view.reads_answers:
-            self._look_at(response, trip.member)
-            plain = plain and response.status_code not in view.repeated
-        now, extensions = view.clock.now(), response.extensions
-        extensions[EXTENSION] = partial(_single, trip.member, now - trip.started)
-        if self.deferred:
-            trip.answered, trip.extensions = now, extensions
-        if plain:
-            return response
-        outcome = of_response(response, time.time)
+        try:
+            view, plain = self.view, is_plain(response.status_code)
+            if view.reads_answers:
+                self._look_at(response, trip.member)
+                plain = plain and response.status_code not in view.repeated
+            now, extensions = view.clock.now(), response.extensions
+            extensions[EXTENSION] = partial(_single, trip.member, now - trip.started)
+            if self.deferred:
+                trip.answered, trip.extensions = now, extensions
+            if plain:
+                return response
+            outcome = of_response(response, time.time)
+        except BaseException:  # the attempt ends as one without an answer, and is counted as that
+            if self.deferred:
+                response.stream.forfeit()  # type: ignore[union-attr]  # what senders give an answer to come
+            raise
         outcome.stream = trip
         raise Answer(outcome)
 

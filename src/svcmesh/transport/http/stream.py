@@ -76,6 +76,11 @@ class Owed:
         self._count()
         self._release()
 
+    def forfeit(self) -> None:
+        """Give the connection back, and no more: the attempt ends otherwise, and whoever ends it counts that."""
+        self.open = False
+        self._abandon()
+
     def drop(self) -> None:
         """Give everything back because nobody refers to the response any more."""
         if self.open:
@@ -121,6 +126,10 @@ class ResponseStream(httpx.SyncByteStream):
             finally:
                 self._owed.settle()
 
+    def forfeit(self) -> None:
+        """As of `Owed`: nobody will have the response."""
+        self._owed.forfeit()
+
     def __del__(self) -> None:
         """The caller has dropped the response without closing it."""
         self._owed.drop()
@@ -156,6 +165,10 @@ class AsyncResponseStream(httpx.AsyncByteStream):
                 await aclose(self._stream)
             finally:
                 self._owed.settle()
+
+    def forfeit(self) -> None:
+        """As of `Owed`: nobody will have the response."""
+        self._owed.forfeit()
 
     def __del__(self) -> None:
         """The caller has dropped the response without closing it."""
