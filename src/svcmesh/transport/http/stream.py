@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -173,6 +173,24 @@ class AsyncResponseStream(httpx.AsyncByteStream):
     def __del__(self) -> None:
         """The caller has dropped the response without closing it."""
         self._owed.drop()
+
+
+class WholeBody(httpx.AsyncByteStream):
+    """A body that has come inside the attempt; httpx's ByteStream would have the loop watch over one more generator."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __aiter__(self) -> Self:
+        """Return itself: it is read once, as all bodies are."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return all of it, and then nothing."""
+        body, self._body = self._body, b""
+        if not body:
+            raise StopAsyncIteration
+        return body
 
 
 def close(stream: Any) -> None:

@@ -23,6 +23,7 @@ import svcmesh
 from svcmesh import Policy
 from svcmesh.core.outcome import REFUSED_STREAM
 from svcmesh.transport.http.connection.awaiting import TaskPlace
+from svcmesh.transport.http.connection.readers import readers
 from svcmesh.transport.http.http2 import link
 from svcmesh.transport.http.http2.trunk import Trunk
 from svcmesh.transport.http.http2.trunk_pool import SharingPool
@@ -476,10 +477,13 @@ async def test_every_step_of_the_loop_is_a_safe_moment(encrypted: HttpServer) ->
 
 
 def watched() -> list[Any]:
-    """Return the sockets that the loop still watches, its own one aside."""
-    selector = getattr(asyncio.get_running_loop(), "_selector", None)
+    """Return the sockets that the loop still watches, its own aside, and which of ours are waited for."""
+    loop = asyncio.get_running_loop()
+    selector = getattr(loop, "_selector", None)
     assert selector is not None
-    return [key for key in selector.get_map().values() if "_read_from_self" not in repr(key.data)]
+    own = "_read_from_self", "Readers._look"
+    keys = [key for key in selector.get_map().values() if not any(each in repr(key.data) for each in own)]
+    return [*keys, *getattr(readers(loop), "_waits", ())]
 
 
 def test_an_endpoint_that_leaves_is_drained(plain: HttpServer) -> None:

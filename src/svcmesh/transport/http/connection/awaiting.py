@@ -21,7 +21,7 @@ from svcmesh.transport.http.connection.line import Dialing
 from svcmesh.transport.http.connection.pool import Place, Pool
 from svcmesh.transport.http.connection.wire import clamp
 from svcmesh.transport.http.message import core_request, fits, timeout_of
-from svcmesh.transport.http.stream import AsyncResponseStream
+from svcmesh.transport.http.stream import AsyncResponseStream, WholeBody
 from svcmesh.transport.http.trip import MARGIN, Trip
 
 
@@ -91,7 +91,7 @@ class AsyncConnections(Keeper):
         if held:
             stream = AsyncResponseStream(body, self._owed(trip, line))
         else:
-            stream = httpx.ByteStream(b"".join([part async for part in body]))
+            stream = WholeBody(b"".join([part async for part in body]))
             await body.aclose()
             self._release(trip.member, line)
         return httpx.Response(status, headers=headers, stream=stream, extensions=extensions), held

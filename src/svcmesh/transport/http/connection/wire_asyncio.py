@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 import httpcore
 
 from svcmesh.core.address import Address
-from svcmesh.transport.http.connection.alarm import Alarm, settle
+from svcmesh.transport.http.connection.alarm import Alarm
 from svcmesh.transport.http.connection.names import names
+from svcmesh.transport.http.connection.readers import Watcher, readers, writers
 from svcmesh.transport.http.connection.wire import Limit, extra_info, literal, prepared
 
 T = TypeVar("T")
@@ -98,6 +99,8 @@ class AsyncWireStream(httpcore.AsyncNetworkStream):
         self._limit = limit
         self._alarm = Alarm()
         self._asked = False  # something was sent, and nothing was read since
+        self._loop: asyncio.AbstractEventLoop | None = None  # that of the last wait for something to read
+        self._readers: Watcher
         self.tls: Tls | None = None
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -168,45 +171,46 @@ class AsyncWireStream(httpcore.AsyncNetworkStream):
         return await self._receive(CHUNK, timeout)
 
     async def _receive(self, max_bytes: int, timeout: float | None) -> bytes:
-        loop = asyncio.get_running_loop()
         if self._asked:  # an answer takes longer than it took to come here: a look for it would be in vain
             self._asked = False
-            await self._ready(loop, loop.add_reader, loop.remove_reader, timeout)
+            await self._readable(timeout)
         while True:
             try:
                 return self._socket.recv(max_bytes)
             except BlockingIOError:
-                await self._ready(loop, loop.add_reader, loop.remove_reader, timeout)
+                await self._readable(timeout)
 
     async def send(self, buffer: bytes, timeout: float | None) -> None:
         """Send raw bytes, all of them."""
-        loop = asyncio.get_running_loop()
         self._asked = True
         left = memoryview(buffer)
         while left:
             try:
                 left = left[self._socket.send(left) :]
             except BlockingIOError:
-                await self._ready(loop, loop.add_writer, loop.remove_writer, timeout)
+                loop = asyncio.get_running_loop()
+                await self._ready(loop, writers(loop), timeout)
 
-    async def _ready(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        watch: Callable[..., Any],
-        unwatch: Callable[[int], Any],
-        timeout: float | None,
-    ) -> None:
-        """Wait until the loop sees the socket ready; whatever ends the wait, the loop then watches it no more."""
+    async def _readable(self, timeout: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._readers = readers(loop)
+            self._readers.join(self._socket.fileno())
+            self._loop = loop
+        await self._ready(loop, self._readers, timeout)
+
+    async def _ready(self, loop: asyncio.AbstractEventLoop, watcher: Watcher, timeout: float | None) -> None:
+        """Wait until the socket seems ready; whatever ends the wait, nobody waits any more."""
         descriptor = self._socket.fileno()
         ready: asyncio.Future[bool] = loop.create_future()
-        watch(descriptor, settle, ready, True)
+        watcher.watch(descriptor, ready)
         seconds = self._limit.clamp(timeout)
         if seconds is not None:
             self._alarm.watch(ready, loop, seconds)
         try:
             in_time = await ready
         finally:
-            unwatch(descriptor)
+            watcher.unwatch(descriptor, ready)
             self._alarm.forget(ready)
         if not in_time:
             raise TimeoutError("timed out")
