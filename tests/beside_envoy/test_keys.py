@@ -12,7 +12,7 @@ import pytest
 import svcmesh
 from svcmesh import Endpoint, Health, Locality, Policy
 from svcmesh.balance import LocalityWeighted, Maglev, Priorities, RingHash, RoundRobin, hash_key
-from tests.servers.envoy_proxy import EnvoyProxy, cluster, host
+from tests.servers.envoy_proxy import MOST_RETRIES, EnvoyProxy, cluster, host
 from tests.servers.upstreams import Upstreams
 
 BOUNDS = [100, 150]
@@ -120,6 +120,12 @@ def scenes() -> Iterator[dict[str, Scene]]:
             ):
                 fields = {"lb_policy": name, "common_lb_config": bounded}
                 found[f"bounded-{name}-{factor}"] = Scene(five, fields, Policy(load_balancer=balancer))
+        weighed = [Endpoint(address, weight=1 + place % 3) for place, address in enumerate(servers.addresses[:8])]
+        for name, fields, balancer in (
+            ("ring", {"lb_policy": "RING_HASH"}, RingHash(1024, 8_388_608)),
+            ("table", {"lb_policy": "MAGLEV", "maglev_lb_config": {"table_size": 251}}, Maglev(251)),
+        ):
+            found[f"repeated-{name}"] = Scene(weighed, fields, Policy(load_balancer=balancer))
         yield found
 
 
@@ -134,7 +140,7 @@ def test_every_key_goes_where_envoy_sends_it(proxy: EnvoyProxy, scenes: dict[str
     """But those that Envoy has nobody for where all of a priority that are well are degraded: these take them here."""
     degraded, nobody = 0, 0
     for name, scene in scenes.items():
-        if name.startswith(("closing", "bounded")):
+        if name.startswith(("closing", "bounded", "repeated")):
             continue
         with svcmesh.Mesh({"orders": scene.endpoints}, policy=scene.policy) as mesh:
             for key in KEYS:
@@ -146,6 +152,23 @@ def test_every_key_goes_where_envoy_sends_it(proxy: EnvoyProxy, scenes: dict[str
                 assert (found and found.address) == expected, (name, key, scene)
     assert degraded
     assert nobody
+
+
+@pytest.mark.parametrize("name", ["ring", "table"])
+def test_a_call_that_is_repeated_goes_where_envoy_repeats_it(
+    proxy: EnvoyProxy, scenes: dict[str, Scene], name: str
+) -> None:
+    """Along the path of its key, to those that were not tried yet."""
+    scene = scenes[f"repeated-{name}"]
+    assert scene.policy.load_balancer is not None
+    picker = scene.policy.load_balancer.picker(scene.endpoints)
+    for key in KEYS:
+        tried: list[Endpoint] = []
+        for retries in range(MOST_RETRIES + 1):
+            found = picker.pick(hash_key(key), exclude=tried)
+            assert found is not None
+            tried.append(found)
+            assert found.address == proxy.send(f"repeated-{name}", key=key, retries=str(retries), answer="503"), key
 
 
 def test_what_is_too_much_for_one_goes_where_envoy_sends_it(proxy: EnvoyProxy, scenes: dict[str, Scene]) -> None:

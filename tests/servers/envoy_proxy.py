@@ -1,8 +1,9 @@
 """A real Envoy as a proxy: what it does with calls is compared with what svcmesh does with the same ones.
 
 Every cluster is a configuration to compare. A request says with headers which cluster it is for (``x-cluster``), to
-which host it goes (``x-endpoint``, as a header of a session; else Envoy chooses), and what its key is (``x-key``, or by
-the policies that ``x-policy`` names).
+which host it goes (``x-endpoint``, as a header of a session; else Envoy chooses), what its key is (``x-key``, or by the
+policies that ``x-policy`` names), and how often it is repeated, on hosts that were not tried, where servers fail
+(``x-retries``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from tests.servers.xds.envoy import Envoy
 
 PATIENCE = 0.05
 """Seconds that are waited for a server that hangs, here and there."""
+
+MOST_RETRIES = 3
 
 HostThere = tuple[int, Locality, dict[str, Any]]
 """The priority of a host, its locality and what Envoy is told of it."""
@@ -210,6 +213,17 @@ def _listener(
         "timeout": "60s",
     }
     routes = [_by_header("answer", "hang", route | {"timeout": f"{PATIENCE}s"})]
+    previous = {"@type": _TYPES + "retry.host.previous_hosts.v3.PreviousHostsPredicate"}
+    elsewhere = {
+        "retry_on": "5xx",
+        "retry_host_predicate": [{"name": "previous", "typed_config": previous}],
+        "host_selection_retry_max_attempts": 15,
+        "retry_back_off": {"base_interval": "0.001s"},
+    }
+    routes += [
+        _by_header("retries", str(times), route | {"retry_policy": elsewhere | {"num_retries": times}})
+        for times in range(1, MOST_RETRIES + 1)
+    ]
     for name, wanted in subsets.items():
         match = {"filter_metadata": {"envoy.lb": dict(wanted)}}
         routes.append(_by_header("subset", name, route | {"metadata_match": match}))
