@@ -18,7 +18,7 @@ from svcmesh.discovery.consul.definition import definition
 from svcmesh.discovery.consul.errors import Crowded, HungUp
 from svcmesh.discovery.consul.question import Question, question_of, token_file_of
 from svcmesh.discovery.consul.registration import Registrations
-from svcmesh.discovery.consul.room import Displaced, Room
+from svcmesh.discovery.consul.room import Displaced
 from svcmesh.discovery.consul.watch import Surface, poll_query, watch_service
 from svcmesh.discovery.registering import Registering
 from svcmesh.discovery.shared import Seats
@@ -58,7 +58,6 @@ class ConsulRegistry(Registering):
         super().__init__(Registrations(client, str if self._question.is_query else self._question.named))
         self._catalogue = Catalogue(self._surface, self._question)
         self._seats = Seats()
-        self._room = Room()
 
     @property
     def identity(self) -> str:
@@ -75,7 +74,7 @@ class ConsulRegistry(Registering):
             DiscoveryError: Consul cannot be asked, or its answer is none.
         """
         async with self._surface.client.open():
-            most = 0 if self._question.is_query or self._room.is_full else MOST_HELD
+            most = 0 if self._question.is_query or self._surface.room.is_full else MOST_HELD
             with suppress(Displaced), self._seats.sit(most) as held:
                 async with aclosing(self._watching(service, held=held)) as snapshots:
                     async for snapshot in snapshots:
@@ -95,7 +94,7 @@ class ConsulRegistry(Registering):
                 async for snapshot in snapshots:
                     yield snapshot
         except (Crowded, HungUp) as error:
-            if self._room.fill(sure=isinstance(error, Crowded)) and held:
+            if self._surface.room.fill(sure=isinstance(error, Crowded)) and held:
                 raise Displaced from None
             raise
 
@@ -103,7 +102,7 @@ class ConsulRegistry(Registering):
         if self._question.is_query:
             return poll_query(self._surface, self._question, service)
         if held:
-            return watch_service(self._surface, self._question, service, self._room.hold)
+            return watch_service(self._surface, self._question, service)
         return self._catalogue.watch(service)
 
     def check_announcement(self, announcement: Announcement) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery import lines
 from svcmesh.discovery.consul.address import Access, Agent
-from svcmesh.discovery.consul.errors import PASSING_BY, ConsulError, HungUp, Strange, Unreachable, error_of
+from svcmesh.discovery.consul.errors import PASSING_BY, ConsulError, HungUp, Silent, Strange, Unreachable, error_of
 from svcmesh.discovery.lines import Ask, Lines, NoAnswer, Unfit, body_of, check_json, headers_of, without
 
 LARGEST = 32 * 1024 * 1024
@@ -23,6 +23,8 @@ PATIENCE = 10.0
 """Seconds without a byte after which a request that does not block counts as failed."""
 
 _ALWAYS_THERE = ("/v1/health/", "/v1/catalog/")  # these lists may be empty, and are never missing
+
+_KINDS = ((lines.HungUp, HungUp), (lines.Silence, Silent))
 
 Params = Sequence[tuple[str, str]]
 
@@ -121,10 +123,18 @@ class Client:
                 answer = await self._send(agent, method, path, target, content, patience)
             except PASSING_BY as error:
                 failed.append(error)
+                if isinstance(error, Silent):
+                    self._pass_over(agent)
                 continue
             self._best = self.access.agents.index(agent)
             return answer
         raise all_of(failed)
+
+    def _pass_over(self, agent: Agent) -> None:
+        """Have other agents asked before one that says nothing: that takes `PATIENCE` each time."""
+        agents = self.access.agents
+        if agents[self._best] is agent:
+            self._best = (self._best + 1) % len(agents)
 
     async def _send(
         self, agent: Agent, method: str, path: str, target: str, content: bytes | None, patience: float
@@ -141,7 +151,7 @@ class Client:
                 if response.status_code == 200:
                     check_json(answered, body)
         except NoAnswer as error:
-            kind = HungUp if isinstance(error, lines.HungUp) else Unreachable
+            kind = next((ours for theirs, ours in _KINDS if isinstance(error, theirs)), Unreachable)
             raise kind(f"{asked}: {error}") from None
         except Unfit as error:
             raise Strange(f"{asked} {error}") from None

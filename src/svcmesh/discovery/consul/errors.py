@@ -25,6 +25,10 @@ class Unreachable(ConsulError):
     """No answer: the connection failed, broke off, or nothing came in time. Another agent may be better."""
 
 
+class Silent(Unreachable):
+    """Nothing came in time."""
+
+
 class HungUp(Unreachable):
     """A new connection ended before it was answered: the agent goes, or comes, or takes no more from this address."""
 

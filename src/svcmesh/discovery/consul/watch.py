@@ -3,7 +3,7 @@
 Nearly every client got this wrong once, in ways that show only on a bad day, so the rules stand here in the open:
 
 - The next question carries the index of the last *answer*, and the time for which it may be held. The client waits for
-  longer than that: Consul adds up to a sixteenth.
+  longer than that: Consul adds up to a sixteenth. A frozen agent answers none; one that is held for less shows it.
 - An index that went backwards (a restored snapshot, another server) says that the old one means nothing: the question
   is asked again without, and that answer counts. So it is after a connection that broke, though not by all at once.
 - Index 0 would never block, and is taken for 1. An answer without a readable index is none.
@@ -16,8 +16,7 @@ Source: Consul's documentation of blocking queries; hashicorp/consul#4437, #5358
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -30,13 +29,14 @@ from svcmesh.discovery.consul.entries import Entries, decode_query, decode_servi
 from svcmesh.discovery.consul.errors import PASSING_BY, Unreachable
 from svcmesh.discovery.consul.question import Question
 from svcmesh.discovery.consul.rights import is_streamed
+from svcmesh.discovery.consul.room import Room
 from svcmesh.discovery.consul.seen import Seen
 from svcmesh.discovery.elements import Known
 from svcmesh.discovery.news import News
 from svcmesh.discovery.pace import Bucket, spread
 
-Hold = Callable[[], AbstractAsyncContextManager[None]]
-"""Makes the block in which a question is held."""
+PROBE = 15.0
+"""Seconds for which at most one question of all is held, by whose answer it is known that the agent lives."""
 
 _LARGEST_INDEX = 2**64 - 1
 _JITTER = 0.1
@@ -51,6 +51,7 @@ class Surface:
     emit: Emit
     rng: Random
     seen: Seen = field(default_factory=Seen)
+    room: Room = field(default_factory=Room)
 
 
 def index_of(headers: Mapping[str, str]) -> int:
@@ -71,17 +72,11 @@ class Changes:
     Args:
         surface: whom to ask, and by which clock.
         path: what is asked, quoted. question: parameters and times.
-        hold: makes the block in which the question is held.
+        displaceable: whether it may be learnt together with others instead, see `Room`.
     """
 
-    def __init__(
-        self,
-        surface: Surface,
-        path: str,
-        question: Question,
-        hold: Hold = nullcontext,
-    ) -> None:
-        self._hold = hold
+    def __init__(self, surface: Surface, path: str, question: Question, *, displaceable: bool = False) -> None:
+        self._room, self._displaceable = surface.room, displaceable
         self._client = surface.client
         self._clock, self._rng = surface.clock, surface.rng
         self._path = path
@@ -133,10 +128,11 @@ class Changes:
     async def _ask(self) -> Answer:
         question, last = self._question, self._last
         if self._index and last is not None:
-            held = [*question.params, ("index", str(self._index)), ("wait", f"{round(question.wait * 1000)}ms")]
-            patience = question.wait * 17 / 16 + PATIENCE
             try:
-                async with self._hold():
+                async with self._room.hold(last.agent, displaceable=self._displaceable) as probes:
+                    wait = min(question.wait, PROBE) if probes else question.wait
+                    held = [*question.params, ("index", str(self._index)), ("wait", f"{round(wait * 1000)}ms")]
+                    patience = wait * 17 / 16 + PATIENCE
                     return await self._client.get(self._path, held, agents=(last.agent,), patience=patience)
             except PASSING_BY as error:
                 self._index = 0  # of an agent that may have restarted: an index that it has yet to reach would be held
@@ -146,18 +142,16 @@ class Changes:
         return await self._client.get(self._path, question.params)
 
 
-async def watch_service(
-    surface: Surface, question: Question, service: str, hold: Hold = nullcontext
-) -> AsyncGenerator[Snapshot, None]:
+async def watch_service(surface: Surface, question: Question, service: str) -> AsyncGenerator[Snapshot, None]:
     """Yield the instances of ``service``, at once and after each change.
 
     Raises:
         DiscoveryError: nobody answers, or what is answered is no list of instances, or one that lost its instances
             because the token lost its rights, or one that is older than the question allows.
-        Displaced: of ``hold``, as in `Changes`.
+        Displaced: there is no room to hold the question.
     """
     name = question.named(service)
-    changes = Changes(surface, f"/v1/health/service/{segment(name)}", question, hold)
+    changes = Changes(surface, f"/v1/health/service/{segment(name)}", question, displaceable=True)
     reader = Reader(surface.emit, service)
     known = Known()
     while True:
