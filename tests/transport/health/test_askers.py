@@ -38,10 +38,13 @@ def test_without_grpcio_a_check_by_grpc_says_so_when_the_service_is_made(monkeyp
 
 def test_checks_by_http_load_neither_httpx_nor_grpc() -> None:
     program = """
-import sys, svcmesh
+import sys, threading, svcmesh
+asked = threading.Event()
 check = svcmesh.HealthCheck(http_health_check=svcmesh.HttpHealthCheck("/healthz"))
 mesh = svcmesh.Mesh({"orders": ["127.0.0.1:1"]}, policy=svcmesh.Policy(health_check=check))
-mesh.service("orders").pick()
+mesh.events.subscribe(lambda _: asked.set(), "health_check.finished")
+mesh.service("orders").endpoints
+assert asked.wait(60)
 mesh.close()
 assert not {"grpc", "httpx", "httpcore"} & set(sys.modules)
 """
