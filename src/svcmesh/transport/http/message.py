@@ -42,13 +42,13 @@ def is_bodiless(request: httpx.Request, status: int) -> bool:
     return status in _BODILESS or request.method == "HEAD"
 
 
-def fits(request: httpx.Request, status: int, headers: list[tuple[bytes, bytes]], limit: int) -> bool:
+def fits(request: httpx.Request, status: int, headers: list[tuple[bytes, bytes]], limit: int, length: int = -1) -> bool:
     """Whether the body of an answer is known to be at most ``limit`` bytes, so that it is read inside the attempt.
 
-    A negative limit: never.
+    A negative limit: never. ``length``: what it is already known to be; negative: look yourself.
     """
-    if limit < 0:
-        return False
+    if limit < 0 or length >= 0:
+        return 0 <= length <= limit
     if is_bodiless(request, status):
         return True
     for name, value in headers:

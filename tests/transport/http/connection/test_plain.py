@@ -218,3 +218,17 @@ def _counting(name: str, method: Any, heard: Counter[str]) -> Any:
         return method(self, *args)
 
     return counted
+
+
+def test_blocks_that_are_alike_are_looked_at_once_and_differ_where_they_differ() -> None:
+    """The lengths, the method and the body that belong to a head are those of each message."""
+    headers: Headers = [HOST, (b"Content-Length", b"3")]
+    sent = [written("PUT", target, headers, body) for target in (b"/a", b"/b") for body in (b"abc", b"abcd")]
+    assert sent[0] == b"PUT /a HTTP/1.1\r\nHost: orders\r\nContent-Length: 3\r\n\r\n"
+    assert sent[2] == b"PUT /b HTTP/1.1\r\nHost: orders\r\nContent-Length: 3\r\n\r\n"
+    assert sent[1] is sent[3] is None, "that is another length"
+
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"
+    lengths = {method: found[0].length for method in ("GET", "HEAD", "GET") if (found := read(answer, method))}
+    assert lengths == {"GET": 3, "HEAD": 0}
+    assert read(answer + b"abc", "GET") == (Head(200, b"OK", b"1.1", [(b"Content-Length", b"3")], 3), b"abc")

@@ -65,12 +65,13 @@ class Connections(Keeper):
         body: Any
         if lane is not None and is_plain_request(request, headers):
             head = ask(lane, request, headers)
-            status, headers, extensions = head.status, head.headers, lane.extensions(head)
+            status, headers, length, extensions = head.status, head.headers, head.length, lane.extensions(head)
             body = LaneBody(lane, request)
         else:
             raw = line.http.handle_request(core_request(request, headers))
-            status, headers, extensions, body = raw.status, raw.headers, dict(raw.extensions), raw.stream
-        held = not fits(request, status, headers, trip.buffer)
+            status, headers, length = raw.status, raw.headers, -1
+            extensions, body = dict(raw.extensions), raw.stream
+        held = not fits(request, status, headers, trip.buffer, length)
         stream: httpx.SyncByteStream
         if held:
             stream = ResponseStream(body, self._owed(trip, line))

@@ -22,7 +22,7 @@ import h11
 import httpcore
 import httpx
 
-from svcmesh.transport.http.connection.plain import Head, Headers, read, written
+from svcmesh.transport.http.connection.plain import Head, Headers, read, upgrades, written
 
 CHUNK = 65536
 """Bytes read at once, as httpcore's. A body up to this size is sent together with its headers."""
@@ -195,5 +195,5 @@ def is_plain_request(request: httpx.Request, headers: Headers) -> bool:
         and request.method != "CONNECT"
         and request.method.isascii()
         and not _LOGGER.isEnabledFor(logging.DEBUG)
-        and b"upgrade" not in {name.lower() for name, _ in headers}
+        and not upgrades(tuple(headers))
     )
