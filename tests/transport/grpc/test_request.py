@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from svcmesh.transport.grpc.request import BUFFER, CopiedRequest, Request, StreamedRequest, sent, size_of, snapshot
 from tests.servers import svcmesh_test_pb2 as pb
+from tests.transport.grpc.kit import PATIENCE
 
 
 def streamed(*messages: bytes) -> StreamedRequest:
@@ -220,3 +222,76 @@ def test_a_snapshot_does_not_change_with_its_message() -> None:
 
     assert kept.text == "before"
     assert snapshot(plain) is plain
+
+
+def test_an_attempt_sends_what_it_can_while_another_s_thread_waits_for_the_caller() -> None:
+    """Who waits for an answer to the first message before it yields the second would wait for ever."""
+    asked, answered = threading.Event(), threading.Event()
+
+    def messages() -> Iterator[bytes]:
+        yield b"a"
+        asked.set()
+        assert answered.wait(PATIENCE)
+        yield b"b"
+
+    request = Request.streamed(messages(), None)
+    before: list[bytes] = []
+    thread = threading.Thread(target=lambda: before.extend(request_before), daemon=True)
+    request_before = request.again()
+    thread.start()
+    assert asked.wait(PATIENCE)
+    after, found = request.again(), []
+    reader = threading.Thread(target=lambda: found.append(next(after)), daemon=True)
+    reader.start()
+    reader.join(PATIENCE / 3)
+    in_time = list(found)
+    answered.set()
+    reader.join()
+    thread.join()
+
+    assert in_time == [b"a"]
+    assert list(after) == [b"b"]
+    assert before == [b"a", b"b"]
+
+
+class OnlyNext:
+    """As the stock channel takes it: it never asks for an iterator."""
+
+    def __init__(self) -> None:
+        self.left = [b"a", b"b"]
+
+    def __next__(self) -> bytes:
+        if not self.left:
+            raise StopIteration
+        return self.left.pop(0)
+
+
+class Empty:
+    """An iterator that counts as false, and one for each time it is asked."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        return Falsy([b"a", b"b"])
+
+
+class Falsy:
+    """Somebody's own."""
+
+    def __init__(self, left: list[bytes]) -> None:
+        self.left = left
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __len__(self) -> int:
+        return 0
+
+    __next__ = OnlyNext.__next__
+
+
+@pytest.mark.parametrize("source", [OnlyNext, Empty, lambda: Falsy([b"a", b"b"])], ids=["next alone", "made", "own"])
+def test_any_kind_of_iterator_will_do(source: Any) -> None:
+    """GRPC asks for nothing but the next message."""
+    request = Request.streamed(source(), None)
+
+    assert list(request.again()) == [b"a", b"b"]
+    assert list(request.again()) == [b"a", b"b"]

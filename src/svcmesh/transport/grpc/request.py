@@ -17,7 +17,7 @@ import copy
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from functools import partial
+from itertools import chain
 from threading import Lock
 from typing import Any
 
@@ -108,7 +108,6 @@ class StreamedRequest(Request):
         self._serializer = serializer
         self._lock = Lock()
         self._kept: list[Any] = []
-        self._room = BUFFER
         self._keeping = True
         self.exhausted = False
         self._ended: BaseException | None = None
@@ -117,7 +116,7 @@ class StreamedRequest(Request):
     def again(self) -> Iterator[Any]:
         """Return an iterator over all messages as bytes. Iterators given out before yield nothing new any more."""
         owner = self._owner = object()
-        return self._messages(owner, self._kept)
+        return chain(self._sent_before(owner, self._kept), self._read(owner, self._kept))
 
     def keep(self, serializer: Callable[[Any], Any] | None) -> None:
         """Do nothing: messages are read when they are sent."""
@@ -131,57 +130,73 @@ class StreamedRequest(Request):
         """Keep nothing from now on; the attempt that is under way still gets what it has not sent yet."""
         self._keeping = False
 
-    def _messages(self, owner: object, kept: list[Any]) -> Iterator[Any]:
-        """Yield what was kept, then read on. It is one function since streams are long: a frame more is 2 % of gRPC."""
-        lock, position = self._lock, 0
-        while True:
-            with lock:
-                if position < len(kept):  # an earlier attempt has sent it, or its thread has read on meanwhile
-                    message = kept[position]
-                    position += 1
-                elif self._owner is not owner:
+    def _sent_before(self, owner: object, kept: list[Any]) -> Iterator[Any]:
+        """Yield what earlier attempts have read, and what the thread of one still waits for."""
+        position = 0
+        while self._owner is owner:
+            if position == len(kept):
+                with self._lock:
+                    pass
+                if position == len(kept):
                     return
-                elif self.exhausted:
-                    break
-                else:
+            yield kept[position]
+            position += 1
+
+    def _read(self, owner: object, kept: list[Any]) -> Iterator[Any]:  # noqa: C901, PLR0912 - a call more is 1 % of one
+        """Read on, one thread at a time."""
+        acquire, release, serializer = self._lock.acquire, self._lock.release, self._serializer
+        acquire()
+        held, room = True, BUFFER - sum(map(size_of, kept))
+        try:
+            for message in self._rest(owner):
+                if serializer is not None:
                     try:
-                        message = next(self._iterator or self._begun())
-                    except StopIteration:
-                        self.exhausted = True
-                        break
-                    except BaseException as error:  # noqa: BLE001 - whatever it is, each attempt has to meet it
-                        self.exhausted, self._ended = True, error
-                        break
-                    position = self._keep(message, kept)
-            yield message
+                        message = serializer(message)  # noqa: PLW2901 - a name more is an instruction more
+                    except Exception:
+                        _LOGGER.exception("Exception serializing message!")
+                        message = None  # noqa: PLW2901 - which gRPC reads as a failed serializer
+                if self._keeping:
+                    room -= len(message) if type(message) is bytes else size_of(message)
+                    if room < 0:
+                        self._keeping = False
+                    kept.append(message)
+                elif self._owner is owner:
+                    kept.clear()
+                else:
+                    kept.append(message)  # for who sends what came before it
+                held = False
+                release()
+                yield message
+                acquire()
+                held = True
+                if self._owner is not owner:
+                    return
+            self.exhausted = True
+        except BaseException as error:
+            if not held:
+                raise  # gRPC reads no more
+            self.exhausted, self._ended = True, error  # whatever it is, each attempt has to meet it
+        finally:
+            if held:
+                release()
         if self._ended is not None:
             raise self._ended  # the caller's own error: gRPC ends the call with UNKNOWN
 
-    def _begun(self) -> Iterator[Any]:
-        """Ask the source for its iterator, which may fail as its steps may."""
-        if isinstance(self._source, str | bytes):
-            raise TypeError(f"{type(self._source).__name__} is no stream of requests")
-        source = iter(self._source)
-        self._iterator = source if self._serializer is None else map(partial(serialized, self._serializer), source)
+    def _rest(self, owner: object) -> Iterable[Any]:
+        """Return the source's iterator, unless there is nothing to read; to ask for it may fail as its steps may."""
+        if self._owner is not owner or self.exhausted:
+            return ()
+        if self._iterator is None:
+            source: Any = self._source
+            if isinstance(source, str | bytes):
+                raise TypeError(f"{type(source).__name__} is no stream of requests")
+            found: Any = source if hasattr(source, "__next__") else iter(source)
+            self._iterator = found if hasattr(found, "__iter__") else iter(found.__next__, object())
         return self._iterator
-
-    def _keep(self, message: Any, kept: list[Any]) -> int:
-        """Keep a message if need be, else let go of all; return how many are kept, all of which were sent."""
-        self._room -= len(message) if type(message) is bytes else size_of(message)
-        if self._keeping and self._room >= 0:
-            kept.append(message)
-        elif self._keeping:
-            self._keeping = False
-        else:
-            kept.clear()
-        return len(kept)
 
 
 def serialized(serializer: Callable[[Any], Any], message: Any) -> Any:
-    """Return the bytes of ``message``; None where they could not be made, which gRPC reads as a failed serializer.
-
-    It is no method of a request: what a request iterates over would refer to it, and both to the caller's iterator.
-    """
+    """Return the bytes of ``message``; None where they could not be made, which gRPC reads as a failed serializer."""
     try:
         return serializer(message)
     except Exception:
