@@ -5,11 +5,12 @@ Booleans are those of Go, a certificate goes with its key, and a host may leave 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from svcmesh.core.address import parse_address
 from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.lines import Server
+from svcmesh.discovery.uri_parts import Uri, decoded
 
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
@@ -37,6 +38,22 @@ def certificate_and_key(environ: Mapping[str, str], certificate: str, key: str) 
     if (found[0] is None) != (found[1] is None):
         raise ConfigError(f"{certificate} and {key} belong together; one of them is missing")
     return found
+
+
+def servers_of(uri: Uri, hosts: str, at: Callable[[str], Server]) -> tuple[Server, ...]:
+    """Return the servers that a URI names, each as ``at`` reads it.
+
+    Raises:
+        ConfigError: what ``at`` raises; nothing is shown of what is meant as ``user:pass/word@host``.
+    """
+    try:
+        return tuple(at(decoded(uri, host)) for host in hosts.split(","))
+    except ConfigError:
+        if "@" not in uri.path:
+            raise
+    raise ConfigError(
+        f"a URI of {uri.scheme}:// has an '@' behind a slash: '/' in a password is written as %2F, '@' as %40"
+    )
 
 
 def server_at(host: str, *, secure: bool, port: int, prefix: str = "", where: str, instead: str) -> Server:

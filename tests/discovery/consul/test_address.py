@@ -119,6 +119,14 @@ def test_a_token_file_that_is_missing_is_a_failure(tmp_path):
         found(CONSUL_HTTP_TOKEN_FILE=str(tmp_path / "none")).credentials.headers()
 
 
+@pytest.mark.parametrize("uri", ["consul://me:se/cret@h/web", "consul+https://me:se/cret@h:1", "consul://me:se/cret@h:x"])
+def test_no_password_with_a_slash_is_in_a_refusal(uri):
+    with pytest.raises(ConfigError, match="written as %2F") as caught:
+        found(uri)
+    assert "'se" not in str(caught.value)
+    assert caught.value.__context__ is None  # which tools that show causes would show
+
+
 def test_nothing_secret_is_in_a_repr():
     shown = repr(found(f"consul://{TOKEN}@c:1", CONSUL_HTTP_AUTH=f"me:{TOKEN}"))
 

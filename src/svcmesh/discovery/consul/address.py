@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from svcmesh.core.errors import ConfigError
-from svcmesh.discovery.environment import certificate_and_key, flag, server_at
+from svcmesh.discovery.environment import certificate_and_key, flag, server_at, servers_of
 from svcmesh.discovery.lines import Server
 from svcmesh.discovery.tls import Tls
 from svcmesh.discovery.tokens import check_token, token_in
@@ -108,7 +108,7 @@ def _agents(uri: Uri, hosts: str, environ: Mapping[str, str]) -> tuple[Agent, ..
         return (_socket(path, repr(uri.text)),)
     if not hosts:
         return (_from_environment(environ.get("CONSUL_HTTP_ADDR") or DEFAULT, secure),)
-    return tuple(_at(decoded(uri, host), secure, "", repr(uri.text)) for host in hosts.split(","))
+    return servers_of(uri, hosts, lambda host: _at(host, secure, "", repr(uri.text)))
 
 
 def _from_environment(text: str, secure: bool) -> Agent:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from svcmesh.core.errors import ConfigError, DiscoveryError
-from svcmesh.discovery.environment import certificate_and_key, flag, server_at
+from svcmesh.discovery.environment import certificate_and_key, flag, server_at, servers_of
 from svcmesh.discovery.lines import Server
 from svcmesh.discovery.regular_file import read_regular
 from svcmesh.discovery.tls import Tls
@@ -84,20 +84,7 @@ def access(uri: Uri, environ: Mapping[str, str], *, password_file: str | None = 
 def _members(uri: Uri, hosts: str, environ: Mapping[str, str], secure: bool) -> tuple[Server, ...]:
     if not hosts:
         return _from_environment(environ, secure)
-    if "@" in uri.path:
-        _check_no_password(uri, hosts)
-    return tuple(_at(decoded(uri, host), secure, repr(uri.text)) for host in hosts.split(","))
-
-
-def _check_no_password(uri: Uri, hosts: str) -> None:
-    """Refuse what is meant as ``user:pass/word@host``, before anything of it is shown."""
-    try:
-        for host in hosts.split(","):
-            _at(decoded(uri, host), secure=False, where="")
-    except ConfigError:
-        raise ConfigError(
-            f"a URI of {uri.scheme}:// has an '@' behind a slash: '/' in a password is written as %2F, '@' as %40"
-        ) from None
+    return servers_of(uri, hosts, lambda host: _at(host, secure, repr(uri.text)))
 
 
 def _from_environment(environ: Mapping[str, str], secure: bool) -> tuple[Server, ...]:
