@@ -119,7 +119,9 @@ def test_a_token_file_that_is_missing_is_a_failure(tmp_path):
         found(CONSUL_HTTP_TOKEN_FILE=str(tmp_path / "none")).credentials.headers()
 
 
-@pytest.mark.parametrize("uri", ["consul://me:se/cret@h/web", "consul+https://me:se/cret@h:1", "consul://me:se/cret@h:x"])
+@pytest.mark.parametrize(
+    "uri", ["consul://me:se/cret@h/web", "consul+https://me:se/cret@h:1", "consul://me:se/cret@h:x"]
+)
 def test_no_password_with_a_slash_is_in_a_refusal(uri):
     with pytest.raises(ConfigError, match="written as %2F") as caught:
         found(uri)
