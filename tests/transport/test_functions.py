@@ -36,6 +36,7 @@ from svcmesh import (
     info,
     remaining,
 )
+from svcmesh.core.deadline import AMBIENT
 from svcmesh.testing import FakeClock
 
 SERVERS = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]
@@ -365,6 +366,31 @@ def test_an_interrupt_leaves_nothing_behind(mesh: Mesh, awaits: bool, interrupt:
             guarded()
     assert in_flight(mesh.service("service")) == 0
     assert remaining() is None
+
+
+@pytest.mark.parametrize("moment", ["put_", "reset_"])
+@both_colours
+def test_a_signal_that_raises_as_a_call_begins_or_ends_leaves_nothing_behind(
+    mesh: Mesh, awaits: bool, moment: str
+) -> None:
+    """Python runs handlers of signals after whatever was called, also when the ambient deadline was set or reset."""
+    guarded: Any = mesh.service("service").guard(coloured(lambda: 1, awaits=awaits))
+    assert called(guarded) == 1  # the next one goes straight
+    names = guarded.__globals__
+    straight = names[moment]
+
+    def interrupted(value: Any) -> None:
+        names[moment] = straight
+        straight(value)
+        raise KeyboardInterrupt
+
+    names[moment] = interrupted
+    with deadline(60):
+        outer = AMBIENT.get()
+        with pytest.raises(KeyboardInterrupt):
+            called(guarded)
+        assert AMBIENT.get() is outer
+    assert in_flight(mesh.service("service")) == 0
 
 
 async def test_a_cancellation_is_raised_and_says_nothing_of_the_endpoint(mesh: Mesh) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from svcmesh import Mesh, Policy
+from svcmesh.balance import PeakEwma
+from svcmesh.engine.view import View
+from svcmesh.transport.grpc import unary
+from svcmesh.transport.http.exchange import HttpExchange
 from tests.servers import svcmesh_test_pb2_grpc as pb_grpc
 from tests.servers.grpc_process import GrpcServer
 from tests.servers.http_process import HttpServer
@@ -122,3 +128,54 @@ def test_a_function_and_a_block_and_a_wait() -> None:
         for call in (service.guard(lambda: time.sleep(LONG)), block, lambda: mesh.service("empty").wait_ready(LONG)):
             interrupt(call)
             assert in_flight(service) == 0
+
+
+LEARNING = Policy.standard().replace(load_balancer=PeakEwma(), timeout=LONG)
+
+
+def signalled(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: Callable[[], object]) -> None:
+    """Have a signal come, whose handler raises, the first time that ``name`` is called."""
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(owner, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "timeout"),
+    [(View, "learn", None), (unary, "wire_timeout", LONG), (View, "learn", LONG)],
+    ids=["ends", "with a timeout begins", "with a timeout ends"],
+)
+def test_the_moments_at_which_a_grpc_call_begins_and_ends(
+    grpc_servers: tuple[GrpcServer, GrpcServer], monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, timeout: Any
+) -> None:
+    """Python runs handlers of signals after whatever is called, between the steps of our own bookkeeping, too."""
+    with service_over([grpc_servers[0].address], LEARNING) as service, service.grpc_channel() as channel:
+        stub = pb_grpc.ProbeStub(channel)  # type: ignore[no-untyped-call]
+        stub.Unary(ping())
+        signalled(monkeypatch, owner, name, lambda: stub.Unary(ping(), timeout=timeout))
+        assert in_flight(service) == 0
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(HttpExchange, "trip"), (httpx.Response, "__init__"), (View, "learn")],
+    ids=["begins", "has its answer", "ends"],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_moments_at_which_an_http_request_begins_and_ends(
+    web: HttpServer, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, method: str
+) -> None:
+    """The answer to a POST is still in flight when it is returned, and is given back when nobody gets it."""
+    with service_over([web.address], LEARNING) as service, service.http_client() as client:
+        client.get("/echo")
+        signalled(monkeypatch, owner, name, lambda: client.request(method, "/echo"))
+        gc.collect()
+        assert in_flight(service) == 0
+        (connections,) = client._transport._connections.values()  # type: ignore[attr-defined]
+        assert connections.pool.opened == connections.pool.idle
+        assert client.request(method, "/echo").json()["method"] == method

@@ -24,11 +24,11 @@ _STRAIGHT = """\
     {refuse}
     now_ = clock_()
     until_ = now_ + limit_
-    outer_ = get_()
-    if outer_ is not None:
-        if type(outer_) is not float or outer_ <= now_:
+    before_ = get_()
+    if before_ is not None:
+        if type(before_) is not float or before_ <= now_:
             return {await_}slowly_({arguments}, now_)
-        until_ = min(until_, outer_)
+        until_ = min(until_, before_)
     entered_ = view_  # another one may be in force by the end of the call
     choose_ = entered_.choose  # `View.enter`, written out: a call of it costs as much as the function
     member_ = choose_()
@@ -38,18 +38,18 @@ _STRAIGHT = """\
     if now_ >= member_.due:
         member_.roll(now_)
     member_.started += 1
-    token_ = put_(until_)
-    try:
+    try:  # a signal may raise after any call: `put_` is in here, and nothing is owed any more when `reset_` is called
+        before_ = put_(until_)
         result_ = {call}
     except BaseException as error_:  # the machine settles it, and raises it again where it stands
         failure_ = error_
     else:
-        reset_(token_)
-        {learn}
         member_.finished += 1
+        reset_(before_)
+        {learn}
         return result_
     try:  # here, where nothing is handled: else what a later attempt raises would have this one for its context
-        return {await_}resume_({arguments}, now_, member_, token_, failure_, entered_)
+        return {await_}resume_({arguments}, now_, member_, before_, failure_, entered_)
     finally:
         del failure_
 """

@@ -38,7 +38,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Function = Callable[..., Any]
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-Token = contextvars.Token[Any]
+Before = contextvars.Token[Any] | float | None
+"""What gives the ambient deadline of before back; where a signal raised as ours was put there, that deadline itself."""
 
 
 def guarded(fn: Callable[P, R], view: View, *, idempotent: bool, alone: bool = False) -> Callable[P, R]:
@@ -116,9 +117,12 @@ def _line(traits: _Traits, *, awaits: bool) -> Function:
     return made
 
 
-def _restore(token: Token) -> None:
+def _restore(before: Before) -> None:
+    if not isinstance(before, contextvars.Token):
+        deadline.AMBIENT.set(before)
+        return
     with suppress(ValueError):  # a coroutine that is closed, not awaited to its end, may find itself in another context
-        deadline.AMBIENT.reset(token)
+        deadline.AMBIENT.reset(before)
 
 
 def _call_slowly(traits: _Traits, args: tuple[Any, ...], kwargs: dict[str, Any], now: float) -> Any:
@@ -139,12 +143,12 @@ def _call_further(
     kwargs: dict[str, Any],
     now: float,
     member: Member,
-    token: Token,
+    before: Before,
     error: BaseException,
     view: View,
 ) -> Any:
     """Hand a call over to the machine, whose first attempt ended in ``error``."""
-    _restore(token)
+    _restore(before)
     exchange = BlockingFunction(traits, view, (args, kwargs))
     return blocking.resume(view, exchange, member, now, view.deadline(now), error)
 
@@ -155,13 +159,13 @@ async def _await_further(
     kwargs: dict[str, Any],
     now: float,
     member: Member,
-    token: Token,
+    before: Before,
     error: BaseException,
     view: View,
 ) -> Any:
     """Do the same with an awaited one."""
     late = isinstance(error, OutOfTime)
-    _restore(token)
+    _restore(before)
     exchange = AwaitingFunction(traits, view, (args, kwargs))
     return await awaiting.resume(view, exchange, member, now, view.deadline(now), error, late=late)
 

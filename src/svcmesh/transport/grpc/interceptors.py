@@ -122,9 +122,9 @@ def _wait(exchange: Waiting, timeout: float | None) -> Any:
         call = exchange.go(min(deadline - now, view.per_try))
     except BaseException as error:  # noqa: BLE001 - the machine settles it, and raises what is to be raised
         return blocking.resume(view, exchange, member, now, deadline, error)
+    member.finished += 1
     if view.learns:
         view.learn(member, now)
-    member.finished += 1
     return call
 
 

@@ -55,9 +55,9 @@ class UnaryUnary(Multicallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[t
         except BaseException as error:  # noqa: BLE001 - the machine settles it, and raises what is to be raised
             exchange = Blocking(line, "__call__", request, (None, credentials, compression), wait_for_ready)
             return exchange.resume(member, now, view.deadline(now), error)
+        member.finished += 1  # first of all: a signal may raise in whatever is called
         if view.learns:
             view.learn(member, now)
-        member.finished += 1
         return response
 
     def with_call(
@@ -95,16 +95,16 @@ class UnaryUnary(Multicallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[t
         member = view.enter(now, key) if now < deadline else None
         if member is None:
             return self._slowly(style, request, timeout, stock, patient, now, key)
-        limit = wire_timeout(min(deadline - now, view.per_try))
-        metadata, credentials, compression = stock
         try:
+            limit = wire_timeout(min(deadline - now, view.per_try))
+            metadata, credentials, compression = stock
             call = getattr(line.dialer.channel(member).bound(line.method), style)
             answer = call(request, limit, metadata, credentials, None, compression)
         except BaseException as error:  # noqa: BLE001 - as above
             return Blocking(line, style, request, stock, patient, key).resume(member, now, deadline, error)
+        member.finished += 1
         if view.learns:
             view.learn(member, now)
-        member.finished += 1
         return answer
 
     def _slowly(

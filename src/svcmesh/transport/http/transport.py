@@ -71,18 +71,18 @@ class MeshTransport(LivesHere, httpx.BaseTransport):
         member = view.enter(now, exchange.key) if now < until else None
         if member is None:
             return self._call(view, exchange, now, deadline)
-        trip = exchange.trip(member, now, until, final=until >= deadline)
         ended: BaseException
         try:
+            trip = exchange.trip(member, now, until, final=until >= deadline)
             exchange.sender = sender = self.sender(request)
             response = exchange.read(sender.send(trip), trip)
         except BaseException as error:  # noqa: BLE001 - the machine settles it, and raises it again where it stands
             ended = error
         else:
-            if view.learns:
-                view.learn(member, now)
             if not exchange.deferred:
                 member.finished += 1
+            if view.learns:
+                view.learn(member, now)
             return response
         try:
             return blocking.resume(view, exchange, member, now, deadline, ended)  # type: ignore[no-any-return]

@@ -87,6 +87,68 @@ def test_a_connection_that_died_while_idle_is_not_handed_out() -> None:
     assert pool.opened == 1
 
 
+class Interrupted(deque[Flagged]):
+    """Idle connections; a signal comes as one is put in or taken out, and its handler raises."""
+
+    armed = True
+
+    def append(self, connection: Flagged) -> None:
+        super().append(connection)
+        self._signal()
+
+    def pop(self) -> Flagged:  # type: ignore[override]
+        connection = super().pop()
+        self._signal()
+        return connection
+
+    def _signal(self) -> None:
+        if self.armed:
+            self.armed = False
+            raise KeyboardInterrupt
+
+
+def test_a_connection_that_was_given_back_as_a_signal_came_is_handed_out_again() -> None:
+    pool = make()
+    connection = took(pool)
+    pool._idle["a"] = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        pool.give("a", connection, 0.0, keep=True)
+    assert took(pool) is connection
+    assert pool.idle == 0
+
+
+def test_a_connection_that_is_given_back_again_since_a_signal_came_is_closed_and_counted_once() -> None:
+    pool = make()
+    connection = took(pool)
+    pool.give("a", connection, 0.0, keep=True)
+    pool.give("a", connection, 0.0, keep=False)
+    assert connection.closed
+    assert (pool.opened, pool.idle) == (0, 0)
+
+
+@pytest.mark.parametrize("moment", ["taken out", "looked at"])
+def test_a_connection_that_nobody_got_since_a_signal_came_is_closed_by_its_age(moment: str) -> None:
+    """Later takers get others, and the limit is what it was."""
+    pool = make(limit=2, expiry=5.0)
+    lost, other = took(pool), took(pool)
+    idle = pool._idle["a"] = Interrupted()
+    idle.armed = False
+    pool.give("a", other, 0.0, keep=True)
+    pool.give("a", lost, 0.0, keep=True)
+    if moment == "taken out":
+        idle.armed = True
+    else:
+        lost.usable = idle._signal  # type: ignore[method-assign,assignment]
+        idle.armed = True
+        idle.pop = lambda: deque.pop(idle)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        took(pool)
+    assert took(pool, now=1.0) is other
+    assert took(pool, now=6.0) is not lost
+    assert lost.closed
+    assert (pool.opened, pool.idle) == (2, 0)
+
+
 def test_fresh_means_never_used() -> None:
     """After a dead keep-alive the next connection is a new one, even where the limit asks an idle one to give way."""
     pool = make(limit=2)

@@ -71,15 +71,15 @@ class Connections(Keeper):
             raw = line.http.handle_request(core_request(request, headers))
             status, headers, length = raw.status, raw.headers, -1
             extensions, body = dict(raw.extensions), raw.stream
-        held = not fits(request, status, headers, trip.buffer, length)
-        stream: httpx.SyncByteStream
-        if held:
-            stream = ResponseStream(body, self._owed(trip, line))
-        else:
-            stream = httpx.ByteStream(b"".join(body))
-            body.close()
-            self._release(trip.member, line)
-        return httpx.Response(status, headers=headers, stream=stream, extensions=extensions), held
+        if not fits(request, status, headers, trip.buffer, length):
+            response = httpx.Response(status, headers=headers, stream=body, extensions=extensions)
+            response.stream = ResponseStream(body, self._owed(trip, line))  # at last: until then `send` gives all back
+            return response, True
+        stream = httpx.ByteStream(b"".join(body))
+        response = httpx.Response(status, headers=headers, stream=stream, extensions=extensions)
+        body.close()
+        self._release(trip.member, line)
+        return response, False
 
     def _pool(self, dialing: Dialing, origin: httpcore.Origin) -> Pool[Member, Any]:
         return Pool(partial(dialing.line, origin), ThreadPlace, **dialing.bounds())

@@ -159,9 +159,10 @@ class Pool(Generic[K, C]):
         idle = self._idle.get(key)
         while idle and not fresh:
             connection = idle.pop()
-            del self._by_age[connection]
             if connection.usable():
+                del self._by_age[connection]  # only now: where a signal's handler raises before, its age closes it
                 return connection
+            del self._by_age[connection]
             self._drop(connection, dead)
         if self.opened >= self._limit and self._by_age:
             self._evict(dead)
@@ -177,6 +178,8 @@ class Pool(Generic[K, C]):
         self._expire(now, dead)
         idle = self._idle.get(key)
         if not keep or idle is None:
+            if idle and self._by_age.pop(connection, None):  # a signal interrupted who had just given it back
+                idle.remove(connection)
             self._drop(connection, dead)
         elif self._queue:  # places are handed out in order, so one that needs another endpoint is not passed over
             if self._first().key == key and connection.usable():
@@ -184,8 +187,8 @@ class Pool(Generic[K, C]):
             else:
                 self._drop(connection, dead)
         else:
-            idle.append(connection)
             self._by_age[connection] = (key, now)
+            idle.append(connection)
             if len(idle) > self._keep:
                 oldest = idle.popleft()
                 del self._by_age[oldest]
@@ -216,9 +219,14 @@ class Pool(Generic[K, C]):
         dead.append(connection)
 
     def _evict(self, dead: list[C]) -> None:
-        """Close the connection that has been idle for longest: it is also the oldest of its endpoint."""
+        """Close the connection that has been idle for longest: it is also the oldest of its endpoint.
+
+        Unless it is none of them any more: a signal whose handler raised has interrupted who was about to take it.
+        """
         connection, (key, _) = self._by_age.popitem(last=False)
-        self._idle[key].popleft()
+        idle = self._idle.get(key)
+        if idle and idle[0] is connection:
+            idle.popleft()
         self._drop(connection, dead)
 
     def _expire(self, now: float, dead: list[C]) -> None:
