@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery import lines as module
 from svcmesh.discovery.handshake import OneConnection
-from svcmesh.discovery.lines import Ask, Lines, NoAnswer, Server, Unfit, body_of, seconds_of, without
-from svcmesh.discovery.tls import Tls
+from svcmesh.discovery.lines import Ask, HungUp, Lines, NoAnswer, Server, Unfit, body_of, seconds_of, without
+from svcmesh.discovery.tls import Tls, tls_context
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -67,6 +67,38 @@ async def test_a_certificate_that_a_server_misses_is_named(monkeypatch):
     async with lines.open():
         with pytest.raises(NoAnswer, match=r"TLS failed \(.*\): does it want another certificate\?"):
             await asked(lines, Server("http://127.0.0.1:1"))
+
+
+async def test_whoever_hangs_up_in_the_handshake_has_hung_up_and_files_are_read_anew(monkeypatch):
+    """An agent that takes no more connections does so, and so does who refuses a certificate without a word."""
+    made = []
+    monkeypatch.setattr(module, "tls_context", lambda *given: made.append(given) or tls_context(*given))
+
+    async def hang_up(_, writer):
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    lines = Lines(Tls(), "it")
+    async with server, lines.open():
+        address = Server(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        for _ in range(2):
+            with pytest.raises(HungUp, match="hung up in the TLS handshake"):
+                await asked(lines, address)
+    assert len(made) == 2
+
+
+async def test_whoever_speaks_no_tls_has_not_hung_up():
+    async def refuse(reader, writer):
+        await reader.read(1)
+        writer.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    lines = Lines(Tls(), "it")
+    async with server, lines.open():
+        with pytest.raises(NoAnswer, match="cannot connect") as caught:
+            await asked(lines, Server(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+    assert not isinstance(caught.value, HungUp)
 
 
 async def test_a_connection_serves_the_next_request_and_goes_with_the_last_user():

@@ -7,6 +7,7 @@ import tempfile
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.tls import Tls, tls_context
@@ -87,6 +88,14 @@ def test_an_authority_need_not_have_all_that_python_3_13_asks_for(monkeypatch):
 
 def test_what_is_not_verified_is_not():
     assert tls_context(Tls(verify=False), "it").verify_mode is ssl.CERT_NONE
+
+
+def test_nobody_is_asked_at_the_terminal_for_the_password_of_a_key():
+    key = serialization.load_pem_private_key(KEY.encode(), None)
+    locked = serialization.BestAvailableEncryption(b"sesame")
+    text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked).decode()
+    with pytest.raises(DiscoveryError, match="the key given: the key is encrypted, and nobody is there to be asked"):
+        tls_context(Tls(certificate_data=CHAIN, key_data=text), "it")
 
 
 @pytest.mark.parametrize(

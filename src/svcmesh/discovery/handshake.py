@@ -3,6 +3,9 @@
 httpcore closes a socket whose handshake fails, and forgets one whose handshake is cancelled: a mesh that is closed just
 then would leave it to the collector. So the connection's streams are made by a backend that closes such a one.
 
+And it calls a server that hangs up in the handshake one that cannot be connected to. Whoever takes no more connections
+does just that, so here it is a connection that was made, and ended.
+
 Imported with the first request, because it loads httpx.
 """
 
@@ -71,8 +74,10 @@ class _Stream(httpcore.AsyncNetworkStream):
     ) -> httpcore.AsyncNetworkStream:
         try:
             return await self._stream.start_tls(ssl_context, server_hostname, timeout)
-        except BaseException:
+        except BaseException as error:
             await self._stream.aclose()
+            if isinstance(error, httpcore.ConnectError) and not isinstance(error.__cause__, ssl.SSLError):
+                raise httpcore.ReadError("the server hung up in the TLS handshake") from None
             raise
 
     def get_extra_info(self, info: str) -> Any:

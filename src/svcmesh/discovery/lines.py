@@ -198,6 +198,7 @@ class _Kept:
         except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
             if not is_new:
                 raise
+            self.forget_context()  # so does who refuses a certificate without a word
             raise HungUp(_text(error, 0.0, self._whose)) from None
 
     def _request(self, ask: Ask) -> httpx.Request:

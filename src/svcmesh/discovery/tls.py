@@ -41,6 +41,10 @@ class Tls:
     key_data: str | None = field(default=None, repr=False)
 
 
+class _Encrypted(Exception):
+    """A key is encrypted. OpenSSL would ask for its password at the terminal, and every watch would wait for that."""
+
+
 def tls_context(tls: Tls, whose: str) -> ssl.SSLContext:
     """Return a context that trusts and shows what ``tls`` names; ``whose`` is what the error calls the registry.
 
@@ -54,12 +58,12 @@ def tls_context(tls: Tls, whose: str) -> ssl.SSLContext:
             context.load_verify_locations(file)
         with _as_file(tls.certificate, tls.certificate_data) as certificate, _as_file(tls.key, tls.key_data) as key:
             if certificate is not None:
-                context.load_cert_chain(certificate, key)
-    except OSError as error:  # SSLError is one
+                context.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, _Encrypted) as error:  # SSLError is one
         named = (tls.ca_file, tls.ca_path, tls.certificate, tls.key)
         given = (("CA", tls.ca_data), ("certificate", tls.certificate_data), ("key", tls.key_data))
         sources = [name for name in named if name is not None] + [f"the {what} given" for what, data in given if data]
-        told = error.strerror or error
+        told = getattr(error, "strerror", None) or error
         raise DiscoveryError(f"TLS for {whose} cannot be set up from {', '.join(sources)}: {told}") from None
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -67,6 +71,10 @@ def tls_context(tls: Tls, whose: str) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _no_password() -> str:
+    raise _Encrypted("the key is encrypted, and nobody is there to be asked for its password")
 
 
 def _authorities(tls: Tls) -> Generator[str, None, None]:

@@ -34,6 +34,9 @@ def urls(uri="consul://", **environ):
         ("consul://", {"CONSUL_HTTP_ADDR": "10.0.0.1:8500"}, ["http://10.0.0.1:8500"]),
         ("consul://", {"CONSUL_HTTP_ADDR": "http://10.0.0.1:8500"}, ["http://10.0.0.1:8500"]),
         ("consul://", {"CONSUL_HTTP_ADDR": "https://c:443/consul/"}, ["https://c:443/consul"]),
+        ("consul://", {"CONSUL_HTTP_ADDR": "https://consul.example"}, ["https://consul.example:443"]),
+        ("consul://", {"CONSUL_HTTP_ADDR": "http://consul.example/pre"}, ["http://consul.example:80/pre"]),
+        ("consul://", {"CONSUL_HTTP_ADDR": "http://[::1]", "CONSUL_HTTP_SSL": "1"}, ["https://[::1]:443"]),
         ("consul://", {"CONSUL_HTTP_SSL": "true"}, ["https://127.0.0.1:8500"]),
         ("consul://", {"CONSUL_HTTP_SSL": "1", "CONSUL_HTTP_ADDR": "http://c:1"}, ["https://c:1"]),
         ("consul://a:1", {"CONSUL_HTTP_ADDR": "10.0.0.1:8500"}, ["http://a:1"]),
@@ -92,6 +95,7 @@ def test_basic_authentication_comes_from_the_uri_or_the_environment():
 
     assert found("consul://user:pass@c:1").credentials.headers() == expected
     assert found(CONSUL_HTTP_AUTH="user:pass").credentials.headers() == expected
+    assert found(CONSUL_HTTP_AUTH="user").credentials.headers() == {"Authorization": "Basic dXNlcjo="}
 
 
 def test_a_token_file_wins_and_is_read_each_time(tmp_path):

@@ -90,6 +90,20 @@ def test_a_nodes_tagged_address_comes_before_its_plain_one():
     assert one("10.0.0.1", node=node, address_tag="wan").address == "10.0.0.1:80", "the service's own comes first"
 
 
+@pytest.mark.parametrize(
+    ("ports", "expected"),
+    [
+        ([{"Name": "grpc", "Port": 9090}, {"Name": "http", "Port": 8080, "Default": True}], 8080),
+        ([{"name": "grpc", "port": 9090}, {"name": "http", "port": 8080, "default": True}], 8080),
+        ([{"Name": "grpc", "Port": 9090}, {"Name": "http", "Port": 8080}], 9090),
+        ([None, {"Port": 9090}], 9090),
+    ],
+)
+def test_of_several_ports_it_is_the_default_one(ports, expected):
+    assert one(port=0, Ports=ports).address == f"10.0.0.1:{expected}"
+    assert one(port=80, Ports=ports).address == "10.0.0.1:80"
+
+
 def test_a_unix_socket_is_an_address():
     assert one("", 0, SocketPath="/run/web.sock").address == "unix:/run/web.sock"
 
@@ -300,7 +314,19 @@ def test_any_bytes_give_entries_or_an_error_of_ours(body):
 
 
 keys = ["Node", "Service", "Checks", "Address", "Port", "Weights", "Passing", "Warning", "Meta", "Tags", "Status"]
-keys += ["CheckID", "TaggedAddresses", "wan", "Locality", "Region", "Zone", "zone", "SocketPath", "ID", "Nodes"]
+keys += [
+    "CheckID",
+    "TaggedAddresses",
+    "wan",
+    "Locality",
+    "Region",
+    "Zone",
+    "zone",
+    "SocketPath",
+    "ID",
+    "Nodes",
+    "Default",
+]
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=12),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(keys), inner, max_size=6),
@@ -309,7 +335,8 @@ values = st.recursive(
 hosts = st.sampled_from(["10.0.0.1", "", "::1", "[::1]", "a b", "web.example", "\ud800", "127.1"]) | values
 services = st.fixed_dictionaries(
     {"Address": hosts, "Port": st.integers(-1, 70000) | values},
-    optional=dict.fromkeys(["ID", "Tags", "Meta", "Weights", "TaggedAddresses", "SocketPath", "Locality"], values),
+    optional=dict.fromkeys(["ID", "Tags", "Meta", "Weights", "TaggedAddresses", "SocketPath", "Locality"], values)
+    | {"Ports": values},
 )
 statuses = st.sampled_from(["passing", "warning", "critical", ""]) | values
 checks = st.lists(st.fixed_dictionaries({"CheckID": values, "Status": statuses}) | values, max_size=3) | values

@@ -123,13 +123,15 @@ def _from_environment(text: str, secure: bool) -> Agent:
     host, slash, prefix = rest.partition("/")
     if "@" in host or "?" in prefix or "#" in prefix:
         raise ConfigError(f"{where} takes no user, query or fragment; tokens go into CONSUL_HTTP_TOKEN")
-    return _at(host, secure or scheme == "https", (slash + prefix).rstrip("/"), where)
+    secure = secure or scheme == "https"  # http never takes back that SSL was asked for
+    return _at(host, secure, (slash + prefix).rstrip("/"), where, 443 if secure else 80)  # it is a URL to HashiCorp
 
 
-def _at(host: str, secure: bool, prefix: str, where: str) -> Agent:
-    """Return the agent at ``host[:port]``; http never takes back that SSL was asked for."""
+def _at(host: str, secure: bool, prefix: str, where: str, port: int | None = None) -> Agent:
+    """Return the agent at ``host[:port]``."""
     instead = "a unix socket is consul+unix://%2Frun%2Fconsul.sock"
-    return server_at(host, secure=secure, port=8501 if secure else 8500, prefix=prefix, where=where, instead=instead)
+    usual = 8501 if secure else 8500
+    return server_at(host, secure=secure, port=port or usual, prefix=prefix, where=where, instead=instead)
 
 
 def _socket(path: str, where: str) -> Agent:
@@ -140,6 +142,8 @@ def _socket(path: str, where: str) -> Agent:
 
 def _credentials(user: str | None, environ: Mapping[str, str], token_file: str | None) -> Credentials:
     basic = environ.get("CONSUL_HTTP_AUTH") or None
+    if basic is not None and ":" not in basic:
+        basic += ":"  # a user without a password
     token = environ.get("CONSUL_HTTP_TOKEN", "").strip() or None
     file = environ.get("CONSUL_HTTP_TOKEN_FILE") or None
     where = "CONSUL_HTTP_TOKEN"

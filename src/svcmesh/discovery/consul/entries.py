@@ -225,7 +225,7 @@ def _endpoint(entry: Any, reading: Reading) -> _Said:
 
 def _dialled(service: Mapping[str, Any], node: Mapping[str, Any], wanted: str) -> str:
     """Return the address: a tagged one of the service, its own, a tagged one of the node, its own."""
-    port = service.get("Port")
+    port = service.get("Port") or _default_port(service.get("Ports"))
     host, tagged_port = _tagged(service, wanted) if wanted else ("", 0)
     if host:
         port = tagged_port or port
@@ -244,6 +244,14 @@ def _dialled(service: Mapping[str, Any], node: Mapping[str, Any], wanted: str) -
     if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65_535:
         raise ValueError(f"its port is {_shown(port)}: register it with the port that it listens on")
     return join_address(host.strip("[]"), port)
+
+
+def _default_port(ports: Any) -> Any:
+    """Return the default one of several ports, which an instance has had instead of one since Consul 1.22; else 0."""
+    listed = [one for one in ports if isinstance(one, dict)] if isinstance(ports, list) else []
+    for one in sorted(listed, key=lambda one: one.get("Default", one.get("default")) is not True)[:1]:
+        return one.get("Port", one.get("port"))
+    return 0
 
 
 def _tagged(holder: Mapping[str, Any], wanted: str) -> tuple[str, int]:
