@@ -27,7 +27,7 @@ from svcmesh.directory import Directory
 from svcmesh.discovery.base import Discovery
 from svcmesh.discovery.opened import Source, opened
 from svcmesh.discovery.uri import open_discovery
-from svcmesh.discovery.uri_parts import redacted
+from svcmesh.discovery.uri_parts import guarded
 from svcmesh.engine.cache import open_cache
 from svcmesh.engine.child_end import at_child_end
 from svcmesh.engine.cluster import Cluster
@@ -237,7 +237,7 @@ class Mesh(LivesHere):
         service = self._directory.known(name)
         if service is None:
             known = ", ".join(sorted({each.name for each in self._directory.all()})) or "none"
-            raise ConfigError(f"service {redacted(name)!r} has not been used in this mesh; used are: {known}")
+            raise ConfigError(f"service {guarded(name)!r} has not been used in this mesh; used are: {known}")
         self._runtime.settle()
         return explain(describe(service.view.current))
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import svcmesh
 from svcmesh.core.clock import SYSTEM
 from svcmesh.core.emit import silent
 from svcmesh.core.endpoint import Endpoint
@@ -205,6 +206,23 @@ def test_errors_repeat_no_secret(uri):
         opened(uri)
 
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["consul", "consul+https", "etcd", "xds+http"])
+@pytest.mark.parametrize("odd", ["#", "?", "/", "@?", "?@", "?a=", "?token=", "/?", "#@/", "?a&"])
+@pytest.mark.parametrize("end", ["@h:1", "@h:1/web", "@h:1,g:1?wait=5s"])
+def test_no_password_with_an_odd_letter_is_in_a_refusal(scheme, odd, end):
+    """It has to be percent-encoded; as it stands, nothing says where it ends."""
+    uri = f"{scheme}://me:hunter{odd}secret{end}"
+    with pytest.raises(ConfigError) as caught:
+        opened(uri)
+    with pytest.raises(ConfigError) as looked_for, svcmesh.Mesh({}) as mesh:
+        mesh.explain(uri)
+
+    for error in (caught.value, looked_for.value):
+        assert "hunter" not in str(error)
+        assert "secret" not in str(error)
+        assert error.__context__ is None
 
 
 @given(st.text(max_size=60))

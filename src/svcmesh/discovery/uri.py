@@ -38,8 +38,8 @@ from svcmesh.discovery.uri_parts import (
     Uri,
     concealed,
     decoded,
+    guarded,
     no_query,
-    redacted,
 )
 from svcmesh.discovery.xds.document import open_document
 from svcmesh.discovery.xds.opening import open_rest, open_xds
@@ -93,7 +93,7 @@ def open_service(source: str, *, clock: Clock, emit: Emit, environ: Mapping[str,
         ConfigError: as `open_discovery`; also a scheme that needs a service name, or a ``{service}`` left open.
     """
     uri = parse(source)
-    if SERVICE in unquote(uri.text):
+    if _leaves_name_open(uri):
         raise ConfigError(f"{uri.text!r}: {SERVICE} has a meaning in Mesh(discovery=…) only; write the name")
     scheme = _scheme(uri.scheme)
     if not scheme.names_endpoints(uri):
@@ -113,7 +113,11 @@ def takes_name(source: str) -> bool:
     """
     uri = parse(source)
     scheme = _scheme(uri.scheme)
-    return SERVICE in unquote(uri.text) or scheme.alone is not None or not scheme.names_endpoints(uri)
+    return _leaves_name_open(uri) or scheme.alone is not None or not scheme.names_endpoints(uri)
+
+
+def _leaves_name_open(uri: Uri) -> bool:
+    return SERVICE in unquote(uri.authority.rpartition("@")[2] + uri.path)
 
 
 def is_uri(text: str) -> bool:
@@ -129,7 +133,7 @@ def parse(text: str) -> Uri:
             encodes nothing.
     """
     parts = _PARTS.fullmatch(text)
-    shown = concealed(text) if parts is None else redacted(text)
+    shown = concealed(text) if parts is None else guarded(text)
     if _UNPRINTABLE.search(text):
         raise ConfigError(f"discovery URI {shown!r} holds a space or a control character: write it as %20 or the like")
     if parts is None:

@@ -21,6 +21,7 @@ SERVICE = "{service}"
 """Where the name of a service goes in the URI of a mesh."""
 
 _USER = re.compile(r"//[^/?#]*@")
+_LATE_AT = re.compile(r"([^/?#]*://)[^/?#]+[/?#].*@", re.DOTALL)
 _TO_AT = re.compile(r"\A([A-Za-z][A-Za-z0-9+.-]*:/+)?.*@", re.DOTALL)
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
@@ -85,6 +86,15 @@ def concealed(text: str) -> str:
     return re.sub(r"=[^&#]+", "=…", _TO_AT.sub(lambda found: f"{found[1] or ''}…@", text))
 
 
+def guarded(text: str) -> str:
+    """Return what an error may show of a URI: as `redacted`, and no more than the scheme where it may be mistyped.
+
+    An ``@`` behind what seems to be the host may be the end of a password with a bare ``/``, ``?`` or ``#`` in it.
+    """
+    found = _LATE_AT.match(text)
+    return redacted(text) if found is None else f"{found[1]}…"
+
+
 def no_query(uri: Uri) -> None:
     """Refuse a query, where it would have no meaning.
 
@@ -127,7 +137,9 @@ def query_of(uri: Uri, known: Collection[str], repeated: Collection[str] = ()) -
             continue
         key, _, value = item.partition("=")
         if key not in known:
-            raise ConfigError(f"{uri.text!r}: unknown key {key!r} in the query; known are {', '.join(sorted(known))}")
+            # see `guarded`
+            told = "unknown key (in a password '?' is %3F)" if "@" in (uri.query or "") else f"unknown key {key!r}"
+            raise ConfigError(f"{uri.text!r}: {told} in the query; known are {', '.join(sorted(known))}")
         if key in found and key not in repeated:
             raise ConfigError(f"{uri.text!r}: {key} stands twice in the query")
         found.setdefault(key, []).append(decoded(uri, value.replace("+", "%20")))

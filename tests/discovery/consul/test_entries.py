@@ -314,19 +314,8 @@ def test_any_bytes_give_entries_or_an_error_of_ours(body):
 
 
 keys = ["Node", "Service", "Checks", "Address", "Port", "Weights", "Passing", "Warning", "Meta", "Tags", "Status"]
-keys += [
-    "CheckID",
-    "TaggedAddresses",
-    "wan",
-    "Locality",
-    "Region",
-    "Zone",
-    "zone",
-    "SocketPath",
-    "ID",
-    "Nodes",
-    "Default",
-]
+keys += ["CheckID", "TaggedAddresses", "wan", "Locality", "Region", "Zone", "zone", "SocketPath", "ID", "Nodes"]
+keys += ["Ports", "Default"]
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=12),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(keys), inner, max_size=6),

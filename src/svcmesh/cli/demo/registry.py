@@ -19,7 +19,7 @@ from svcmesh.discovery.consul.address import access as consul_agents
 from svcmesh.discovery.etcd.address import access as etcd_members
 from svcmesh.discovery.lines import Server
 from svcmesh.discovery.uri import is_uri, parse
-from svcmesh.discovery.uri_parts import redacted
+from svcmesh.discovery.uri_parts import guarded
 
 LOCAL, CONSUL, ETCD = "local", "consul", "etcd"
 KINDS = (LOCAL, CONSUL, ETCD)
@@ -92,7 +92,7 @@ def _running(text: str, environ: Mapping[str, str]) -> Source:
     """Return a registry that runs, once it is known to take connections."""
     kind = text.partition("://")[0].partition("+")[0].lower() if is_uri(text) else ""
     if kind not in _TITLES:
-        raise DemoError(f"--registry is {', '.join(KINDS)}, or the URI of a Consul or an etcd, not {redacted(text)!r}")
+        raise DemoError(f"--registry is {', '.join(KINDS)}, or the URI of a Consul or an etcd, not {guarded(text)!r}")
     try:
         uri = parse(text)
         if "@" in uri.authority or uri.path.strip("/") or uri.query:

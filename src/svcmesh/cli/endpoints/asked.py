@@ -14,7 +14,7 @@ from svcmesh.core.errors import ConfigError
 from svcmesh.discovery.base import Discovery, Named
 from svcmesh.discovery.overrides import VARIABLE, overrides
 from svcmesh.discovery.uri import open_discovery, open_service, takes_name
-from svcmesh.discovery.uri_parts import redacted
+from svcmesh.discovery.uri_parts import guarded
 
 
 def opened(uri: str, service: str | None, emit: Emit) -> tuple[Discovery, str]:
@@ -30,7 +30,7 @@ def opened(uri: str, service: str | None, emit: Emit) -> tuple[Discovery, str]:
     discovery = open_discovery(uri, clock=SYSTEM, emit=emit)
     if service is not None:
         if not takes_name(uri) and not isinstance(discovery, Named):
-            raise ConfigError(f"{redacted(uri)!r} says itself which service is meant: leave {service!r} out")
+            raise ConfigError(f"{guarded(uri)!r} says itself which service is meant: leave {service!r} out")
         elsewhere = overrides(os.environ, lambda target: open_discovery(target, clock=SYSTEM, emit=emit)).get(service)
         if elsewhere is None:
             return discovery, service
@@ -39,6 +39,4 @@ def opened(uri: str, service: str | None, emit: Emit) -> tuple[Discovery, str]:
     try:
         return open_service(uri, clock=SYSTEM, emit=emit), uri
     except ConfigError:
-        raise ConfigError(
-            f"{redacted(uri)!r} names a registry: say which service of it, as a second argument"
-        ) from None
+        raise ConfigError(f"{guarded(uri)!r} names a registry: say which service of it, as a second argument") from None

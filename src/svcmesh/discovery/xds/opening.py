@@ -8,10 +8,11 @@ from importlib.util import find_spec
 
 from svcmesh.core.address import parse_address
 from svcmesh.core.errors import ConfigError
+from svcmesh.discovery.environment import servers_of
 from svcmesh.discovery.lines import Lines
 from svcmesh.discovery.lines import Server as HttpServer
 from svcmesh.discovery.tls import Tls
-from svcmesh.discovery.uri_parts import Surroundings, Uri, decoded
+from svcmesh.discovery.uri_parts import Surroundings, Uri
 from svcmesh.discovery.xds.backend import Access, XdsDiscovery
 from svcmesh.discovery.xds.bootstrap import bootstrap_for
 from svcmesh.discovery.xds.delta import Incremental
@@ -58,7 +59,7 @@ def open_rest(uri: Uri, surroundings: Surroundings) -> XdsDiscovery:
     question = rest_question_of(uri)
     _check_installed(uri, **{"google.protobuf": "protobuf"})
     scheme = uri.scheme.removeprefix("xds+")
-    servers = [_server(uri, scheme, host) for host in uri.authority.split(",")]
+    servers = servers_of(uri, uri.authority, lambda host: _server(uri, scheme, host))
     lines = Lines(Tls(), "the control plane")
     node = {"id": question.node_id, "cluster": question.node_cluster, "metadata": {}, "locality": {}}
     node["user_agent_name"] = "svcmesh"
@@ -70,8 +71,7 @@ def open_rest(uri: Uri, surroundings: Surroundings) -> XdsDiscovery:
     return XdsDiscovery(access, question, clock=surroundings.clock, emit=surroundings.emit)
 
 
-def _server(uri: Uri, scheme: str, host: str) -> HttpServer:
-    text = decoded(uri, host)
+def _server(uri: Uri, scheme: str, text: str) -> HttpServer:
     if "@" in text:
         raise ConfigError(f"{uri.text!r}: a control plane is reached by host:port, without a user")
     try:
