@@ -22,6 +22,7 @@ from tests.servers.frozen import freeze
 from tests.servers.ports import HeldPort
 
 ROOT = Path(__file__).resolve().parents[2]
+PATHS = os.pathsep.join([str(ROOT), str(ROOT / "src")])
 
 
 class GrpcServer:
@@ -49,11 +50,13 @@ class GrpcServer:
         command = [sys.executable, "-m", "tests.servers.grpc_server", "--name", self.name]
         command += ["--listen", f"127.0.0.1:{self.port}", *self._arguments]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            command, cwd=ROOT, env=os.environ | {"PYTHONPATH": PATHS}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line, f"server {self.name} ended before it listened, with status {self.process.wait()}"
+        if not line:
+            self.close()
+            raise ChildProcessError(f"server {self.name} ended before it listened, with {self.process.returncode}")
         assert json.loads(line)["port"] == self.port
 
     def kill(self) -> None:

@@ -17,6 +17,7 @@ from tests.servers.frozen import freeze
 from tests.servers.ports import HeldPort
 
 ROOT = Path(__file__).resolve().parents[2]
+PATHS = os.pathsep.join([str(ROOT), str(ROOT / "src")])
 
 
 class HttpServer:
@@ -58,11 +59,13 @@ class HttpServer:
         command = [sys.executable, "-m", self._module, "--name", self.name]
         command += ["--listen", self._listen, *self._arguments]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            command, cwd=ROOT, env=os.environ | {"PYTHONPATH": PATHS}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line, f"server {self.name} ended before it listened, with status {self.process.wait()}"
+        if not line:
+            self.close()
+            raise ChildProcessError(f"server {self.name} ended before it listened, with {self.process.returncode}")
         if not self._listen.startswith("unix:"):
             self._take(json.loads(line)["port"])
 
