@@ -50,6 +50,11 @@ def test_a_number_of_hundreds_of_digits_is_told_by_its_size(value):
         checks.whole("field", -abs(value), 1)
 
 
+def test_a_value_with_such_a_number_in_it_is_told_by_its_type():
+    with pytest.raises(ConfigError, match="not a list with numbers too large to be shown"):
+        checks.number("field", [16**5000])
+
+
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_between_includes_its_ends(value):
     if 0 <= value <= 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +45,11 @@ def test_yaml_anchors_and_merge_keys_work():
         ("? [1, 2]\n: x\n", False, "unhashable"),
         ("a: 1\n--- \nb: 2\n", False, "another document|single document"),
         ("\x00", False, "/etc/mesh"),
+        ("!!bool x", False, "/etc/mesh: a value is not of the kind that its tag says"),
+        ("a: !!int ''", False, "tag"),
+        ("!!timestamp x", False, "tag"),
+        ("[!!map [a]]", False, "tag"),
+        ("1" + ":1" * 200 + ".5", False, "tag"),
     ],
 )
 def test_mistakes_are_discovery_errors_with_the_place(text, is_json, told):
@@ -63,6 +70,19 @@ def test_the_line_of_a_value_is_found_by_its_path():
     assert line_of(text, ("orders", 9)) == 2, "the nearest that exists"
     assert line_of('["\\ud83d\\ude00"]', (0,)) is None, "JSON that is no YAML"
     assert line_of("[" * 100_000, (0,)) is None, "too deep to be looked at"
+
+
+tags = st.sampled_from(
+    ["", "null", "bool", "int", "float", "binary", "timestamp", "omap", "pairs", "set", "str", "seq", "map"]
+)
+inside = st.sampled_from(["x", "''", "-", "1:1.5", "[a]", "{a: b}", "2020-99-99", "[[a, b]]", "{a}", "0x", "&a [*a]"])
+
+
+@given(st.lists(st.tuples(tags, inside), max_size=3))
+def test_any_value_of_any_tag_is_a_value_or_a_discovery_error(values):
+    text = "".join(f"- {'!!' + tag if tag else ''} {value}\n" for tag, value in values)
+    with suppress(DiscoveryError):
+        parse(text, is_json=False)
 
 
 @given(st.text(max_size=200), st.booleans())

@@ -23,7 +23,10 @@ def shown(value: object) -> str:
     """Return ``value`` as errors show it: of a number of a hundred digits and more only how large it is."""
     if isinstance(value, int) and value.bit_length() > LONGEST:
         return f"a number of {value.bit_length():,} bits"
-    return repr(value)
+    try:
+        return repr(value)
+    except ValueError:  # of such a number within it
+        return f"a {type(value).__name__} with numbers too large to be shown"
 
 
 def seconds(field: str, value: float | None, *, zero: bool = False) -> float | None:

@@ -62,6 +62,8 @@ def parse_document(text: str, where: str, *, is_json: bool) -> Any:
         raise DiscoveryError(f"{where}: {error}") from None
     except RecursionError:
         raise DiscoveryError(f"{where} is nested too deeply") from None
+    except (LookupError, TypeError, AttributeError, ArithmeticError):  # PyYAML goes by tags, whatever stands there
+        raise DiscoveryError(f"{where}: a value is not of the kind that its tag says, as in !!bool 7") from None
 
 
 def line_of(text: str, path: Path) -> int | None:

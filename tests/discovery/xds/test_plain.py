@@ -170,8 +170,22 @@ def test_endpoints_that_are_as_before_are_the_very_same():
     assert [one.locality for one in moved] == [Locality(zone="z")] * 2
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"health_status": 1e999},
+        {"health_status": "\ud800"},
+        {"metadata": {"filter_metadata": {"envoy.lb": {"a": 1e999}}}},
+        {"metadata": {"filter_metadata": {"envoy.lb": {"a": 10**400}}}},
+    ],
+    ids=["infinite", "half of a letter", "infinite metadata", "metadata of 400 digits"],
+)
+def test_what_is_json_and_no_field_of_a_message_is_a_reason(fields):
+    assert read(Kind.ENDPOINTS, {"cluster_name": "e", "endpoints": [{"lb_endpoints": [fields]}]}).why
+
+
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    st.none() | st.booleans() | st.integers() | st.sampled_from([1e999, 10**400, "\ud800"]) | st.text(max_size=3),
     lambda inner: (
         st.lists(inner, max_size=2)
         | st.dictionaries(

@@ -25,7 +25,7 @@ def node_of(said: Mapping[str, Any]) -> wire.Node:
 
     try:
         node = json_format.ParseDict({key: said[key] for key in _SAID if key in said}, wire.Node())
-    except (json_format.ParseError, RecursionError) as error:
+    except (json_format.ParseError, OverflowError, RecursionError) as error:
         raise ConfigError(f"node of the xDS bootstrap cannot be used: {error}") from None
     node.user_agent_name = "svcmesh"
     return node
