@@ -130,3 +130,11 @@ class _StrictLoader(_LOADER):  # type: ignore[misc]  # the base is chosen when P
             seen.add(mark)
         found: dict[Hashable, Any] = super().construct_mapping(node, deep)
         return found
+
+    def construct_whole(self, node: yaml.ScalarNode) -> int:
+        found: int = self.construct_yaml_int(node)
+        str(found)  # what Python makes no text of is none in JSON and in decimals, and would break whoever shows it
+        return found
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_whole)

@@ -47,7 +47,7 @@ def decode_plain(kind: Kind, found: Any) -> Decoded:
     try:
         message = _message(kind, found)
     except Exception as error:  # noqa: BLE001 - protobuf lets through whatever its parts raise, even SystemError
-        return Decoded("", None, " ".join(str(error).split())[:300])
+        return Decoded("", None, " ".join(str(error).split())[:300] or type(error).__name__)
     if isinstance(message, wire.ClusterLoadAssignment):
         return decode_assignment(message, listed)
     return decode(kind, Packed(type_url=kind.value, value=message.SerializeToString()))
