@@ -69,6 +69,7 @@ def test_a_unix_socket_of_the_environment():
         ("consul+unix://", {}, "absolute path"),
         ("consul://", {"CONSUL_HTTP_ADDR": "ftp://c:1"}, "CONSUL_HTTP_ADDR begins with 'ftp'"),
         ("consul://", {"CONSUL_HTTP_ADDR": f"http://{TOKEN}@c:1"}, "no user"),
+        ("consul://", {"CONSUL_HTTP_ADDR": f"http://me:{TOKEN}/{TOKEN}@c:1"}, "no user"),
         ("consul://", {"CONSUL_HTTP_ADDR": "c:x"}, "CONSUL_HTTP_ADDR"),
         ("consul://", {"CONSUL_HTTP_SSL": "yes"}, "CONSUL_HTTP_SSL must be true or false"),
         ("consul://", {"CONSUL_HTTP_SSL_VERIFY": "off"}, "CONSUL_HTTP_SSL_VERIFY"),

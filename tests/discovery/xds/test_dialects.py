@@ -6,8 +6,11 @@ import pytest
 
 from svcmesh.core.errors import DiscoveryError
 from svcmesh.discovery.xds.delta import Incremental
+from svcmesh.discovery.xds.dialect import Said
 from svcmesh.discovery.xds.kinds import Kind
 from svcmesh.discovery.xds.node import node_of
+from svcmesh.discovery.xds.resources import Decoded
+from svcmesh.discovery.xds.rest import PlainWorld
 from svcmesh.discovery.xds.sotw import StateOfTheWorld
 from tests.servers.xds import resources
 from tests.servers.xds.resources import CLUSTER, ENDPOINTS, LISTENER
@@ -160,6 +163,13 @@ def test_changes_say_what_is_gone_and_name_what_cannot_be_decoded():
 
 def test_one_name_twice_is_refused():
     assert "'a' stands 2 times in it" in whole().hear(response(GOOD, GOOD)).refusal()
+
+
+def test_a_refusal_is_text_whatever_was_wrong():
+    """JSON has halves of letters, which no message holds."""
+    said = Said(Kind.ROUTES, "", "1", (Decoded("t", None, "domains is '\ud800'"),))
+    assert said.refusal() == "'t': domains is '\\ud800'"
+    PlainWorld({"id": "me"}).answer(said)
 
 
 def test_a_refusal_is_no_longer_than_servers_take():

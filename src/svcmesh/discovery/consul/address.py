@@ -121,7 +121,7 @@ def _from_environment(text: str, secure: bool) -> Agent:
     if scheme not in {"http", "https"}:
         raise ConfigError(f"{where} begins with {scheme!r}: write host:port, http://…, https://… or unix:///path")
     host, slash, prefix = rest.partition("/")
-    if "@" in host or "?" in prefix or "#" in prefix:
+    if "@" in rest or "?" in prefix or "#" in prefix:
         raise ConfigError(f"{where} takes no user, query or fragment; tokens go into CONSUL_HTTP_TOKEN")
     secure = secure or scheme == "https"  # http never takes back that SSL was asked for
     return _at(host, secure, (slash + prefix).rstrip("/"), where, 443 if secure else 80)  # it is a URL to HashiCorp

@@ -48,7 +48,8 @@ class Said:
         told = [f"{one.name[:160]!r}: {one.why}" if one.name else one.why for one in self.found if one.why]
         times = Counter(one.name for one in self.found if one.name)
         told += [f"{name[:160]!r} stands {number} times in it" for name, number in times.items() if number > 1]
-        return "; ".join(told).encode()[:_LONGEST_REASON].decode(errors="ignore")
+        shown = "; ".join(told).encode(errors="backslashreplace")  # half a letter may be what is wrong
+        return shown[:_LONGEST_REASON].decode(errors="ignore")
 
 
 class Dialect(ABC):
