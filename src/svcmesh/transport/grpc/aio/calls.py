@@ -258,7 +258,7 @@ class StreamedResponse(AioCall):
 
     async def _read_of(self, leg: AioLeg) -> Any:
         try:
-            return await (leg.stock.read() if self._reads else anext(leg.messages()))
+            return await (leg.stock.read() if self._reads or leg.reads else anext(leg.messages()))
         except StopAsyncIteration:
             return EOF
         except grpc.aio.AioRpcError as error:
@@ -327,8 +327,14 @@ async def _messages(call: StreamedResponse, flow: AioFlow) -> AsyncIterator[Any]
     leg = flow.leg
     if leg is not None:
         try:
-            async for message in leg.messages():
-                yield message
+            if (read := leg.reads) is None:
+                async for message in leg.messages():
+                    yield message
+            else:
+                while (message := await read()) is not EOF:
+                    yield message
+                await leg.stock.code()
+                await leg.stock.read()  # raises, unless the call ended well
         except grpc.aio.AioRpcError as error:
             await flow.tell(leg, error)
             raise

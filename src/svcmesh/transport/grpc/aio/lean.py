@@ -1,9 +1,10 @@
-"""How gRPC makes a unary asyncio call, below its call objects and by names that are private to it.
+"""How gRPC makes an asyncio call, below its call objects and by names that are private to it.
 
 A stock call object costs more than all that we do for a call: its channel keeps it weakly, with a callback for its end,
 and its metadata are parsed and copied, although hardly a call is ever asked a question. So a plain call of ours is made
 without one, which comes with the first question. Whether grpcio still makes its calls of the parts that are known here
-is looked up; where it does not, or somebody else is to see the calls, they are made the public way.
+is looked up; where it does not, or somebody else is to see the calls, they are made the public way. Messages of a
+stream are read without gRPC's own generator, since there is one of ours already.
 """
 
 from __future__ import annotations
@@ -83,6 +84,11 @@ def lean(stock: Any, serializer: Any) -> LeanMethod | None:
     with suppress(AttributeError):
         return LeanMethod(stock, serializer)
     return None
+
+
+def reading(stock: Any) -> Any:
+    """Return what reads one message of a stock call, or EOF; None where only the call itself is known to do so."""
+    return getattr(stock, "_read", None) if type(stock).__module__ == "grpc.aio._call" else None
 
 
 def _known() -> bool:

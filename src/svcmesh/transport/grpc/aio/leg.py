@@ -11,6 +11,7 @@ from svcmesh.core.outcome import Outcome
 from svcmesh.engine.callback import CallbackDriver
 from svcmesh.engine.exchange import Attempt, CallbackExchange
 from svcmesh.engine.machine import Call
+from svcmesh.transport.grpc.aio.lean import reading
 from svcmesh.transport.grpc.leg import Account
 
 LOCALLY_CANCELLED = "Locally cancelled by application!"
@@ -18,9 +19,13 @@ LOCALLY_CANCELLED = "Locally cancelled by application!"
 
 
 class AioLeg:
-    """An attempt: gRPC's call object, and what is owed for it. See `grpc_leg.Leg`."""
+    """An attempt: gRPC's call object, and what is owed for it. See `grpc_leg.Leg`.
 
-    __slots__ = ("__weakref__", "account", "committed", "iterator", "late", "processed", "stock")
+    Attributes:
+        reads: reads one message or EOF, where that is known to be how gRPC's own iterator gets it; else None.
+    """
+
+    __slots__ = ("__weakref__", "account", "committed", "iterator", "late", "processed", "reads", "stock")
 
     def __init__(self, stock: Any, account: Account) -> None:
         self.stock = stock
@@ -29,6 +34,7 @@ class AioLeg:
         self.late = False
         self.processed = False
         self.iterator: Any = None
+        self.reads = reading(stock)
 
     def messages(self) -> Any:
         """Return the iterator over the messages of this attempt."""
