@@ -7,7 +7,8 @@ import errno
 import resource
 import ssl
 from collections.abc import Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -126,19 +127,73 @@ async def test_one_that_the_server_closed_meanwhile_is_made_anew(server: HttpSer
 async def test_a_server_that_ends_an_idle_connection_with_a_408_is_asked_on_a_new_one() -> None:
     """It is no answer to the check, although it comes where one is expected; on a new connection it would be."""
     connections = 0
+    idle = asyncio.Event()
 
     async def answer(reader, writer) -> None:
         nonlocal connections
         connections += 1
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        await idle.wait()
+        idle.clear()
         writer.write(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
         writer.close()
 
     async with listening(answer) as port, asking("/") as asker:
-        endpoint = Endpoint(f"127.0.0.1:{port}")
-        assert [await verdict(asker, endpoint) for _ in range(3)] == ["well"] * 3
+        for _ in range(3):
+            assert await verdict(asker, Endpoint(f"127.0.0.1:{port}")) == "well"
+            idle.set()
     assert connections == 3
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_body_where_none_belongs_is_not_taken_for_the_next_answer(late: bool) -> None:
+    """Many handlers answer HEAD as they answer GET; httpx and browsers take no notice of it, either."""
+
+    async def answer(request: int, writer) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
+        if late:
+            await writer.drain()
+            await asyncio.sleep(0.002)
+        writer.write(b"hello")
+
+    async with listening(_each(answer)) as port, asking("/", method="HEAD") as asker:
+        assert [await verdict(asker, Endpoint(f"127.0.0.1:{port}")) for _ in range(4)] == ["well"] * 4
+
+
+async def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one() -> None:
+    async def answer(request: int, writer) -> None:
+        well = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+        writer.write(well * 3 if request == 1 else b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n")
+
+    async with listening(_each(answer)) as port, asking("/") as asker:
+        assert [await verdict(asker, Endpoint(f"127.0.0.1:{port}")) for _ in range(2)] == ["well", "HTTP 503!"]
+
+
+@pytest.mark.parametrize(("expected", "says"), [(101, "well"), (200, "HTTP 101!")])
+async def test_a_server_may_go_over_to_another_protocol_if_asked_to(expected: int, says: str) -> None:
+    """HTTP has ended then, and no further answer will come."""
+
+    async def answer(request: int, writer) -> None:
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n")
+
+    upgrade = {"request_headers_to_add": {"upgrade": "websocket"}, "expected_statuses": (expected,)}
+    async with listening(_each(answer)) as port, asking("/", **upgrade) as asker:
+        assert [await verdict(asker, Endpoint(f"127.0.0.1:{port}")) for _ in range(2)] == [says] * 2
+
+
+def _each(answer):
+    """Return what serves a connection: ``answer`` for each request, with its number."""
+    numbers = count(1)
+
+    async def serve(reader, writer) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                await answer(next(numbers), writer)
+        writer.close()
+
+    return serve
 
 
 async def test_a_408_on_a_new_connection_is_the_answer(server: HttpServer) -> None:

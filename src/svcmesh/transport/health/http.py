@@ -24,6 +24,9 @@ TIMED_OUT = 408
 """What some servers send on a connection that was idle for long, before they hang up; others only hang up. Both may be
 done at any time, so that whoever gets one of them asks again on a new connection (RFC 9110, 15.5.9)."""
 
+SWITCHED = 101
+"""The last that is said by HTTP, where a header of the check asked for another protocol."""
+
 _PART = 65536
 
 
@@ -53,7 +56,7 @@ class HttpAsker:
         if line is not None:
             try:
                 status = await self._exchange(line, request, endpoint)
-            except Stale:
+            except (Stale, h11.ProtocolError):  # the latter: more came after the answer before, as a body to a HEAD
                 status = TIMED_OUT
             if status != TIMED_OUT:
                 return status
@@ -66,15 +69,14 @@ class HttpAsker:
             return await self._exchange(Line(connection), request, endpoint)
         except Stale:
             raise Unwell("the connection was closed without an answer") from None
+        except h11.ProtocolError as error:
+            raise Unwell(f"the answer is no HTTP: {error}") from None
 
     async def _exchange(self, line: Line, request: h11.Request, endpoint: Endpoint) -> int:
         keep = False
         try:
             status = await line.status_of(request)
             keep = self._keeps and len(self._kept) < self._most and await line.finish()
-        except h11.ProtocolError as error:
-            raise Unwell(f"the answer is no HTTP: {error}") from None
-        else:
             return status
         finally:
             if keep:
@@ -129,6 +131,8 @@ class Line:
             event = await self._next()
             if isinstance(event, h11.Response):
                 return event.status_code
+            if isinstance(event, h11.InformationalResponse) and event.status_code == SWITCHED:
+                return SWITCHED
 
     async def finish(self) -> bool:
         """Read the rest of the answer; return whether the connection can be used again."""
@@ -140,6 +144,8 @@ class Line:
             if size > LONGEST_BODY:
                 return False
         if {self._conversation.our_state, self._conversation.their_state} != {h11.DONE}:
+            return False
+        if self._conversation.trailing_data[0]:  # it would be taken for the next answer
             return False
         self._conversation.start_next_cycle()
         return True
