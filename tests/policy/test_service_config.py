@@ -130,6 +130,7 @@ def test_what_has_no_field_is_named():
                 ("maxBackoff", None),
                 ("backoffMultiplier", 0),
                 ("backoffMultiplier", -1.0),
+                ("backoffMultiplier", -(10**400)),
                 ("backoffMultiplier", float("inf")),
                 ("backoffMultiplier", "x"),
                 ("retryableStatusCodes", []),

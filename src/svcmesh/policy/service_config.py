@@ -147,7 +147,7 @@ def _whole(where: str, given: object) -> int:
 def _multiplier(where: str, given: object) -> float:
     if isinstance(given, str) and _NUMBER.fullmatch(given):
         given = float(given)
-    if isinstance(given, bool) or not isinstance(given, int | float) or not given <= 1e9:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not -1e9 <= given <= 1e9:
         raise ConfigError(f"{where} is {_shown(given)}: a number is wanted")
     return _positive(where, float(given))
 

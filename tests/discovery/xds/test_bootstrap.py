@@ -100,8 +100,9 @@ def test_what_is_wrong_with_it_is_told_with_the_field(document, told):
 def test_a_field_of_the_node_that_is_of_another_type_is_told():
     with pytest.raises(ConfigError, match="node of the xDS bootstrap"):
         node_of({"id": 1})
-    with pytest.raises(ConfigError, match="node of the xDS bootstrap"):
-        node_of({"metadata": {"a": 10**400}})
+    for half in ({"metadata": {"a": 10**400}}, {"locality": "\ud800"}):
+        with pytest.raises(ConfigError, match="node of the xDS bootstrap"):
+            node_of(half)
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path):

@@ -25,7 +25,7 @@ def node_of(said: Mapping[str, Any]) -> wire.Node:
 
     try:
         node = json_format.ParseDict({key: said[key] for key in _SAID if key in said}, wire.Node())
-    except (json_format.ParseError, OverflowError, RecursionError) as error:
+    except Exception as error:  # noqa: BLE001 - protobuf lets through whatever its parts raise, even SystemError
         raise ConfigError(f"node of the xDS bootstrap cannot be used: {error}") from None
     node.user_agent_name = "svcmesh"
     return node
