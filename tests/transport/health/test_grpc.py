@@ -201,3 +201,7 @@ def test_the_request_is_the_one_that_protobuf_makes(service: str) -> None:
 @pytest.mark.parametrize("status", [0, 1, 2, 3])
 def test_the_answer_is_read_as_protobuf_writes_it(status: int) -> None:
     assert decoded(health_pb2.HealthCheckResponse(status=status).SerializeToString()) == status  # type: ignore[arg-type]
+
+
+def test_what_a_later_protocol_may_add_to_the_answer_is_passed_over() -> None:
+    assert decoded(b"\x08\x01\x12\x02ok") == 1

@@ -12,6 +12,8 @@ from contextlib import suppress
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
+from google.protobuf.wrappers_pb2 import Int32Value
 
 from svcmesh.core.address import join_address, parse_address
 from svcmesh.core.endpoint import Endpoint
@@ -132,11 +134,10 @@ def decoded(message: bytes) -> int:
     Raises:
         Unwell: it is none.
     """
-    if not message:
-        return 0
-    if len(message) == 2 and message[0] == 8:
-        return message[1]
-    raise Unwell(f"the answer is no HealthCheckResponse ({message[:20]!r})", answered=True)
+    try:
+        return Int32Value.FromString(message).value  # the same on the wire; what else a message has is passed over
+    except DecodeError:
+        raise Unwell(f"the answer is no HealthCheckResponse ({message[:20]!r})", answered=True) from None
 
 
 def _set(done: asyncio.Future[None]) -> None:
