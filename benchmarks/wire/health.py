@@ -90,7 +90,7 @@ class HttpxAsker:
         self._host = service
         self._kept: dict[str, Any] = {}
 
-    async def ask(self, endpoint: Endpoint) -> None:
+    async def ask(self, endpoint: Endpoint) -> bool:
         """Return when the answer is a 200."""
         import httpx
 
@@ -108,6 +108,7 @@ class HttpxAsker:
         await response.aread()
         if response.status_code != 200:
             raise Unwell(f"HTTP {response.status_code}", answered=True)
+        return False
 
     def forget(self, endpoint: Endpoint) -> None:
         """Keep it: the process ends soon."""

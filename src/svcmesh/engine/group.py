@@ -54,11 +54,17 @@ class Group:
         return group
 
 
-def grouped(members: Sequence[Member], ejected: Collection[str], level: Callable[[Endpoint], int]) -> list[Group]:
+def grouped(
+    members: Sequence[Member],
+    ejected: Collection[str],
+    level: Callable[[Endpoint], int],
+    degraded: Collection[str] = (),
+) -> list[Group]:
     """Return the groups of those that take traffic, the first priority first.
 
     Args:
         members: all. ejected: addresses of those that are out of rotation. level: says which priority an endpoint has.
+        degraded: addresses of those that are so beside the ones that the registry says it of.
     """
     groups: dict[int, Group] = {}
     endpoints = [member.endpoint for member in members]
@@ -71,7 +77,7 @@ def grouped(members: Sequence[Member], ejected: Collection[str], level: Callable
         health = endpoint.health
         if health is _UNHEALTHY or (ejected and endpoint.address in ejected):
             group.ill.append(member)
-        elif health is _DEGRADED:
+        elif health is _DEGRADED or (degraded and endpoint.address in degraded):
             group.degraded.append(member)
         else:
             group.healthy.append(member)

@@ -40,7 +40,8 @@ class Peek:
             mirror = view.selection.plan.mirror
             if mirror is None:
                 own = Selection(view.policy, view.runtime, lambda: view.cluster.lock, view.cluster.rebuild)
-                own.update(view.members(), view.ejections(), self._is_open, view.clock.now(), view.failing())
+                now, failing, degraded = view.clock.now(), view.failing(), view.degraded()
+                own.update(view.members(), view.ejections(), self._is_open, now, failing, degraded)
                 mirror = own.plan.picker
                 view.selection.mirror_by(mirror)
             return mirror

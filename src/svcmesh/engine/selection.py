@@ -146,18 +146,19 @@ class Selection:
         is_open: IsOpen,
         now: float,
         failing: Mapping[str, Unwell] = NOBODY,
+        degraded: Collection[str] = (),
     ) -> None:
         """Make a new plan.
 
         Args:
             members: all endpoints. ejected: who is out of rotation, by address.
             is_open: asked of everybody who could be called.
-            failing: who does not pass the health checks, by address.
+            failing: who does not pass the health checks, by address. degraded: who does, and is degraded by them.
         """
         if self._subset is not None:
             members = self._subset.members(members)
             self.lacking = "" if members else f"the metadata {self._subset}"
-        found = standing(members, ejected, is_open, self.level_of, self._policy, failing)
+        found = standing(members, ejected, is_open, self.level_of, self._policy, failing, degraded)
         closing = self._policy.priorities.fail_traffic_on_panic
         closed = [place for place, panic in enumerate(found.panicking) if panic and closing]
         self._leaves.begin(now)

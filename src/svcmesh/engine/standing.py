@@ -44,6 +44,7 @@ def standing(
     level: Callable[[Endpoint], int],
     policy: Policy,
     failing: Mapping[str, Unwell] = NOBODY,
+    degraded: Collection[str] = (),
 ) -> Standing:
     """Return how endpoints stand.
 
@@ -51,12 +52,12 @@ def standing(
         members: all. ejected: who is out of rotation, by address.
         is_open: asked of those who are well, not of the others.
         level: says which priority an endpoint has.
-        failing: who does not pass the health checks, by address.
+        failing: who does not pass the health checks, by address. degraded: who does, and is degraded by them.
     """
     priorities = policy.priorities
-    groups = grouped(members, {*ejected, *failing} if failing else ejected, level)
+    groups = grouped(members, {*ejected, *failing} if failing else ejected, level, degraded)
     if not policy.panic_threshold and not any(group.healthy or group.degraded for group in groups):
-        groups = grouped(members, failing, level)  # all are ejected: better those than nobody
+        groups = grouped(members, failing, level, degraded)  # all are ejected: better those than nobody
     admitting = [group.without(is_open) for group in groups]
     censuses = [group.census(weighted=priorities.weighted_priority_health) for group in admitting]
     available = Availability.of(censuses, priorities.overprovisioning_factor)

@@ -166,6 +166,7 @@ def _check(view: View, member: Member) -> dict[str, Any] | None:
     return {
         "passed": None if checked.first else checked.ill is None,
         "takes_calls": checked.ill is None,
+        "degraded": checked.degraded,
         "reason": None if checked.ill is None else checked.ill.reason,
     }
 

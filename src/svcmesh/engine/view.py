@@ -323,7 +323,7 @@ class View:
                 probing.append(member)
             return "open" in states
 
-        self.selection.update(self.members(), self.ejections(), is_open, now, self.failing())
+        self.selection.update(self.members(), self.ejections(), is_open, now, self.failing(), self.degraded())
         self.cluster.look_at(self.selection.again_at)
         self.picker = self.selection.plan.picker
         self._plain = plain = self._is_plain(bool(probing), now)
@@ -360,6 +360,10 @@ class View:
     def failing(self) -> Mapping[str, Unwell]:
         """Return who does not pass the health checks of this policy, by address."""
         return {} if self.checking is None else self.checking.failing
+
+    def degraded(self) -> Collection[str]:
+        """Return whom the health checks of this policy found degraded, by address."""
+        return () if self.checking is None else self.checking.degraded
 
     def _is_plain(self, probing: bool, now: float) -> bool:
         policy, retry = self.policy, self.policy.retry

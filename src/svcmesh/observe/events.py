@@ -91,11 +91,15 @@ class EndpointUnhealthy(Event):
 
 @dataclass(frozen=True, slots=True)
 class EndpointHealthy(Event):
-    """Health checks found an endpoint well, with the ``first`` one or with enough of them in a row."""
+    """Health checks found an endpoint well, with the ``first`` one or with enough of them in a row.
+
+    ``degraded``: it asks to be called only where others do not suffice; told anew whenever that changes.
+    """
 
     name: ClassVar[str] = "endpoint.healthy"
     endpoint: Endpoint
     first: bool
+    degraded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

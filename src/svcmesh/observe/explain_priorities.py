@@ -22,8 +22,9 @@ def stands_by(endpoint: Mapping[str, Any], levels: Sequence[Level]) -> bool:
     """Return whether calls go elsewhere although the endpoint is well: to a better priority, to healthy ones."""
     for level in levels:
         if level["priority"] == endpoint["priority"]:
-            degraded = endpoint["health"] == "degraded" and not level["panic"]
-            return not level["degraded_load" if degraded else "load"]
+            check = endpoint["check"]
+            degraded = endpoint["health"] == "degraded" or (check is not None and check["degraded"])
+            return not level["degraded_load" if degraded and not level["panic"] else "load"]
     return False
 
 

@@ -32,19 +32,21 @@ class Asked:
     """Answers for the endpoints.
 
     Attributes:
-        says: how each ends from now on: an error, or None for well. takes: seconds that it takes.
+        says: how each ends from now on: an error, or None for well. degraded: those that say so of themselves.
+        takes: seconds that it takes.
         asked: the instants at which each was asked. most: how many were under way at once. forgotten: those it closed.
     """
 
     def __init__(self) -> None:
         self.says: dict[Endpoint, BaseException | None] = {}
+        self.degraded: set[Endpoint] = set()
         self.takes: dict[Endpoint, float] = {}
         self.asked: dict[Endpoint, list[float]] = defaultdict(list)
         self.under_way = self.most = 0
         self.forgotten: list[Endpoint] = []
         self.closed = False
 
-    async def ask(self, endpoint: Endpoint) -> None:
+    async def ask(self, endpoint: Endpoint) -> bool:
         clock = virtual_clock()
         self.asked[endpoint].append(round(clock.now(), 6))
         self.under_way += 1
@@ -56,6 +58,7 @@ class Asked:
         error = self.says.get(endpoint)
         if error is not None:
             raise error
+        return endpoint in self.degraded
 
     def forget(self, endpoint: Endpoint) -> None:
         self.forgotten.append(endpoint)

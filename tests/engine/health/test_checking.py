@@ -281,6 +281,34 @@ def test_priorities_go_by_it() -> None:
     staged(main, policy(), A, B, standby)
 
 
+def test_one_that_says_it_is_degraded_is_called_where_others_do_not_suffice() -> None:
+    """Three of four that are well take all calls, one shares them with it, and where none is it has them all."""
+    spared = Endpoint("10.0.0.4:80")
+
+    async def main(stage: Stage) -> None:
+        stage.asked.degraded = {spared}
+        stage.begin()
+        await stage.until(1.0)
+        assert stage.called() == ALL
+        assert Peek(stage.view).choose(None).endpoint != spared  # type: ignore[union-attr]
+        stage.asked.says = {A: NO, B: NO}
+        await stage.until(11.0)
+        (level,) = stage.view.selection.plan.levels
+        assert (level.healthy, level.degraded, level.load, level.degraded_load) == (1, 1, 50, 50)
+        stage.asked.says = {A: NO, B: NO, C: NO}
+        await stage.until(21.0)
+        assert stage.called() == {spared.address}
+        stage.asked.says, stage.asked.degraded = {}, set()
+        since = stage.cluster.members[spared.address].since
+        await stage.until(61.0)
+        assert stage.called() == {*ALL, spared.address}
+        assert stage.cluster.members[spared.address].since == since  # it was well all the time
+        turns = [when for when, _, address, _ in stage.told("endpoint.healthy") if address == spared.address]
+        assert turns == [0.0, 30.0]
+
+    staged(main, policy(), A, B, C, spared)
+
+
 def test_a_panic_calls_the_unhealthy_too_but_not_those_that_refuse_connections() -> None:
     async def main(stage: Stage) -> None:
         stage.asked.says = {B: NO, C: REFUSED}
@@ -309,29 +337,34 @@ def test_without_panic_nobody_is_called_when_all_are_ill() -> None:
 
 
 def test_state_and_explanation_say_what_was_found() -> None:
+    spared = Endpoint("10.0.0.4:80")
+
     async def main(stage: Stage) -> None:
         stage.begin()
         stage.asked.says = {B: NO}
+        stage.asked.degraded = {spared}
         await stage.until(5.0)
         stage.asked.takes = {C: 0.5}
-        stage.set(A, B, C)
+        stage.set(A, B, C, spared)
         found = describe(stage.view)
         assert [endpoint["check"] for endpoint in found["endpoints"]] == [
-            {"passed": True, "takes_calls": True, "reason": None},
-            {"passed": False, "takes_calls": False, "reason": "HTTP 500"},
-            {"passed": None, "takes_calls": False, "reason": "not checked yet"},
+            {"passed": True, "takes_calls": True, "degraded": False, "reason": None},
+            {"passed": False, "takes_calls": False, "degraded": False, "reason": "HTTP 500"},
+            {"passed": None, "takes_calls": False, "degraded": False, "reason": "not checked yet"},
+            {"passed": True, "takes_calls": True, "degraded": True, "reason": None},
         ]
         text = explain(found)
-        assert "1 of 3 endpoints take calls" in text
+        assert "2 of 4 endpoints take calls" in text
+        assert "1 of 4 endpoints are well and 1 degraded" in text
         assert f"{B.address}: unhealthy by its check (HTTP 500);" in text
         assert f"{C.address}: unhealthy by its check (not checked yet);" in text
         assert text.endswith("health check: a function")
         none = describe(View(stage.cluster, Policy()))
-        assert [endpoint["check"] for endpoint in none["endpoints"]] == [None] * 3
+        assert [endpoint["check"] for endpoint in none["endpoints"]] == [None] * 4
         (own,) = (line for line in explain(none).splitlines() if line.startswith("  policy: "))
         assert "health check" not in own
 
-    staged(main, policy(), A, B)
+    staged(main, policy(), A, B, spared)
 
 
 def test_a_look_sees_it_too() -> None:

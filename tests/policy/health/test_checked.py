@@ -77,6 +77,21 @@ def test_it_says_the_newest_reason() -> None:
         assert checked.ill is found
 
 
+def test_to_be_degraded_changes_something_as_long_as_it_is_well() -> None:
+    checked = Checked(waits=False)
+    said = [(WELL, True), (WELL, True), (WELL, False), (NO, False), (WELL, True), (WELL, True), (SILENT, False)]
+    found = [(checked.settle(each, config(), degraded=degraded), checked.degraded) for each, degraded in said]
+    assert found == [
+        (CHANGED, True),
+        (NONE, True),
+        (CHANGED, False),
+        (CHANGED, False),
+        (PENDING, True),
+        (CHANGED, True),
+        (PENDING, True),
+    ]
+
+
 @given(
     found=st.lists(st.sampled_from([WELL, SILENT, NO]), max_size=40),
     up=st.integers(1, 4),

@@ -71,6 +71,19 @@ async def test_the_status_decides(server: HttpServer, path: str, fields, says: s
     assert await found(path, Endpoint(server.address), **fields) == says
 
 
+@pytest.mark.parametrize("header", ["x-envoy-degraded: true", "X-Envoy-Degraded:", "x-other: true"])
+async def test_one_that_is_well_may_say_that_it_is_degraded(header: str) -> None:
+    async def answer(reader, writer) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(f"HTTP/1.1 200 OK\r\n{header}\r\ncontent-length: 0\r\n\r\n".encode())
+        writer.close()
+
+    async with asking("/healthz") as asker, listening(answer) as port:
+        for _ in range(2):  # on a connection that is kept, too
+            assert await asker.ask(Endpoint(f"127.0.0.1:{port}")) is header.lower().startswith("x-envoy")
+
+
 @pytest.mark.parametrize("path", ["/garbage", "/cut", "/cut-chunked", "/upgrade"])
 async def test_what_is_no_whole_answer_counts_like_none(server: HttpServer, path: str) -> None:
     """The network, or something in between, may be to blame for it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from functools import partial
 from threading import RLock
@@ -63,6 +63,7 @@ class Checking:
 
     Attributes:
         failing: why those take no calls that do not, by address; replaced, never changed.
+        degraded: the addresses of those that take calls only where others do not suffice; likewise.
         wanted: the views it is for; it ends by itself once there is none. ended: it did.
         started: it is under way; until then calls take the machine, which starts it.
 
@@ -71,6 +72,7 @@ class Checking:
 
     def __init__(self, cluster: Host, config: HealthCheck) -> None:
         self.failing: Mapping[str, Unwell] = {}
+        self.degraded: Collection[str] = ()
         self.wanted: WeakSet[Wanting] = WeakSet()
         self.started = False
         self.ended = False
@@ -123,8 +125,9 @@ class Checking:
             self._cluster.runtime.worker.call(lambda _: self._arrange())
 
     def _publish(self) -> None:
-        found = ((address, subject.checked.ill) for address, subject in self._subjects.items())
-        self.failing = {address: ill for address, ill in found if ill is not None}
+        found = [(address, subject.checked) for address, subject in self._subjects.items()]
+        self.failing = {address: checked.ill for address, checked in found if checked.ill is not None}
+        self.degraded = {address for address, checked in found if checked.degraded}
 
     # -- on the worker's loop --------------------------------------------------------------------------------------
 
@@ -189,7 +192,7 @@ class Checking:
         subject.task.add_done_callback(partial(self._asked, subject))
         subject.timer = clock.call_at(loop, subject.began + self._config.timeout, subject.cut_off)
 
-    def _asked(self, subject: Subject, task: asyncio.Task[None]) -> None:
+    def _asked(self, subject: Subject, task: asyncio.Task[bool]) -> None:
         self._under_way -= 1
         subject.task = None
         if subject.timer is not None:
@@ -204,13 +207,13 @@ class Checking:
         elif task.cancelled():
             self._settle(subject, Unwell(f"no answer within {self._config.timeout:g} s"))
         else:
-            self._settle(subject, error)
+            self._settle(subject, error, degraded=error is None and task.result())
 
-    def _settle(self, subject: Subject, error: BaseException | None) -> None:
+    def _settle(self, subject: Subject, error: BaseException | None, *, degraded: bool = False) -> None:
         """Take note of how a check ended, tell of it, and set the time of the next one."""
         runtime, checked, first = self._cluster.runtime, subject.checked, subject.checked.first
         now, found, unasked = runtime.clock.now(), _found(error), isinstance(error, Unasked)
-        change = Change.NONE if unasked else self._judge(subject, found, now)
+        change = Change.NONE if unasked else self._judge(subject, found, now, degraded=degraded)
         runtime.events.emit(
             "health_check.finished",
             self._cluster.name,
@@ -220,7 +223,7 @@ class Checking:
             reason=None if found is None else found.reason,
         )
         if change is Change.CHANGED:
-            self._tell(subject.member, found, first=first)
+            self._tell(subject.member, found, first=first, degraded=degraded)
         if found is None and checked.ill is None:
             self._readmit(subject.member)
         if self._moved:
@@ -231,14 +234,14 @@ class Checking:
         if not traffic and self._glance is None:
             self._look_for_traffic()
 
-    def _judge(self, subject: Subject, found: Unwell | None, now: float) -> Change:
+    def _judge(self, subject: Subject, found: Unwell | None, now: float, *, degraded: bool) -> Change:
         """Return what a finding changes, and publish that."""
         checked = subject.checked
         with self._cluster.lock:
-            before = _shown(checked.ill)
-            change = checked.settle(found, self._config)
-            if before != _shown(checked.ill):
-                if checked.ill is None:
+            was, before = checked.ill, _shown(checked)
+            change = checked.settle(found, self._config, degraded=degraded)
+            if before != _shown(checked):
+                if checked.ill is None and was is not None:
                     subject.member.since = now
                 self._moved = True
                 self._publish()
@@ -250,9 +253,9 @@ class Checking:
             configs = self.ejecting()
         self._cluster.ejections.passed_check(member, configs)
 
-    def _tell(self, member: Member, found: Unwell | None, *, first: bool) -> None:
+    def _tell(self, member: Member, found: Unwell | None, *, first: bool, degraded: bool) -> None:
         if found is None:
-            self._report("endpoint.healthy", endpoint=member.endpoint, first=first)
+            self._report("endpoint.healthy", endpoint=member.endpoint, first=first, degraded=degraded)
             if not first:
                 member.renew()  # a channel that waits out its back-off would fail calls that now come again
         else:
@@ -308,9 +311,9 @@ class Checking:
         return self._called
 
 
-def _shown(ill: Unwell | None) -> tuple[str, bool] | None:
+def _shown(checked: Checked) -> tuple[object, ...]:
     """Return what others make use of."""
-    return None if ill is None else (ill.reason, ill.refusing)
+    return (checked.degraded,) if checked.ill is None else (checked.degraded, checked.ill.reason, checked.ill.refusing)
 
 
 def _found(error: BaseException | None) -> Unwell | None:

@@ -23,7 +23,7 @@ class Subject:
         self.member = member
         self.checked = Checked(waits=waits)
         self.timer: Timer | None = None
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[bool] | None = None
         self.began = 0.0
         self.begun = self.late = self.left = False
 

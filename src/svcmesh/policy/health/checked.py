@@ -25,14 +25,16 @@ class Checked:
 
     Attributes:
         ill: why it takes no calls, or None while it does.
+        degraded: the last check that it passed said that it is to be called where others do not suffice.
         first: no check has ended yet.
     """
 
-    __slots__ = ("_failures", "_successes", "first", "ill")
+    __slots__ = ("_failures", "_successes", "degraded", "first", "ill")
 
     def __init__(self, *, waits: bool) -> None:
         """Begin. ``waits``: it takes no calls before its first check."""
         self.ill: Unwell | None = UNCHECKED if waits else None
+        self.degraded = False
         self.first = True
         self._successes = 0
         self._failures = 0
@@ -42,19 +44,20 @@ class Checked:
         """Whether checks say that it is well."""
         return self.ill is None and not self.first
 
-    def settle(self, found: Unwell | None, config: HealthCheck) -> Change:
+    def settle(self, found: Unwell | None, config: HealthCheck, *, degraded: bool = False) -> Change:
         """Take note of how a check ended, None for well; return what that has changed."""
-        change = self._well(config) if found is None else self._unwell(found, config)
+        change = self._well(config, degraded) if found is None else self._unwell(found, config)
         self.first = False
         return change
 
-    def _well(self, config: HealthCheck) -> Change:
+    def _well(self, config: HealthCheck, degraded: bool) -> Change:
+        turned, self.degraded = degraded is not self.degraded, degraded
         self._failures = 0
         if self.first:
             self.ill = None
             return Change.CHANGED
         if self.ill is None:
-            return Change.NONE
+            return Change.CHANGED if turned else Change.NONE
         self._successes += 1
         if self._successes < config.healthy_threshold:
             return Change.PENDING

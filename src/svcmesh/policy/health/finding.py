@@ -30,8 +30,10 @@ class Unasked(Exception):
 class Asker(Protocol):
     """Asks endpoints one question. Threads: those of one loop."""
 
-    async def ask(self, endpoint: Endpoint) -> None:
-        """Return when ``endpoint`` is well. Whoever calls it cancels it when that takes too long.
+    async def ask(self, endpoint: Endpoint) -> bool:
+        """Return when ``endpoint`` is well: whether it is degraded, to be called where others do not suffice.
+
+        Whoever calls it cancels it when that takes too long.
 
         Raises:
             Unwell: it is not. Unasked: nobody could tell.

@@ -27,7 +27,7 @@ class FunctionAsker:
         self._running: set[str] = set()
         self._asking = 0
 
-    async def ask(self, endpoint: Endpoint) -> None:
+    async def ask(self, endpoint: Endpoint) -> bool:
         """Return when the function says that ``endpoint`` is well."""
         with deadline(self._timeout):
             try:
@@ -38,6 +38,7 @@ class FunctionAsker:
             raise Unwell(f"{_name(self._fn)} returned False", answered=True)
         if said is not None and said is not True:
             raise Unwell(f"{_name(self._fn)} returned {said!r}, neither True nor False", answered=True)
+        return False
 
     async def _ask_aside(self, endpoint: Endpoint) -> Any:
         if endpoint.address in self._running:

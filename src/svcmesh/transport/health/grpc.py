@@ -54,7 +54,7 @@ class GrpcAsker:
         self._request = encoded(check.service_name)
         self._kept: dict[str, EndpointChannel] = {}
 
-    async def ask(self, endpoint: Endpoint) -> None:
+    async def ask(self, endpoint: Endpoint) -> bool:
         """Return when the endpoint says that it serves."""
         channel = self._kept.pop(endpoint.address, None) or sync_channel(self._settings, self._target(endpoint))
         well = False
@@ -63,6 +63,7 @@ class GrpcAsker:
             if status != 1:
                 raise Unwell(_STATUSES.get(status, f"status {status}"), answered=True)
             well = True
+            return False  # gRPC has no word for one that is degraded
         finally:
             if well and self._config.reuse_connection:
                 self._kept[endpoint.address] = channel

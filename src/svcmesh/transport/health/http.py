@@ -7,6 +7,7 @@ hundred times a second (benchmarks/wire/health.py).
 from __future__ import annotations
 
 import resource
+from contextlib import suppress
 from typing import Any
 
 import h11
@@ -27,7 +28,12 @@ done at any time, so that whoever gets one of them asks again on a new connectio
 SWITCHED = 101
 """The last that is said by HTTP, where a header of the check asked for another protocol."""
 
+DEGRADED = b"x-envoy-degraded"
+"""The header of an endpoint that is well, and yet wants calls only where others do not suffice; whatever it says."""
+
 _PART = 65536
+
+Answer = h11.Response | h11.InformationalResponse
 
 
 class HttpAsker:
@@ -42,24 +48,25 @@ class HttpAsker:
         self._most = _most_kept()
         self._kept: dict[str, Line] = {}
 
-    async def ask(self, endpoint: Endpoint) -> None:
+    async def ask(self, endpoint: Endpoint) -> bool:
         """Return when the endpoint answers with a status that is expected."""
-        status = await self._status(endpoint)
+        answer = await self._answer(endpoint)
+        status = answer.status_code
         if not self._http.expects(status):
             raise Unwell(f"HTTP {status}", answered=not self._http.retries(status))
+        return any(name == DEGRADED for name, _ in answer.headers)
 
-    async def _status(self, endpoint: Endpoint) -> int:
+    async def _answer(self, endpoint: Endpoint) -> Answer:
         request = self._request or self._made(
             endpoint.address if not endpoint.address.startswith("unix:") else "localhost"
         )
         line = self._kept.pop(endpoint.address, None)
         if line is not None:
-            try:
-                status = await self._exchange(line, request, endpoint)
-            except (Stale, h11.ProtocolError):  # the latter: more came after the answer before, as a body to a HEAD
-                status = TIMED_OUT
-            if status != TIMED_OUT:
-                return status
+            # h11's error: more came after the answer before, as a body to a HEAD
+            with suppress(Stale, h11.ProtocolError):
+                answer = await self._exchange(line, request, endpoint)
+                if answer.status_code != TIMED_OUT:
+                    return answer
         try:
             connection = await self._dialler.dial(endpoint)
         except Exhausted:
@@ -72,12 +79,12 @@ class HttpAsker:
         except h11.ProtocolError as error:
             raise Unwell(f"the answer is no HTTP: {error}") from None
 
-    async def _exchange(self, line: Line, request: h11.Request, endpoint: Endpoint) -> int:
+    async def _exchange(self, line: Line, request: h11.Request, endpoint: Endpoint) -> Answer:
         keep = False
         try:
-            status = await line.status_of(request)
+            answer = await line.answer_to(request)
             keep = self._keeps and len(self._kept) < self._most and await line.finish()
-            return status
+            return answer
         finally:
             if keep:
                 self._kept[endpoint.address] = line
@@ -117,8 +124,8 @@ class Line:
         self._conversation = h11.Connection(h11.CLIENT)
         self._came = 0
 
-    async def status_of(self, request: h11.Request) -> int:
-        """Send a request and return the status of its answer.
+    async def answer_to(self, request: h11.Request) -> Answer:
+        """Send a request and return the head of its answer.
 
         Raises:
             Stale: nothing of one came. Unwell: it broke off. h11.ProtocolError: it is none.
@@ -130,9 +137,9 @@ class Line:
         while True:
             event = await self._next()
             if isinstance(event, h11.Response):
-                return event.status_code
+                return event
             if isinstance(event, h11.InformationalResponse) and event.status_code == SWITCHED:
-                return SWITCHED
+                return event
 
     async def finish(self) -> bool:
         """Read the rest of the answer; return whether the connection can be used again."""

@@ -24,7 +24,7 @@ class TcpAsker:
         self._send = tcp.send
         self._receive = cast("Sequence[bytes]", tcp.receive)
 
-    async def ask(self, endpoint: Endpoint) -> None:
+    async def ask(self, endpoint: Endpoint) -> bool:
         """Return when there was a connection, and what is expected has come."""
         reader, writer = await self._dialler.dial(endpoint)
         try:
@@ -36,6 +36,8 @@ class TcpAsker:
                 await writer.drain()
         except OSError as error:
             raise Unwell(f"the connection broke: {error}") from None
+        else:
+            return False
         finally:
             if self._send and not self._receive:
                 writer.close()  # what was sent is still on its way
