@@ -60,13 +60,18 @@ class Checked:
 
     def reason(self) -> str | None:
         """Return why the server takes no calls."""
-        endpoints = self.mesh.state()["services"]["orders"]["endpoints"]
+        endpoints = endpoints_of(self.mesh)
         reason: str | None = next(e["check"]["reason"] for e in endpoints if e["address"] == self.server.address)
         return reason
 
     def becomes(self, reason: str | None) -> None:
         """Wait until the server takes no calls for this reason, or, for None, until it takes some."""
         eventually(lambda: self.reason() == reason and (self.server.address in called(self.orders)) == (reason is None))
+
+
+def endpoints_of(mesh: Mesh) -> Any:
+    """Return what the state says of them."""
+    return mesh.state()["services"]["orders"]["endpoints"]
 
 
 def called(orders: Service) -> set[str]:
@@ -117,6 +122,37 @@ def test_a_grpc_server_that_says_no_freezes_dies_and_comes_back() -> None:
             checked.becomes("connection refused")
             server.start()
             checked.becomes(None)
+
+
+@pytest.mark.parametrize("awaits", [False, True], ids=["sync", "async"])
+def test_an_answer_to_a_call_takes_its_endpoint_out_at_once(awaits: bool) -> None:
+    """The checks go on to pass, and so it comes back."""
+    reason = "x-envoy-immediate-health-check-fail in an answer"
+    said: list[Any] = []
+    with HttpServer("one") as server, HttpServer("other") as other:
+        checked = Checked(server, other, http_health_check=HttpHealthCheck("/status/200"))
+        with checked.mesh:
+            eventually(lambda: all(each["check"]["passed"] for each in endpoints_of(checked.mesh)))
+            checked.mesh.events.subscribe(said.append, "endpoint.unhealthy", "endpoint.healthy")
+            path = "/status/200?x-envoy-immediate-health-check-fail=true"
+            assert request(checked.orders, path, awaits=awaits) == 200
+            eventually(lambda: len(said) >= 2)
+    out, back = said[:2]
+    assert (out.name, out.reason) == ("endpoint.unhealthy", reason)
+    assert (back.name, back.endpoint) == ("endpoint.healthy", out.endpoint)
+
+
+def request(orders: Service, path: str, *, awaits: bool) -> int:
+    """Make one request; return its status."""
+
+    async def awaited() -> int:
+        async with orders.http_async_client() as client:
+            return (await client.get(path)).status_code
+
+    if awaits:
+        return asyncio.run(awaited())
+    with orders.http_client() as client:
+        return client.get(path).status_code
 
 
 def test_a_function_may_block_and_hang_while_others_are_asked() -> None:

@@ -34,7 +34,8 @@ class Handler:
     """One connection.
 
     - ``/echo``: JSON of the request: method, target, headers, length and digest of the body, server, connection.
-    - ``/status/503``: that status; ``?retry-after=…`` adds the header; ``/chunks/3``: a chunked body of three parts.
+    - ``/status/503``: that status; ``?retry-after=…`` adds that header, or any other.
+    - ``/chunks/3``: a chunked body of three parts.
     - ``/report/200?a=TEXT+eps=1&b=…``: that status, and what stands by the name of this server as load report.
     - ``/slow/0.5``: after half a second; ``/drip``: a byte every 50 ms for ten minutes.
     - ``/drop``: hang up without an answer; ``/garbage``: no HTTP.
@@ -95,8 +96,8 @@ class Handler:
         if what == "stats":
             await self.answer(200, json.dumps(self.seen.__dict__).encode())
         elif what == "status":
-            _, _, value = self.target.partition("?retry-after=")
-            extra = [("Retry-After", value.replace("+", " "))] if value else []
+            header, given, value = self.target.partition("?")[2].partition("=")
+            extra = [(header, value.replace("+", " "))] if given else []
             await self.answer(int(rest), b"status " + rest.encode(), extra)
         elif what == "report":
             reports = parse_qs(self.target.partition("?")[2])

@@ -22,32 +22,39 @@ class Group:
 
     Attributes:
         priority: which. healthy, degraded: those that are well. ill: all others.
+        excluded: those of the ill that count in no share, having taken themselves out, or being new.
     """
 
-    __slots__ = ("degraded", "healthy", "ill", "priority")
+    __slots__ = ("degraded", "excluded", "healthy", "ill", "priority")
 
     def __init__(self, priority: int) -> None:
         self.priority = priority
         self.healthy: list[Member] = []
         self.degraded: list[Member] = []
         self.ill: list[Member] = []
+        self.excluded: list[Member] = []
 
     @property
     def members(self) -> list[Member]:
         """All of them."""
         return [*self.healthy, *self.degraded, *self.ill]
 
+    @property
+    def counted(self) -> list[Member]:
+        """Those that count in shares."""
+        return [member for member in self.members if member not in self.excluded] if self.excluded else self.members
+
     def census(self, *, weighted: bool = False) -> Census:
         """Return how many are how, or what they weigh."""
         healthy, degraded, ill = (_size(part, weighted=weighted) for part in (self.healthy, self.degraded, self.ill))
-        return Census(healthy + degraded + ill, healthy, degraded)
+        return Census(healthy + degraded + ill, healthy, degraded, _size(self.excluded, weighted=weighted))
 
     def without(self, is_open: IsOpen) -> Group:
         """Return the group in which those whose breakers keep calls from them are not well."""
         if not any(any(map(_breakers, part)) for part in (self.healthy, self.degraded)):
             return self  # none of them ever failed, as is the rule: thousands need not be asked
         group = Group(self.priority)
-        group.ill = list(self.ill)
+        group.ill, group.excluded = list(self.ill), self.excluded
         for part, found in ((self.healthy, group.healthy), (self.degraded, group.degraded)):
             for member in part:
                 (group.ill if is_open(member) else found).append(member)
@@ -59,12 +66,14 @@ def grouped(
     ejected: Collection[str],
     level: Callable[[Endpoint], int],
     degraded: Collection[str] = (),
+    excluded: Collection[str] = (),
 ) -> list[Group]:
     """Return the groups of those that take traffic, the first priority first.
 
     Args:
         members: all. ejected: addresses of those that are out of rotation. level: says which priority an endpoint has.
         degraded: addresses of those that are so beside the ones that the registry says it of.
+        excluded: addresses of those that count in no share; they are ``ejected``, too.
     """
     groups: dict[int, Group] = {}
     endpoints = [member.endpoint for member in members]
@@ -77,6 +86,8 @@ def grouped(
         health = endpoint.health
         if health is _UNHEALTHY or (ejected and endpoint.address in ejected):
             group.ill.append(member)
+            if excluded and endpoint.address in excluded:
+                group.excluded.append(member)
         elif health is _DEGRADED or (degraded and endpoint.address in degraded):
             group.degraded.append(member)
         else:

@@ -75,7 +75,7 @@ class Localities:
 
     def _by_weight(self, config: LocalityWeighted, name: Name, members: Sequence[Member], group: Group) -> Split:
         """Share by the weights of localities, as far as their endpoints can take the calls."""
-        called, listed = by_locality(members), by_locality(group.members)
+        called, listed = by_locality(members), by_locality(group.counted)
         worth = {
             zone: effective(config.weight_of(zone), len(there), len(listed[zone]), self._factor)
             for zone, there in called.items()

@@ -55,9 +55,10 @@ def standing(
         failing: who does not pass the health checks, by address. degraded: who does, and is degraded by them.
     """
     priorities = policy.priorities
-    groups = grouped(members, {*ejected, *failing} if failing else ejected, level, degraded)
+    excluded = {address for address, ill in failing.items() if ill.excluded} if failing else ()
+    groups = grouped(members, {*ejected, *failing} if failing else ejected, level, degraded, excluded)
     if not policy.panic_threshold and not any(group.healthy or group.degraded for group in groups):
-        groups = grouped(members, failing, level, degraded)  # all are ejected: better those than nobody
+        groups = grouped(members, failing, level, degraded, excluded)  # all are ejected: better those than nobody
     admitting = [group.without(is_open) for group in groups]
     censuses = [group.census(weighted=priorities.weighted_priority_health) for group in admitting]
     available = Availability.of(censuses, priorities.overprovisioning_factor)

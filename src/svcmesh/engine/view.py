@@ -71,7 +71,8 @@ class View:
         reported: the balancer goes by what servers report of their load, so that transports owe it each `report`.
         port, yields, sent: as given.
         repeated: HTTP statuses that are worth another attempt, though by themselves no policy looks at them.
-        reads_answers: answers are to be looked at: for such a report, for the session, or for these statuses.
+        reads_answers: answers are to be looked at: for such a report, for the session, for these statuses, or for
+            what they say of the endpoint's health, where that is checked.
     """
 
     def __init__(
@@ -110,7 +111,9 @@ class View:
         self.reported = self._reports is not None
         self._refused: Callable[[Member], object] | None = getattr(self._reports, "refused", None)
         self.repeated: frozenset[int] = frozenset() if policy.retry is None else policy.retry.plain
-        self.reads_answers = self.reported or self.session is not None or bool(self.repeated)
+        self.reads_answers = (
+            self.reported or self.session is not None or bool(self.repeated) or policy.health_check is not None
+        )
         self._previous_priorities = None if policy.retry is None else policy.retry.previous_priorities
         self._outliers = policy.outlier_detection
         if getattr(self.selection.balancer, "slow", False):  # its first table: here nobody waits for the cluster's lock

@@ -309,6 +309,69 @@ def test_one_that_says_it_is_degraded_is_called_where_others_do_not_suffice() ->
     staged(main, policy(), A, B, C, spared)
 
 
+def test_one_that_takes_itself_out_is_in_no_share_until_it_passes_again() -> None:
+    """Of four that count, two are well: no panic at a half; of five it would be one."""
+    others = [Endpoint(f"10.0.1.{n}:80") for n in (1, 2)]
+
+    async def main(stage: Stage) -> None:
+        stage.asked.says = dict.fromkeys(others, NO)
+        stage.begin()
+        await stage.until(1.0)
+        checking, leaving = stage.view.checking, stage.cluster.members[C.address]
+        assert checking is not None
+        for _ in range(2):
+            checking.take_out(leaving)
+        await stage.until(1.1)
+        assert stage.called() == {A.address, B.address}
+        assert stage.told("endpoint.unhealthy", "panic.entered")[2:] == [
+            (1.0, "endpoint.unhealthy", C.address, "x-envoy-immediate-health-check-fail in an answer")
+        ]
+        stage.asked.says[C] = SILENT
+        await stage.until(11.0)
+        assert describe(stage.view)["endpoints"][2]["check"]["reason"] == "no answer"
+        assert not stage.view.panicking  # that it is out on purpose is not forgotten
+        del stage.asked.says[C]
+        await stage.until(31.0)
+        assert stage.called() == ALL
+        stage.asked.says[C] = NO
+        await stage.until(41.0)
+        assert stage.view.panicking
+
+    staged(main, policy(healthy_threshold=2).replace(panic_threshold=0.5), A, B, C, *others)
+
+
+def test_one_that_left_meanwhile_cannot_take_itself_out() -> None:
+    async def main(stage: Stage) -> None:
+        stage.begin()
+        await stage.until(1.0)
+        checking, leaving = stage.view.checking, stage.cluster.members[C.address]
+        assert checking is not None
+        stage.set(A, B)
+        checking.take_out(leaving)
+        await stage.until(2.0)
+        assert stage.told("endpoint.unhealthy") == []
+
+    staged(main, policy(), A, B, C)
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_newcomers_may_be_in_no_share_before_their_first_check(ignored: bool) -> None:
+    """One that is well and three that are new make a panic, or not."""
+    newcomers = [Endpoint(f"10.0.1.{n}:80") for n in (1, 2, 3)]
+
+    async def main(stage: Stage) -> None:
+        stage.begin()
+        await stage.until(1.0)
+        stage.asked.takes = dict.fromkeys(newcomers, 0.5)
+        stage.set(A, *newcomers)
+        assert bool(stage.view.panicking) is not ignored
+        stage.asked.says = dict.fromkeys(newcomers, NO)
+        await stage.until(2.0)
+        assert stage.view.panicking
+
+    staged(main, policy(ignore_new_hosts_until_first_hc=ignored).replace(panic_threshold=0.5), A)
+
+
 def test_a_panic_calls_the_unhealthy_too_but_not_those_that_refuse_connections() -> None:
     async def main(stage: Stage) -> None:
         stage.asked.says = {B: NO, C: REFUSED}

@@ -84,6 +84,18 @@ async def test_one_that_is_well_may_say_that_it_is_degraded(header: str) -> None
             assert await asker.ask(Endpoint(f"127.0.0.1:{port}")) is header.lower().startswith("x-envoy")
 
 
+async def test_one_that_is_not_well_may_say_that_this_is_on_purpose() -> None:
+    async def answer(reader, writer) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 No\r\nx-envoy-immediate-health-check-fail: true\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    async with asking("/healthz") as asker, listening(answer) as port:
+        with pytest.raises(Unwell) as failed:
+            await asker.ask(Endpoint(f"127.0.0.1:{port}"))
+    assert failed.value.excluded
+
+
 @pytest.mark.parametrize("path", ["/garbage", "/cut", "/cut-chunked", "/upgrade"])
 async def test_what_is_no_whole_answer_counts_like_none(server: HttpServer, path: str) -> None:
     """The network, or something in between, may be to blame for it."""

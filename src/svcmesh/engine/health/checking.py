@@ -23,7 +23,7 @@ from svcmesh.engine.member import Member
 from svcmesh.engine.runtime import Runtime
 from svcmesh.policy.health.check import HealthCheck
 from svcmesh.policy.health.checked import Change, Checked, wait_after
-from svcmesh.policy.health.finding import Asker, Unasked, Unwell
+from svcmesh.policy.health.finding import TOOK_ITSELF_OUT, Asker, Unasked, Unwell
 from svcmesh.policy.outlier import OutlierDetection
 from svcmesh.policy.policy import Policy
 
@@ -104,6 +104,12 @@ class Checking:
             self._running = self._cluster.runtime.worker.submit(self._run())
             self.started = True
 
+    def take_out(self, member: Member) -> None:
+        """Take calls from an endpoint that has said so in an answer, until it passes its checks again. Threads: any."""
+        ill = self.failing.get(member.endpoint.address)
+        if self.started and (ill is None or not ill.excluded):  # else each answer would wake the worker
+            self._cluster.runtime.worker.call(lambda _: self._take_out(member))
+
     def stop(self) -> None:
         """Check no more. Takes no lock."""
         if self._running is not None:
@@ -118,7 +124,9 @@ class Checking:
         came = [address for address in members if address not in staying]
         if not left and not came:
             return
-        self._subjects = {**staying, **{address: Subject(members[address], waits=waits) for address in came}}
+        counts = not self._config.ignore_new_hosts_until_first_hc
+        newcomers = {address: Subject(members[address], waits=waits, counts=counts) for address in came}
+        self._subjects = {**staying, **newcomers}
         self._left.extend(left)
         self._publish()
         if self.started:
@@ -234,6 +242,16 @@ class Checking:
         if not traffic and self._glance is None:
             self._look_for_traffic()
 
+    def _take_out(self, member: Member) -> None:
+        subject = self._subjects.get(member.endpoint.address)
+        if not self._live or subject is None or subject.member is not member:
+            return
+        first = subject.checked.first
+        if self._judge(subject, TOOK_ITSELF_OUT, self._cluster.runtime.clock.now(), degraded=False) is Change.CHANGED:
+            self._tell(member, TOOK_ITSELF_OUT, first=first, degraded=False)
+        if self._moved:
+            self._flush_soon()
+
     def _judge(self, subject: Subject, found: Unwell | None, now: float, *, degraded: bool) -> Change:
         """Return what a finding changes, and publish that."""
         checked = subject.checked
@@ -313,13 +331,14 @@ class Checking:
 
 def _shown(checked: Checked) -> tuple[object, ...]:
     """Return what others make use of."""
-    return (checked.degraded,) if checked.ill is None else (checked.degraded, checked.ill.reason, checked.ill.refusing)
+    ill = checked.ill
+    return (checked.degraded, None if ill is None else (ill.reason, ill.refusing, ill.excluded))
 
 
 def _found(error: BaseException | None) -> Unwell | None:
     """Return what is wrong with an endpoint, without the frames that an error holds on to; None: nothing."""
     if isinstance(error, Unwell):
-        return Unwell(error.reason, answered=error.answered, refusing=error.refusing)
+        return Unwell(error.reason, answered=error.answered, refusing=error.refusing, excluded=error.excluded)
     if error is None:
         return None
     return Unwell(str(error) if isinstance(error, Unasked) else f"{type(error).__name__}: {error}")

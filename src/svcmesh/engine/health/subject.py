@@ -19,9 +19,9 @@ class Subject:
 
     __slots__ = ("began", "begun", "checked", "late", "left", "member", "task", "timer")
 
-    def __init__(self, member: Member, *, waits: bool) -> None:
+    def __init__(self, member: Member, *, waits: bool, counts: bool) -> None:
         self.member = member
-        self.checked = Checked(waits=waits)
+        self.checked = Checked(waits=waits, counts=counts)
         self.timer: Timer | None = None
         self.task: asyncio.Task[bool] | None = None
         self.began = 0.0

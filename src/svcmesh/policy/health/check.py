@@ -60,6 +60,8 @@ class HealthCheck:
         no_traffic_healthy_interval: the same after a success. None: ``no_traffic_interval``.
         reuse_connection: keep connections of HTTP and gRPC from one check to the next; default True.
         alt_port: a port to ask instead of the endpoint's; None: the endpoint's.
+        ignore_new_hosts_until_first_hc: newcomers do not count among those of their priority before their first check,
+            so that many of them at once make no panic; default False.
 
     The first check of an endpoint decides alone. Until then an endpoint takes calls where none has passed a check yet,
     as when a process starts; where one has, a newcomer waits for its first success.
@@ -88,6 +90,7 @@ class HealthCheck:
     no_traffic_healthy_interval: float | None = None
     reuse_connection: bool = True
     alt_port: int | None = None
+    ignore_new_hosts_until_first_hc: bool = False
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -102,7 +105,8 @@ class HealthCheck:
         for name in ("initial_jitter", "interval_jitter"):
             checks.duration(name, getattr(self, name), zero=True)
         checks.between("interval_jitter_percent", self.interval_jitter_percent, 0, 100)
-        checks.flag("reuse_connection", self.reuse_connection)
+        for name in ("reuse_connection", "ignore_new_hosts_until_first_hc"):
+            checks.flag(name, getattr(self, name))
         if self.alt_port is not None and checks.whole("alt_port", self.alt_port, 1) > 65535:
             raise ConfigError(f"alt_port must be a port from 1 to 65535, not {self.alt_port!r}")
 

@@ -9,7 +9,7 @@ from enum import Enum
 
 from svcmesh.balance.picker import Rng
 from svcmesh.policy.health.check import HealthCheck
-from svcmesh.policy.health.finding import UNCHECKED, Unwell
+from svcmesh.policy.health.finding import UNCHECKED, UNCOUNTED, Unwell
 
 
 class Change(Enum):
@@ -31,9 +31,9 @@ class Checked:
 
     __slots__ = ("_failures", "_successes", "degraded", "first", "ill")
 
-    def __init__(self, *, waits: bool) -> None:
-        """Begin. ``waits``: it takes no calls before its first check."""
-        self.ill: Unwell | None = UNCHECKED if waits else None
+    def __init__(self, *, waits: bool, counts: bool = True) -> None:
+        """Begin. ``waits``: it takes no calls before its first check. ``counts``: it is one of its priority then."""
+        self.ill: Unwell | None = (UNCHECKED if counts else UNCOUNTED) if waits else None
         self.degraded = False
         self.first = True
         self._successes = 0
@@ -67,6 +67,8 @@ class Checked:
     def _unwell(self, found: Unwell, config: HealthCheck) -> Change:
         self._successes = 0
         if self.ill is not None and not self.first:
+            if self.ill.excluded and not found.excluded:  # until it is well, whatever else is wrong with it
+                found = Unwell(found.reason, answered=found.answered, refusing=found.refusing, excluded=True)
             self.ill = found
             return Change.NONE
         self._failures += 1

@@ -14,13 +14,15 @@ class Unwell(Exception):
         reason: why, in a few words.
         answered: it said itself that it is not well, which is believed at once. Else the network may be to blame.
         refusing: it accepts no connections on the port that calls use.
+        excluded: it does not count among those of its priority, well or not: it has taken itself out on purpose.
     """
 
-    def __init__(self, reason: str, *, answered: bool = False, refusing: bool = False) -> None:
+    def __init__(self, reason: str, *, answered: bool = False, refusing: bool = False, excluded: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.answered = answered
         self.refusing = refusing
+        self.excluded = excluded
 
 
 class Unasked(Exception):
@@ -48,3 +50,12 @@ class Asker(Protocol):
 
 UNCHECKED = Unwell("not checked yet")
 """Why a newcomer takes no calls before its first check."""
+
+UNCOUNTED = Unwell("not checked yet", excluded=True)
+"""The same where it does not count either."""
+
+IMMEDIATE_FAIL = "x-envoy-immediate-health-check-fail"
+"""The header of an endpoint that has taken itself out, on answers to calls and to checks; whatever it says."""
+
+TOOK_ITSELF_OUT = Unwell(f"{IMMEDIATE_FAIL} in an answer", answered=True, excluded=True)
+"""Why an endpoint takes no calls that has said so in its answer to one."""

@@ -14,7 +14,7 @@ import h11
 
 from svcmesh.core.endpoint import Endpoint
 from svcmesh.policy.health.check import HealthCheck
-from svcmesh.policy.health.finding import Unwell
+from svcmesh.policy.health.finding import IMMEDIATE_FAIL, Unwell
 from svcmesh.policy.health.kinds import HttpHealthCheck
 from svcmesh.transport.health.dial import Connection, Dialler, Exhausted, name_of
 
@@ -30,6 +30,8 @@ SWITCHED = 101
 
 DEGRADED = b"x-envoy-degraded"
 """The header of an endpoint that is well, and yet wants calls only where others do not suffice; whatever it says."""
+
+OUT = IMMEDIATE_FAIL.encode()
 
 _PART = 65536
 
@@ -53,8 +55,9 @@ class HttpAsker:
         answer = await self._answer(endpoint)
         status = answer.status_code
         if not self._http.expects(status):
-            raise Unwell(f"HTTP {status}", answered=not self._http.retries(status))
-        return any(name == DEGRADED for name, _ in answer.headers)
+            answered, excluded = not self._http.retries(status), _has(answer, OUT)
+            raise Unwell(f"HTTP {status}", answered=answered, excluded=excluded)
+        return _has(answer, DEGRADED)
 
     async def _answer(self, endpoint: Endpoint) -> Answer:
         request = self._request or self._made(
@@ -172,6 +175,10 @@ class Line:
             self._came += len(data)
             self._conversation.receive_data(data)
         return event
+
+
+def _has(answer: Answer, header: bytes) -> bool:
+    return any(name == header for name, _ in answer.headers)
 
 
 def _without_port(host: str) -> str:

@@ -16,6 +16,7 @@ from svcmesh.engine.exchange import Answer
 from svcmesh.engine.member import Member
 from svcmesh.engine.view import View
 from svcmesh.policy.fault import Abort
+from svcmesh.policy.health.finding import IMMEDIATE_FAIL
 from svcmesh.policy.status import is_plain
 from svcmesh.transport.http.body import Body
 from svcmesh.transport.http.errors import as_httpx, translated
@@ -146,8 +147,10 @@ class HttpExchange:
         raise Answer(outcome)
 
     def _look_at(self, response: httpx.Response, member: Member) -> None:
-        """Pass on what the server of ``member`` reports of its load; tell the caller who it was, for the session."""
+        """Pass on what the server of ``member`` says of itself and its load; tell the caller who it was."""
         view = self.view
+        if view.checking is not None and IMMEDIATE_FAIL in response.headers:
+            view.checking.take_out(member)
         if view.reported:
             from svcmesh.transport.load_report import of_headers  # needs protobuf, which few programs of HTTP have
 
